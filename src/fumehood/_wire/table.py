@@ -1,0 +1,539 @@
+"""Generated from protocol/wire.toml by protocol/generate.py. Do not edit."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Final
+
+VERSION_MIN: Final = 1
+VERSION_MAX: Final = 1
+CAPABILITIES: Final[tuple[str, ...]] = ()
+HEADER_BYTES: Final = 8
+MAX_PAYLOAD: Final = 65536
+MAX_BODY: Final = 2359296
+MAX_CHANNELS: Final = 256
+MAX_CONNECTIONS: Final = 16
+CHANNEL_WINDOW: Final = 262144
+CONNECTION_WINDOW: Final = 524288
+CREDIT_STEP: Final = 65536
+NONCE_BYTES: Final = 32
+PING_BYTES: Final = 8
+MAX_TEXT: Final = 1024
+MAX_PATH: Final = 4095
+MAX_RECORD: Final = 16384
+CONFIGURE_DEADLINE_MS: Final = 30000
+
+
+class Frame(IntEnum):
+    """The type byte of a frame."""
+
+    HELLO = 0x01
+    WELCOME = 0x02
+    CONFIGURE = 0x03
+    READY = 0x04
+    PING = 0x05
+    PONG = 0x06
+    DESTROY = 0x07
+    END = 0x08
+    PART = 0x0f
+    OPEN = 0x10
+    STDIN = 0x11
+    EOF = 0x12
+    STDOUT = 0x13
+    STDERR = 0x14
+    CREDIT = 0x15
+    CANCEL = 0x16
+    EXIT = 0x17
+    DONE = 0x18
+    FAIL = 0x19
+
+
+class Field(IntEnum):
+    """The tag byte of a field."""
+
+    VERSION_MIN = 0x01
+    VERSION_MAX = 0x02
+    VERSION = 0x03
+    NONCE = 0x04
+    CAPABILITY = 0x05
+    CLIENT = 0x06
+    BUILD = 0x07
+    ARCHITECTURE = 0x08
+    CONFIGURED = 0x09
+    CONNECTION = 0x0a
+    USER = 0x10
+    WORKDIR = 0x11
+    ENV = 0x12
+    TTL_MS = 0x13
+    IDLE_MS = 0x14
+    GRACE_MS = 0x15
+    HEARTBEAT_MS = 0x16
+    DETACHED = 0x17
+    WORKLOAD_CAPS = 0x18
+    MAX_FILE_BYTES = 0x19
+    MAX_PROCESSES = 0x1a
+    CHOWN_WORKSPACE = 0x1b
+    WRITE_HOSTS = 0x1c
+    UID = 0x20
+    GID = 0x21
+    HOME = 0x22
+    MEMORY_MAX = 0x23
+    SWAP_MAX = 0x24
+    PIDS_MAX = 0x25
+    CPU_QUOTA_US = 0x26
+    CPU_PERIOD_US = 0x27
+    OPEN_FILES = 0x28
+    NO_NEW_PRIVS = 0x29
+    SECCOMP = 0x2a
+    CAP_BOUNDING = 0x2b
+    WORKSPACE_FS = 0x2c
+    WORKSPACE_BYTES = 0x2d
+    ROOTFS_READONLY = 0x2e
+    KERNEL = 0x2f
+    CGROUP_VERSION = 0x30
+    TMP_BYTES = 0x31
+    UPTIME_MS = 0x32
+    TTL_LEFT_MS = 0x33
+    IDLE_LEFT_MS = 0x34
+    CHANNELS = 0x35
+    CONNECTIONS = 0x36
+    TREES = 0x37
+    OPERATION = 0x40
+    ARGUMENT = 0x41
+    CWD = 0x42
+    TIMEOUT_MS = 0x43
+    STDOUT_LIMIT = 0x44
+    STDERR_LIMIT = 0x45
+    STDIN = 0x46
+    PATH = 0x47
+    TARGET = 0x48
+    ROOT = 0x49
+    OFFSET = 0x4a
+    LIMIT = 0x4b
+    MODE = 0x4c
+    PARENTS = 0x4d
+    RECURSIVE = 0x4e
+    FOLLOW = 0x4f
+    REASON = 0x58
+    EXIT_CODE = 0x59
+    SIGNAL = 0x5a
+    DURATION_US = 0x5b
+    STDOUT_TOTAL = 0x5c
+    STDERR_TOTAL = 0x5d
+    KILLED = 0x5e
+    LEFT_RUNNING = 0x5f
+    SIZE = 0x60
+    ENTRIES = 0x61
+    ERROR = 0x68
+    ERRNO = 0x69
+    STEP = 0x6a
+    MESSAGE = 0x6b
+    TYPE = 0x70
+    MODIFIED_NS = 0x71
+    NAME = 0x72
+    LINK = 0x73
+
+
+class Operation(IntEnum):
+    """What OPEN asks for."""
+
+    EXEC = 0x01
+    READ = 0x02
+    WRITE = 0x03
+    LIST = 0x04
+    STAT = 0x05
+    MAKE_DIRECTORY = 0x06
+    REMOVE = 0x07
+    RENAME = 0x08
+    LEASE = 0x09
+    STATUS = 0x0a
+
+
+class ExecCode(IntEnum):
+    """Why a command ended."""
+
+    EXITED = 0x01
+    SIGNALED = 0x02
+    TIMED_OUT = 0x03
+    OUT_OF_MEMORY = 0x04
+    CANCELLED = 0x05
+
+
+class EndCode(IntEnum):
+    """Why a session ended."""
+
+    DESTROYED = 0x01
+    TTL = 0x02
+    IDLE = 0x03
+    CLIENT_LOST = 0x04
+    NOT_CONFIGURED = 0x05
+    STOPPED = 0x06
+    PROTOCOL = 0x07
+    RESOURCES = 0x08
+
+
+class FileCode(IntEnum):
+    """What a directory entry is."""
+
+    UNKNOWN = 0x00
+    FILE = 0x01
+    DIRECTORY = 0x02
+    SYMLINK = 0x03
+    FIFO = 0x04
+    SOCKET = 0x05
+    BLOCK = 0x06
+    CHARACTER = 0x07
+
+
+class Root(IntEnum):
+    """What a path is relative to."""
+
+    WORKSPACE = 0x00
+    FILESYSTEM = 0x01
+
+
+class ErrorCode(IntEnum):
+    """Why an operation failed."""
+
+    NOT_FOUND = 0x01
+    PERMISSION = 0x02
+    IS_DIRECTORY = 0x03
+    NOT_DIRECTORY = 0x04
+    EXISTS = 0x05
+    NOT_EMPTY = 0x06
+    ESCAPES = 0x07
+    NOT_REGULAR = 0x08
+    TOO_LARGE = 0x09
+    NO_SPACE = 0x0a
+    READ_ONLY = 0x0b
+    INVALID = 0x0c
+    NAME_TOO_LONG = 0x0d
+    TOO_MANY_LINKS = 0x0e
+    PROGRAM_NOT_FOUND = 0x14
+    PROGRAM_NOT_EXECUTABLE = 0x15
+    CWD = 0x16
+    USER_NOT_FOUND = 0x17
+    USER_REFUSED = 0x18
+    ARGUMENT_TOO_LONG = 0x19
+    PROCESS_LIMIT = 0x1e
+    OUT_OF_MEMORY = 0x1f
+    TOO_MANY_CHANNELS = 0x20
+    TOO_MANY_ENTRIES = 0x21
+    HELPER_TIMEOUT = 0x28
+    HELPER_DIED = 0x29
+    CANCELLED = 0x2a
+    UNSUPPORTED = 0x2b
+    BUSY = 0x2c
+    IO = 0x2d
+
+
+class Violation(IntEnum):
+    """How bytes can break the rules."""
+
+    BAD_FRAME = 0x01
+    BAD_DIRECTION = 0x02
+    BAD_CHANNEL = 0x03
+    TOO_LONG = 0x04
+    TOO_SHORT = 0x05
+    BAD_FIELD = 0x06
+    FIELD_ORDER = 0x07
+    FIELD_REPEATED = 0x08
+    FIELD_MISSING = 0x09
+    FIELD_LENGTH = 0x0a
+    BAD_TEXT = 0x0b
+    BAD_VALUE = 0x0c
+    BAD_CREDIT = 0x0d
+    BAD_STATE = 0x0e
+    BODY_TOO_LONG = 0x0f
+
+
+FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
+    {
+        Field.VERSION_MIN: "uint",
+        Field.VERSION_MAX: "uint",
+        Field.VERSION: "uint",
+        Field.NONCE: "bytes",
+        Field.CAPABILITY: "text",
+        Field.CLIENT: "text",
+        Field.BUILD: "text",
+        Field.ARCHITECTURE: "text",
+        Field.CONFIGURED: "uint",
+        Field.CONNECTION: "uint",
+        Field.USER: "text",
+        Field.WORKDIR: "bytes",
+        Field.ENV: "bytes",
+        Field.TTL_MS: "uint",
+        Field.IDLE_MS: "uint",
+        Field.GRACE_MS: "uint",
+        Field.HEARTBEAT_MS: "uint",
+        Field.DETACHED: "uint",
+        Field.WORKLOAD_CAPS: "uint",
+        Field.MAX_FILE_BYTES: "uint",
+        Field.MAX_PROCESSES: "uint",
+        Field.CHOWN_WORKSPACE: "uint",
+        Field.WRITE_HOSTS: "uint",
+        Field.UID: "uint",
+        Field.GID: "uint",
+        Field.HOME: "bytes",
+        Field.MEMORY_MAX: "uint",
+        Field.SWAP_MAX: "uint",
+        Field.PIDS_MAX: "uint",
+        Field.CPU_QUOTA_US: "uint",
+        Field.CPU_PERIOD_US: "uint",
+        Field.OPEN_FILES: "uint",
+        Field.NO_NEW_PRIVS: "uint",
+        Field.SECCOMP: "uint",
+        Field.CAP_BOUNDING: "uint",
+        Field.WORKSPACE_FS: "uint",
+        Field.WORKSPACE_BYTES: "uint",
+        Field.ROOTFS_READONLY: "uint",
+        Field.KERNEL: "text",
+        Field.CGROUP_VERSION: "uint",
+        Field.TMP_BYTES: "uint",
+        Field.UPTIME_MS: "uint",
+        Field.TTL_LEFT_MS: "uint",
+        Field.IDLE_LEFT_MS: "uint",
+        Field.CHANNELS: "uint",
+        Field.CONNECTIONS: "uint",
+        Field.TREES: "uint",
+        Field.OPERATION: "uint",
+        Field.ARGUMENT: "bytes",
+        Field.CWD: "bytes",
+        Field.TIMEOUT_MS: "uint",
+        Field.STDOUT_LIMIT: "uint",
+        Field.STDERR_LIMIT: "uint",
+        Field.STDIN: "uint",
+        Field.PATH: "bytes",
+        Field.TARGET: "bytes",
+        Field.ROOT: "uint",
+        Field.OFFSET: "uint",
+        Field.LIMIT: "uint",
+        Field.MODE: "uint",
+        Field.PARENTS: "uint",
+        Field.RECURSIVE: "uint",
+        Field.FOLLOW: "uint",
+        Field.REASON: "uint",
+        Field.EXIT_CODE: "uint",
+        Field.SIGNAL: "uint",
+        Field.DURATION_US: "uint",
+        Field.STDOUT_TOTAL: "uint",
+        Field.STDERR_TOTAL: "uint",
+        Field.KILLED: "uint",
+        Field.LEFT_RUNNING: "uint",
+        Field.SIZE: "uint",
+        Field.ENTRIES: "uint",
+        Field.ERROR: "uint",
+        Field.ERRNO: "uint",
+        Field.STEP: "text",
+        Field.MESSAGE: "text",
+        Field.TYPE: "uint",
+        Field.MODIFIED_NS: "uint",
+        Field.NAME: "bytes",
+        Field.LINK: "bytes",
+    }
+)
+
+REPEATED: Final = frozenset({Field.CAPABILITY, Field.ENV, Field.ARGUMENT})
+
+FRAME_FROM: Final[MappingProxyType[Frame, str]] = MappingProxyType(
+    {
+        Frame.HELLO: "client",
+        Frame.WELCOME: "supervisor",
+        Frame.CONFIGURE: "client",
+        Frame.READY: "supervisor",
+        Frame.PING: "both",
+        Frame.PONG: "both",
+        Frame.DESTROY: "client",
+        Frame.END: "supervisor",
+        Frame.PART: "client",
+        Frame.OPEN: "client",
+        Frame.STDIN: "client",
+        Frame.EOF: "client",
+        Frame.STDOUT: "supervisor",
+        Frame.STDERR: "supervisor",
+        Frame.CREDIT: "both",
+        Frame.CANCEL: "client",
+        Frame.EXIT: "supervisor",
+        Frame.DONE: "supervisor",
+        Frame.FAIL: "supervisor",
+    }
+)
+
+FRAME_CHANNEL: Final[MappingProxyType[Frame, str]] = MappingProxyType(
+    {
+        Frame.HELLO: "zero",
+        Frame.WELCOME: "zero",
+        Frame.CONFIGURE: "zero",
+        Frame.READY: "zero",
+        Frame.PING: "zero",
+        Frame.PONG: "zero",
+        Frame.DESTROY: "zero",
+        Frame.END: "zero",
+        Frame.PART: "any",
+        Frame.OPEN: "live",
+        Frame.STDIN: "live",
+        Frame.EOF: "live",
+        Frame.STDOUT: "live",
+        Frame.STDERR: "live",
+        Frame.CREDIT: "any",
+        Frame.CANCEL: "live",
+        Frame.EXIT: "live",
+        Frame.DONE: "live",
+        Frame.FAIL: "live",
+    }
+)
+
+FRAME_PAYLOAD: Final[MappingProxyType[Frame, str]] = MappingProxyType(
+    {
+        Frame.HELLO: "fields",
+        Frame.WELCOME: "fields",
+        Frame.CONFIGURE: "fields",
+        Frame.READY: "fields",
+        Frame.PING: "bytes",
+        Frame.PONG: "bytes",
+        Frame.DESTROY: "empty",
+        Frame.END: "fields",
+        Frame.PART: "bytes",
+        Frame.OPEN: "fields",
+        Frame.STDIN: "bytes",
+        Frame.EOF: "empty",
+        Frame.STDOUT: "bytes",
+        Frame.STDERR: "bytes",
+        Frame.CREDIT: "credit",
+        Frame.CANCEL: "empty",
+        Frame.EXIT: "fields",
+        Frame.DONE: "fields",
+        Frame.FAIL: "fields",
+    }
+)
+
+FRAME_LENGTH: Final[MappingProxyType[Frame, tuple[int, int]]] = MappingProxyType(
+    {
+        Frame.HELLO: (0, 65536),
+        Frame.WELCOME: (0, 65536),
+        Frame.CONFIGURE: (0, 65536),
+        Frame.READY: (0, 65536),
+        Frame.PING: (8, 8),
+        Frame.PONG: (8, 8),
+        Frame.DESTROY: (0, 0),
+        Frame.END: (0, 65536),
+        Frame.PART: (1, 65536),
+        Frame.OPEN: (0, 65536),
+        Frame.STDIN: (1, 65536),
+        Frame.EOF: (0, 0),
+        Frame.STDOUT: (1, 65536),
+        Frame.STDERR: (1, 65536),
+        Frame.CREDIT: (4, 4),
+        Frame.CANCEL: (0, 0),
+        Frame.EXIT: (0, 65536),
+        Frame.DONE: (0, 65536),
+        Frame.FAIL: (0, 65536),
+    }
+)
+
+FRAME_REQUIRED: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyType(
+    {
+        Frame.HELLO: frozenset({Field.VERSION_MIN, Field.VERSION_MAX, Field.NONCE}),
+        Frame.WELCOME: frozenset({Field.VERSION, Field.BUILD, Field.ARCHITECTURE, Field.CONFIGURED, Field.CONNECTION}),
+        Frame.CONFIGURE: frozenset({Field.WORKDIR, Field.TTL_MS, Field.IDLE_MS, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES, Field.CHOWN_WORKSPACE, Field.WRITE_HOSTS}),
+        Frame.READY: frozenset({Field.UID, Field.GID, Field.MEMORY_MAX, Field.SWAP_MAX, Field.PIDS_MAX, Field.CPU_QUOTA_US, Field.CPU_PERIOD_US, Field.OPEN_FILES, Field.NO_NEW_PRIVS, Field.SECCOMP, Field.CAP_BOUNDING, Field.WORKSPACE_FS, Field.WORKSPACE_BYTES, Field.ROOTFS_READONLY, Field.KERNEL, Field.CGROUP_VERSION, Field.TMP_BYTES}),
+        Frame.END: frozenset({Field.REASON}),
+        Frame.OPEN: frozenset({Field.OPERATION}),
+        Frame.EXIT: frozenset({Field.REASON, Field.EXIT_CODE, Field.SIGNAL, Field.DURATION_US, Field.STDOUT_TOTAL, Field.STDERR_TOTAL, Field.KILLED, Field.LEFT_RUNNING}),
+        Frame.DONE: frozenset(),
+        Frame.FAIL: frozenset({Field.ERROR, Field.ERRNO, Field.STEP}),
+    }
+)
+
+FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyType(
+    {
+        Frame.HELLO: frozenset({Field.CAPABILITY, Field.CLIENT}),
+        Frame.WELCOME: frozenset({Field.CAPABILITY, Field.UPTIME_MS}),
+        Frame.CONFIGURE: frozenset({Field.USER, Field.ENV}),
+        Frame.READY: frozenset({Field.HOME}),
+        Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
+        Frame.OPEN: frozenset(),
+        Frame.EXIT: frozenset(),
+        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES}),
+        Frame.FAIL: frozenset({Field.MESSAGE, Field.SIZE}),
+    }
+)
+
+OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = MappingProxyType(
+    {
+        Operation.EXEC: frozenset({Field.ARGUMENT, Field.CWD, Field.TIMEOUT_MS, Field.STDOUT_LIMIT, Field.STDERR_LIMIT, Field.STDIN}),
+        Operation.READ: frozenset({Field.PATH, Field.ROOT, Field.OFFSET, Field.LIMIT}),
+        Operation.WRITE: frozenset({Field.PATH, Field.ROOT, Field.LIMIT, Field.MODE, Field.PARENTS}),
+        Operation.LIST: frozenset({Field.PATH, Field.ROOT, Field.LIMIT, Field.RECURSIVE}),
+        Operation.STAT: frozenset({Field.PATH, Field.ROOT, Field.FOLLOW}),
+        Operation.MAKE_DIRECTORY: frozenset({Field.PATH, Field.ROOT, Field.MODE, Field.PARENTS}),
+        Operation.REMOVE: frozenset({Field.PATH, Field.ROOT, Field.RECURSIVE}),
+        Operation.RENAME: frozenset({Field.PATH, Field.TARGET, Field.ROOT, Field.PARENTS}),
+        Operation.LEASE: frozenset({Field.TTL_MS}),
+        Operation.STATUS: frozenset(),
+    }
+)
+
+OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = MappingProxyType(
+    {
+        Operation.EXEC: frozenset({Field.ENV, Field.USER}),
+        Operation.READ: frozenset(),
+        Operation.WRITE: frozenset(),
+        Operation.LIST: frozenset(),
+        Operation.STAT: frozenset(),
+        Operation.MAKE_DIRECTORY: frozenset(),
+        Operation.REMOVE: frozenset(),
+        Operation.RENAME: frozenset(),
+        Operation.LEASE: frozenset(),
+        Operation.STATUS: frozenset(),
+    }
+)
+
+OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
+    {
+        Operation.EXEC: True,
+        Operation.READ: False,
+        Operation.WRITE: True,
+        Operation.LIST: False,
+        Operation.STAT: False,
+        Operation.MAKE_DIRECTORY: False,
+        Operation.REMOVE: False,
+        Operation.RENAME: False,
+        Operation.LEASE: False,
+        Operation.STATUS: False,
+    }
+)
+
+OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
+    {
+        Operation.EXEC: "both",
+        Operation.READ: "stdout",
+        Operation.WRITE: "none",
+        Operation.LIST: "stdout",
+        Operation.STAT: "stdout",
+        Operation.MAKE_DIRECTORY: "none",
+        Operation.REMOVE: "none",
+        Operation.RENAME: "none",
+        Operation.LEASE: "none",
+        Operation.STATUS: "none",
+    }
+)
+
+OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
+    {
+        Operation.EXEC: Frame.EXIT,
+        Operation.READ: Frame.DONE,
+        Operation.WRITE: Frame.DONE,
+        Operation.LIST: Frame.DONE,
+        Operation.STAT: Frame.DONE,
+        Operation.MAKE_DIRECTORY: Frame.DONE,
+        Operation.REMOVE: Frame.DONE,
+        Operation.RENAME: Frame.DONE,
+        Operation.LEASE: Frame.DONE,
+        Operation.STATUS: Frame.DONE,
+    }
+)
+
+ENTRY_REQUIRED: Final = frozenset({Field.TYPE, Field.SIZE, Field.MODE, Field.MODIFIED_NS, Field.UID, Field.GID, Field.NAME})
+ENTRY_OPTIONAL: Final = frozenset({Field.LINK})

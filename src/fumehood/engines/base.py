@@ -1,0 +1,261 @@
+"""The seam: what fumehood asks of an engine, and nothing more.
+
+An engine makes containers from a specification, hands out byte streams, and finds and removes what
+it made by label. Nothing above this file knows Docker. Every method maps its engine's own failures
+to :mod:`fumehood.errors` once, here at the boundary, with ``from exc``.
+
+All methods are coroutines of one event loop. When a call is cancelled, what it had asked the engine to
+create may exist: names and labels are chosen by the caller before the call, so
+:meth:`Engine.remove_session` is always enough to clean up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from fumehood.options import Limits, Network, Security
+
+PullPolicy = Literal["missing", "always", "never"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullProgress:
+    """One step of an image pull, as the engine reports it (text is the engine's: hostile)."""
+
+    image: str
+    layer: str
+    status: str
+    current: int
+    """Bytes done of this layer; 0 when unknown."""
+    total: int
+    """Bytes of this layer; 0 when unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What an image brings that matters to a session."""
+
+    id: str
+    """The content digest that the engine knows it by."""
+    reference: str
+    user: str
+    """The image's USER, ``""`` when it has none (root)."""
+    env: tuple[tuple[str, str], ...]
+    workdir: str
+    architecture: Literal["amd64", "arm64"]
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """Everything that the container of one session is made from: the engine's input, pure data."""
+
+    session_id: str
+    nonce: str
+    """64 hexadecimal digits: the secret of the tether, kept in a label that only the engine's users read."""
+    image: Image
+    workdir: str
+    network: Network
+    limits: Limits
+    security: Security
+    workspace_id: str | None = None
+    """``None`` for an ephemeral workspace, otherwise the persistent one's id."""
+    destroy_workspace: bool = False
+    """Whether a persistent workspace goes with the session (a label: also for the sweep)."""
+    chown_workspace: bool = True
+    """Whether PID 1 needs CAP_CHOWN for the moment in which it hands the workspace over."""
+    ttl: float | None = None
+    idle_timeout: float | None = None
+    detached: bool = False
+    owner: str = ""
+    """Who made it, for people: ``user@host:pid``."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A session's container, as found on the engine."""
+
+    id: str
+    """The engine's own id."""
+    session_id: str
+    nonce: str
+    state: Literal["created", "running", "paused", "exited", "removing"]
+    created_at: float
+    """Seconds since the epoch, by the engine's clock."""
+    image: str
+    workspace_id: str | None
+    detached: bool
+    metadata: Mapping[str, str]
+    workdir: str
+    published_ports: Mapping[int, int] = field(default_factory=dict)
+    ttl: float | None = None
+    idle_timeout: float | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What ``fumehood doctor`` and the refusal of silent degradation need to know."""
+
+    name: str
+    """``"docker"``."""
+    version: str
+    api_version: str
+    architecture: Literal["amd64", "arm64"]
+    kernel: str
+    operating_system: str
+    cgroup_version: str
+    storage_driver: str
+    runtimes: tuple[str, ...]
+    default_runtime: str
+    security_options: tuple[str, ...]
+    memory_limit: bool
+    swap_limit: bool
+    pids_limit: bool
+    cpu_limit: bool
+    live_restore: bool
+    address: str
+    warnings: tuple[str, ...] = ()
+    components: Mapping[str, str] = field(default_factory=dict)
+    """Versions of what it is made of (``containerd``, ``runc``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What a sweep found and removed; ``failed`` maps a name to the reason it is still there."""
+
+    containers: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    supervisors: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+class ByteStream(Protocol):
+    """The raw duplex stream to a supervisor, already free of the engine's own framing.
+
+    Callbacks run on the event loop, in order, and must not block.
+    """
+
+    def start(
+        self,
+        on_data: Callable[[bytes], None],
+        on_close: Callable[[Exception | None], None],
+    ) -> None:
+        """Begin delivery: nothing is lost between the attach and this call.
+
+        ``on_data`` gets stdout's bytes. ``on_close`` is called exactly once, at the end of the
+        stream or at the error that ended it (already a fumehood error, or None for a clean end),
+        and never before data that arrived earlier was delivered.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the supervisor. Never blocks; after the end of the stream it is a no-op."""
+
+    async def drain(self) -> None:
+        """Wait until what is queued is below the high-water mark, or the stream has ended."""
+
+    def pause_reading(self) -> None:
+        """Stop delivery until :meth:`resume_reading`; at most one chunk may still arrive."""
+
+    def resume_reading(self) -> None:
+        """Go on with delivery."""
+
+    def diagnostics(self) -> str:
+        """The last 4 KiB that the supervisor (or the runtime) wrote to stderr, made printable."""
+
+    async def close(self) -> None:
+        """End both directions and release the connection. Idempotent."""
+
+
+class Engine(Protocol):
+    """One engine, at one address."""
+
+    async def info(self) -> EngineInfo:
+        """Ask the engine what it is and can enforce.
+
+        Raises:
+            EngineUnavailableError: nothing answers at the address.
+            EngineUnsupportedError: no API version that both sides speak.
+        """
+
+    async def prepare_image(
+        self,
+        reference: str,
+        *,
+        pull: PullPolicy,
+        platform: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> Image:
+        """Return the image, pulling it as the policy says. Answers are cached by image id.
+
+        Raises:
+            ImageNotFoundError: not there and not to be pulled, or unknown to its registry.
+            ImagePullError: the pull failed half-way, or credentials were refused.
+            ImageRefusedError: it declares a VOLUME other than the workspace, or is for another
+                platform than the one asked for.
+        """
+
+    async def create_session(self, request: SessionRequest) -> ByteStream:
+        """Put the supervisor on the engine if needed, create, attach, start; return the stream.
+
+        The attach comes before the start, so that not a byte is lost and what is written before the
+        start is there when PID 1 reads.
+
+        Raises:
+            SessionExistsError: a container of this session id exists.
+            WorkspaceBusyError: a container holds the persistent workspace.
+            EngineUnsupportedError: a limit, runtime or profile that the engine does not enforce.
+            EngineError: the engine failed; nothing of this call is left.
+        """
+
+    async def open_relay(self, container: Container) -> ByteStream:
+        """Open one more stream to a running session's supervisor, through the engine's exec.
+
+        Raises:
+            SessionNotFoundError: the container is gone or not running.
+        """
+
+    async def find_session(self, session_id: str) -> Container | None:
+        """Return the session's container, by exact name and label, or None."""
+
+    async def list_sessions(self) -> Sequence[Container]:
+        """Return every container of ours, running or not."""
+
+    async def remove_session(self, session_id: str, *, destroy_workspace: bool = False) -> None:
+        """Kill and remove a session's container and its ephemeral volume; idempotent.
+
+        Returns once the engine no longer knows the container (409 "removal in progress" counts as
+        progress; bounded by 60 s). With ``destroy_workspace`` its persistent volume goes too,
+        after the container.
+        """
+
+    async def exit_code(self, session_id: str, *, since: float) -> int | None:
+        """Return the exit code of a container that is gone, from the engine's recent events, or None."""
+
+    async def list_workspaces(self) -> Sequence[str]:
+        """Return the ids of the persistent workspaces on this engine."""
+
+    async def remove_workspace(self, workspace_id: str) -> None:
+        """Delete a persistent workspace that no session holds; unknown ones are no error.
+
+        Raises:
+            WorkspaceBusyError: a session holds it.
+        """
+
+    async def sweep(self, *, minimum_age: float = 60.0, supervisors: bool = False) -> SweepReport:
+        """Remove what AutoRemove cannot see: created but never started containers, exited ones,
+        containers past their TTL by the engine's clock, and volumes of sessions that are gone.
+
+        Never a running session before its own deadline, never by prefix: exact name and label.
+        Persistent workspaces stay. ``supervisors``: also volumes of supervisors that nothing uses.
+        """
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""

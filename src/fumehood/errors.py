@@ -1,0 +1,384 @@
+"""Every error that fumehood raises.
+
+One root, so that ``except SandboxError`` is always enough; every class also inherits the
+builtin that a Python programmer would catch without knowing fumehood.
+
+::
+
+    SandboxError
+    ├── InvalidRequestError (ValueError)             the caller's values, found before anything is created
+    │   └── InvalidPathError
+    ├── EngineError
+    │   ├── EngineUnavailableError (ConnectionError)   no engine answers
+    │   ├── EngineUnsupportedError                     it answers, but cannot do what was asked
+    │   ├── ImageNotFoundError (LookupError)
+    │   ├── ImagePullError
+    │   └── ImageRefusedError                          an image that would weaken the session
+    ├── SupervisorError                              PID 1 did not come up, or is not ours
+    ├── ProtocolError (ConnectionError)              the other side broke the wire's rules
+    ├── LocalProtocolError (RuntimeError)            we were about to break them: a bug of ours
+    ├── SessionError
+    │   ├── SessionNotFoundError (LookupError)
+    │   ├── SessionExistsError
+    │   ├── WorkspaceBusyError
+    │   ├── SessionEndedError                          TTL, idle, destroyed, …: see ``reason``
+    │   └── SessionLostError (ConnectionError)         the stream broke and the session with it
+    ├── CommandError
+    │   ├── CommandNotFoundError (FileNotFoundError)
+    │   ├── CommandNotExecutableError (PermissionError)
+    │   ├── WorkingDirectoryError (FileNotFoundError)
+    │   ├── UserNotFoundError (LookupError)
+    │   ├── CommandFailedError                         ``check=True`` and not ok: has ``result``
+    │   │   ├── CommandTimeoutError (TimeoutError)
+    │   │   └── CommandOutOfMemoryError (MemoryError)
+    ├── FileError
+    │   ├── FileMissingError (FileNotFoundError)
+    │   ├── FilePermissionError (PermissionError)
+    │   ├── FileIsDirectoryError (IsADirectoryError)
+    │   ├── FileNotDirectoryError (NotADirectoryError)
+    │   ├── FilePresentError (FileExistsError)
+    │   ├── PathEscapesError (PermissionError)         a link or ``..`` that leads out of the workspace
+    │   ├── NotRegularFileError
+    │   ├── FileTooLargeError
+    │   └── DiskFullError
+    ├── ResourceLimitError                           a limit of the session: pids, memory, channels
+    └── OperationTimeoutError (TimeoutError)         an operation other than a command ran out of time
+
+``code`` is one of a closed set (:class:`ErrorCode`); ``retryable`` says whether the same call may
+succeed if made again unchanged.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from fumehood.results import ExecResult
+
+
+class ErrorCode(StrEnum):
+    """What went wrong, as one of a closed set: stable across releases, safe to match on."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_PATH = "invalid_path"
+    ENGINE = "engine"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    ENGINE_UNSUPPORTED = "engine_unsupported"
+    IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_PULL = "image_pull"
+    IMAGE_REFUSED = "image_refused"
+    SUPERVISOR = "supervisor"
+    PROTOCOL = "protocol"
+    LOCAL_PROTOCOL = "local_protocol"
+    SESSION = "session"
+    SESSION_NOT_FOUND = "session_not_found"
+    SESSION_EXISTS = "session_exists"
+    WORKSPACE_BUSY = "workspace_busy"
+    SESSION_ENDED = "session_ended"
+    SESSION_LOST = "session_lost"
+    COMMAND = "command"
+    COMMAND_NOT_FOUND = "command_not_found"
+    COMMAND_NOT_EXECUTABLE = "command_not_executable"
+    WORKING_DIRECTORY = "working_directory"
+    USER_NOT_FOUND = "user_not_found"
+    COMMAND_FAILED = "command_failed"
+    COMMAND_TIMEOUT = "command_timeout"
+    COMMAND_OUT_OF_MEMORY = "command_out_of_memory"
+    FILE = "file"
+    FILE_NOT_FOUND = "file_not_found"
+    FILE_PERMISSION = "file_permission"
+    FILE_IS_DIRECTORY = "file_is_directory"
+    FILE_NOT_DIRECTORY = "file_not_directory"
+    FILE_EXISTS = "file_exists"
+    PATH_ESCAPES = "path_escapes"
+    NOT_REGULAR_FILE = "not_regular_file"
+    FILE_TOO_LARGE = "file_too_large"
+    DISK_FULL = "disk_full"
+    RESOURCE_LIMIT = "resource_limit"
+    OPERATION_TIMEOUT = "operation_timeout"
+
+
+class SandboxError(Exception):
+    """The root of all errors of fumehood.
+
+    Args:
+        message: what was wrong, with which value, and what to do next.
+        op: the public operation that failed (``"exec"``, ``"read_file"``, …).
+        session_id: the session it failed in, when there was one.
+    """
+
+    code: ClassVar[ErrorCode]
+    retryable: bool = False
+
+    def __init__(
+        self, message: str, *, op: str | None = None, session_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.op = op
+        self.session_id = session_id
+
+    def __str__(self) -> str:
+        # Classes that inherit OSError would otherwise print errno tuples.
+        return self.message
+
+
+class InvalidRequestError(SandboxError, ValueError):
+    """A value from the caller was refused before anything was created."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class InvalidPathError(InvalidRequestError):
+    """A path was refused by its spelling: empty, absolute, with ``..``, NUL or a backslash."""
+
+    code = ErrorCode.INVALID_PATH
+
+
+class EngineError(SandboxError):
+    """The engine refused or failed an operation."""
+
+    code = ErrorCode.ENGINE
+
+
+class EngineUnavailableError(EngineError, ConnectionError):
+    """No engine answers at the address that was resolved."""
+
+    code = ErrorCode.ENGINE_UNAVAILABLE
+    retryable = True
+
+
+class EngineUnsupportedError(EngineError):
+    """The engine answers but cannot give what was asked for (version, limits, runtime, platform)."""
+
+    code = ErrorCode.ENGINE_UNSUPPORTED
+
+
+class ImageNotFoundError(EngineError, LookupError):
+    """The image is not on the engine and was not to be pulled, or does not exist."""
+
+    code = ErrorCode.IMAGE_NOT_FOUND
+
+
+class ImagePullError(EngineError):
+    """Pulling the image failed: registry, credentials, network or platform."""
+
+    code = ErrorCode.IMAGE_PULL
+    retryable = True
+
+
+class ImageRefusedError(EngineError):
+    """The image carries something that would weaken the session (a VOLUME, a foreign platform)."""
+
+    code = ErrorCode.IMAGE_REFUSED
+
+
+class SupervisorError(SandboxError):
+    """The supervisor did not come up, or what answered is not the supervisor that we installed."""
+
+    code = ErrorCode.SUPERVISOR
+
+
+class ProtocolError(SandboxError, ConnectionError):
+    """The bytes from the container break the rules of the wire. The session is not usable."""
+
+    code = ErrorCode.PROTOCOL
+
+
+class LocalProtocolError(SandboxError, RuntimeError):
+    """This side was about to break the rules of the wire: a bug in fumehood or in its caller."""
+
+    code = ErrorCode.LOCAL_PROTOCOL
+
+
+class SessionError(SandboxError):
+    """The session is not there, not free, or over."""
+
+    code = ErrorCode.SESSION
+
+
+class SessionNotFoundError(SessionError, LookupError):
+    """No live session has this id on this engine."""
+
+    code = ErrorCode.SESSION_NOT_FOUND
+
+
+class SessionExistsError(SessionError):
+    """A session with this id is already there."""
+
+    code = ErrorCode.SESSION_EXISTS
+
+
+class WorkspaceBusyError(SessionError):
+    """Another session holds this persistent workspace; only one may write to it at a time."""
+
+    code = ErrorCode.WORKSPACE_BUSY
+    retryable = True
+
+
+class SessionEndedError(SessionError):
+    """The session is over; ``reason`` says why (``"ttl"``, ``"idle"``, ``"destroyed"``, …)."""
+
+    code = ErrorCode.SESSION_ENDED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        op: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        super().__init__(message, op=op, session_id=session_id)
+        self.reason = reason
+
+
+class SessionLostError(SessionEndedError, ConnectionError):
+    """The stream to the session broke. What was running is being ended by the supervisor."""
+
+    code = ErrorCode.SESSION_LOST
+
+
+class CommandError(SandboxError):
+    """A command could not be started, or ended in a way that ``check`` does not accept."""
+
+    code = ErrorCode.COMMAND
+
+
+class CommandNotFoundError(CommandError, FileNotFoundError):
+    """There is no such program in the container (never confused with exit code 127)."""
+
+    code = ErrorCode.COMMAND_NOT_FOUND
+
+
+class CommandNotExecutableError(CommandError, PermissionError):
+    """The program exists but cannot be executed: mode, directory, format or interpreter."""
+
+    code = ErrorCode.COMMAND_NOT_EXECUTABLE
+
+
+class WorkingDirectoryError(CommandError, FileNotFoundError):
+    """The ``cwd`` of a command does not exist or may not be entered."""
+
+    code = ErrorCode.WORKING_DIRECTORY
+
+
+class UserNotFoundError(CommandError, LookupError):
+    """The ``user`` of a command is not known in the container, or is not allowed."""
+
+    code = ErrorCode.USER_NOT_FOUND
+
+
+class CommandFailedError(CommandError):
+    """A checked command did not succeed; ``result`` holds everything that is known of it."""
+
+    code = ErrorCode.COMMAND_FAILED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        result: ExecResult,
+        op: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        super().__init__(message, op=op, session_id=session_id)
+        self.result = result
+
+
+class CommandTimeoutError(CommandFailedError, TimeoutError):
+    """A checked command ran out of time and was killed with everything it had started."""
+
+    code = ErrorCode.COMMAND_TIMEOUT
+
+
+class CommandOutOfMemoryError(CommandFailedError, MemoryError):
+    """A checked command was killed because the session's memory was used up."""
+
+    code = ErrorCode.COMMAND_OUT_OF_MEMORY
+
+
+class FileError(SandboxError):
+    """An operation on a file in the container failed; ``path`` names it."""
+
+    code = ErrorCode.FILE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        op: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        super().__init__(message, op=op, session_id=session_id)
+        self.path = path
+
+
+class FileMissingError(FileError, FileNotFoundError):
+    """There is no file of this name."""
+
+    code = ErrorCode.FILE_NOT_FOUND
+
+
+class FilePermissionError(FileError, PermissionError):
+    """The session's user may not do this to the file."""
+
+    code = ErrorCode.FILE_PERMISSION
+
+
+class FileIsDirectoryError(FileError, IsADirectoryError):
+    """A file was expected and a directory found."""
+
+    code = ErrorCode.FILE_IS_DIRECTORY
+
+
+class FileNotDirectoryError(FileError, NotADirectoryError):
+    """A directory was expected and something else found."""
+
+    code = ErrorCode.FILE_NOT_DIRECTORY
+
+
+class FilePresentError(FileError, FileExistsError):
+    """The name is taken, or a directory to remove is not empty."""
+
+    code = ErrorCode.FILE_EXISTS
+
+
+class PathEscapesError(FileError, PermissionError):
+    """The path leads out of the workspace through a symbolic link or ``..``."""
+
+    code = ErrorCode.PATH_ESCAPES
+
+
+class NotRegularFileError(FileError):
+    """A device, FIFO or socket: only regular files are read and written."""
+
+    code = ErrorCode.NOT_REGULAR_FILE
+
+
+class FileTooLargeError(FileError):
+    """The file is larger than ``Limits.max_file_bytes``."""
+
+    code = ErrorCode.FILE_TOO_LARGE
+
+
+class DiskFullError(FileError):
+    """No space or no inodes are left where the file should go."""
+
+    code = ErrorCode.DISK_FULL
+
+
+class ResourceLimitError(SandboxError):
+    """A limit of the session does not allow one more (processes, memory, concurrent operations)."""
+
+    code = ErrorCode.RESOURCE_LIMIT
+    retryable = True
+
+
+class OperationTimeoutError(SandboxError, TimeoutError):
+    """An operation other than a command did not end within its deadline."""
+
+    code = ErrorCode.OPERATION_TIMEOUT
+    retryable = True

@@ -1,0 +1,246 @@
+"""What a caller gets back: frozen values."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Literal
+
+from fumehood.errors import (
+    CommandFailedError,
+    CommandOutOfMemoryError,
+    CommandTimeoutError,
+)
+
+
+class ExecReason(StrEnum):
+    """Why a command ended, by the supervisor's own knowledge, never guessed from an exit code."""
+
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    CANCELLED = "cancelled"
+
+
+class EndReason(StrEnum):
+    """Why a session ended."""
+
+    DESTROYED = "destroyed"
+    TTL = "ttl"
+    IDLE = "idle"
+    CLIENT_LOST = "client_lost"
+    """No client was connected for longer than the disconnect grace."""
+    NOT_CONFIGURED = "not_configured"
+    """The container was started but never told what to be."""
+    STOPPED = "stopped"
+    """The engine or its user stopped the container."""
+    PROTOCOL = "protocol"
+    """The stream carried bytes that break the wire's rules."""
+    RESOURCES = "resources"
+    """The session could not be kept under control with what was left (memory, kill escalation)."""
+    LOST = "lost"
+    """The container is gone and nobody can say why (engine lost, removed by hand)."""
+
+
+def decode(data: bytes) -> str:
+    """Decode output as UTF-8: invalid bytes become U+FFFD, a character cut at the end is dropped."""
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecResult:
+    """How a command ended and what it wrote.
+
+    A timed-out or failed command is a result, not an exception; :meth:`check` makes it one.
+    """
+
+    stdout_bytes: bytes
+    stderr_bytes: bytes
+    exit_code: int
+    """The exit status; ``128 + signal`` when a signal ended the command."""
+    signal: int | None
+    duration: float
+    """Seconds from the start to the end of the command, by the supervisor's clock."""
+    reason: ExecReason
+    stdout_dropped: int = 0
+    """Bytes that the command wrote beyond the cap."""
+    stderr_dropped: int = 0
+    killed: int = 0
+    """Processes that were killed to end the command."""
+    left_running: int = 0
+    """Background processes of the command that live on."""
+
+    @cached_property
+    def stdout(self) -> str:
+        """Standard output as text; never split inside a character."""
+        return self._text(self.stdout_bytes, self.stdout_truncated)
+
+    @cached_property
+    def stderr(self) -> str:
+        """Standard error as text; never split inside a character."""
+        return self._text(self.stderr_bytes, self.stderr_truncated)
+
+    @staticmethod
+    def _text(data: bytes, truncated: bool) -> str:
+        # Only the cut of our own cap may be in the middle of a character; a stray byte at the end
+        # of complete output is the command's own and is shown as such.
+        return decode(data) if truncated else data.decode("utf-8", "replace")
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the command ran out of time."""
+        return self.reason is ExecReason.TIMED_OUT
+
+    @property
+    def stdout_truncated(self) -> bool:
+        """Whether standard output was larger than the cap."""
+        return self.stdout_dropped > 0
+
+    @property
+    def stderr_truncated(self) -> bool:
+        """Whether standard error was larger than the cap."""
+        return self.stderr_dropped > 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command exited by itself with status 0."""
+        return self.reason is ExecReason.EXITED and self.exit_code == 0
+
+    def check(self) -> ExecResult:
+        """Return the result itself if :attr:`ok`, otherwise raise it.
+
+        Raises:
+            CommandTimeoutError: it ran out of time.
+            CommandOutOfMemoryError: it was killed because the session's memory was used up.
+            CommandFailedError: any other status than 0.
+        """
+        if self.ok:
+            return self
+        tail = self.stderr.strip()[-500:]
+        detail = f": {tail}" if tail else ""
+        if self.reason is ExecReason.TIMED_OUT:
+            raise CommandTimeoutError(
+                f"the command was killed after {self.duration:.3f} s{detail}", result=self, op="exec"
+            )
+        if self.reason is ExecReason.OUT_OF_MEMORY:
+            raise CommandOutOfMemoryError(
+                f"the command used up the session's memory; raise Limits.memory_mb{detail}",
+                result=self,
+                op="exec",
+            )
+        how = f"signal {self.signal}" if self.signal is not None else f"exit code {self.exit_code}"
+        raise CommandFailedError(f"the command ended with {how}{detail}", result=self, op="exec")
+
+
+@dataclass(frozen=True, slots=True)
+class Stdout:
+    """A piece of standard output."""
+
+    data: bytes
+    text: str
+    """The same as text: characters that were split between pieces are whole in the later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stderr:
+    """A piece of standard error."""
+
+    data: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The end of a command: always the last event."""
+
+    result: ExecResult
+
+
+ExecEvent = Stdout | Stderr | Exit
+
+FileType = Literal["file", "directory", "symlink", "fifo", "socket", "block", "character", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One file, directory or link. ``path`` is relative to the root that was asked for."""
+
+    path: str
+    type: FileType
+    size: int
+    mode: int
+    """Permission bits, as in ``0o644``."""
+    modified: datetime
+    uid: int
+    gid: int
+    target: str | None = None
+    """Where a symbolic link points, as it is written."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPage:
+    """Some lines of a text file, and where to go on."""
+
+    text: str
+    start_line: int
+    """The first line of this page; lines count from 1."""
+    end_line: int
+    """The last line of this page; ``start_line - 1`` when the page is empty."""
+    next_start_line: int | None
+    """Where the next page starts; None at the end of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveLimits:
+    """What the kernel and the supervisor really enforce, read back from inside the container."""
+
+    memory_mb: int
+    """Memory that commands may use, the tmpfs budgets below not counted."""
+    memory_total_bytes: int
+    """The kernel's limit: memory plus tmpfs budgets."""
+    swap_bytes: int
+    cpus: float
+    pids: int
+    open_files: int
+    timeout: float | None
+    max_output_bytes: int
+    max_file_bytes: int
+    max_processes: int
+    workspace_bytes: int | None
+    """A hard quota of the workspace; None when only the host's free space bounds it."""
+    workspace_tier: Literal["tmpfs", "volume"]
+    tmp_bytes: int
+    network: str
+    readonly_rootfs: bool
+    no_new_privileges: bool
+    seccomp: bool
+    workload_capabilities: tuple[str, ...]
+    runtime: str | None
+    degraded: tuple[str, ...] = ()
+    """What was asked for and cannot be shown to hold on this engine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A session as the engine lists it."""
+
+    id: str
+    state: Literal["created", "running", "paused", "exited", "removing"]
+    image: str
+    created_at: datetime
+    workspace_id: str | None
+    detached: bool
+    owner: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ttl: float | None = None
+    idle_timeout: float | None = None
