@@ -1,0 +1,1 @@
+"""The tether's wire protocol without any I/O: bytes in, events out (``protocol/PROTOCOL.md``)."""

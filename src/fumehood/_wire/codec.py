@@ -1,0 +1,292 @@
+"""Frames and fields: the lowest layer, which knows the table and no state.
+
+The reader takes bytes in any pieces and yields whole frames. Everything that can be wrong with a frame
+by itself is found here; what is wrong only in its context is found by the connection.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from fumehood._wire import table
+from fumehood._wire.table import Field, Frame, Operation, Violation
+from fumehood.errors import LocalProtocolError, ProtocolError
+
+Side = Literal["client", "supervisor"]
+Value = int | bytes | str | list[bytes] | list[str]
+
+_HEADER = struct.Struct(">II")  # type and length share the first word: u8 | u24
+_UINT = struct.Struct(">Q")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_MAX_UINT = (1 << 64) - 1
+_EXTENSION = 0x80
+_CHANNELS = 1 << 32
+
+_FLAGS = frozenset(field for field, kind in table.FIELD_KIND.items() if kind == "flag")
+_TEXTS = frozenset(field for field, kind in table.FIELD_KIND.items() if kind == "text")
+_UINTS = frozenset(field for field, kind in table.FIELD_KIND.items() if kind in ("uint", "flag"))
+_FIELDS: tuple[Field | None, ...] = tuple(
+    Field(tag) if tag in Field._value2member_map_ else None for tag in range(256)
+)
+
+
+class WireViolationError(ProtocolError):
+    """Bytes that break the rules; ``violation`` names which, as the C reader does."""
+
+    def __init__(self, violation: Violation, detail: str) -> None:
+        super().__init__(f"the supervisor's bytes break the wire's rules: {detail}")
+        self.violation = violation
+        self.detail = detail
+
+
+class RawFrame(NamedTuple):
+    """One frame as it stands on the wire."""
+
+    frame: Frame
+    channel: int
+    payload: bytes
+
+
+class _Rule(NamedTuple):
+    frame: Frame
+    senders: frozenset[str]
+    channel: str
+    least: int
+    most: int
+
+
+def _rule(code: int) -> _Rule | None:
+    if code not in Frame._value2member_map_:
+        return None
+    frame = Frame(code)
+    sender = table.FRAME_FROM[frame]
+    senders = frozenset(("client", "supervisor") if sender == "both" else (sender,))
+    least, most = table.FRAME_LENGTH[frame]
+    return _Rule(frame, senders, table.FRAME_CHANNEL[frame], least, most)
+
+
+_RULES: tuple[_Rule | None, ...] = tuple(_rule(code) for code in range(256))
+
+
+class FrameReader:
+    """Cut a stream into frames; nothing longer than one frame is ever kept.
+
+    Args:
+        sender: who writes the stream that is read.
+    """
+
+    __slots__ = ("_pending", "_sender", "_violated")
+
+    def __init__(self, sender: Side) -> None:
+        self._sender = sender
+        self._pending = b""
+        self._violated = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that has not fully arrived."""
+        return len(self._pending)
+
+    def feed(self, data: bytes) -> Iterator[RawFrame]:
+        """Yield the frames that are complete with ``data``.
+
+        Raises:
+            WireViolationError: a frame that may not be; the reader is not usable after it.
+        """
+        if self._violated:
+            raise LocalProtocolError("the reader has seen a violation and cannot go on")
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        at, end = 0, len(data)
+        while end - at >= table.HEADER_BYTES:
+            word, channel = _HEADER.unpack_from(data, at)
+            length = word & 0xFFFFFF
+            rule = self._check(word >> 24, length, channel)
+            stop = at + table.HEADER_BYTES + length
+            if stop > end:
+                break
+            yield RawFrame(rule.frame, channel, data[at + table.HEADER_BYTES : stop])
+            at = stop
+        if at < end:
+            self._pending = data[at:]
+
+    def _check(self, code: int, length: int, channel: int) -> _Rule:
+        rule = _RULES[code]
+        if rule is None:
+            raise self._violation(Violation.BAD_FRAME, f"frame type {code:#04x} is not known")
+        if self._sender not in rule.senders:
+            raise self._violation(
+                Violation.BAD_DIRECTION, f"{rule.frame.name} is not a {self._sender}'s to send"
+            )
+        if (rule.channel == "zero") != (channel == 0) and rule.channel != "any":
+            raise self._violation(
+                Violation.BAD_CHANNEL, f"{rule.frame.name} on channel {channel}"
+            )
+        if length > rule.most:
+            raise self._violation(Violation.TOO_LONG, f"{rule.frame.name} of {length} bytes")
+        if length < rule.least:
+            raise self._violation(Violation.TOO_SHORT, f"{rule.frame.name} of {length} bytes")
+        return rule
+
+    def _violation(self, violation: Violation, detail: str) -> WireViolationError:
+        self._violated = True
+        return WireViolationError(violation, detail)
+
+
+def encode_frame(frame: Frame, channel: int, payload: bytes = b"") -> bytes:
+    """Return one frame. Too large a payload is a bug of the caller's."""
+    least, most = table.FRAME_LENGTH[frame]
+    if not least <= len(payload) <= most or not 0 <= channel < _CHANNELS:
+        raise LocalProtocolError(f"{frame.name} of {len(payload)} bytes on channel {channel}")
+    return _HEADER.pack(frame << 24 | len(payload), channel) + payload
+
+
+def encode_body(frame: Frame, channel: int, body: bytes) -> bytes:
+    """Return a CONFIGURE or OPEN, in parts where it does not fit one frame."""
+    if len(body) <= table.MAX_PAYLOAD:
+        return encode_frame(frame, channel, body)
+    if len(body) > table.MAX_BODY:
+        raise LocalProtocolError(f"{frame.name} of {len(body)} bytes")
+    step = table.MAX_PAYLOAD
+    cuts = range(0, len(body), step)
+    return b"".join(
+        encode_frame(
+            Frame.PART if start + step < len(body) else frame, channel, body[start : start + step]
+        )
+        for start in cuts
+    )
+
+
+def encode_fields(values: Mapping[Field, int | bytes | str | Iterable[bytes | str]]) -> bytes:
+    """Return fields in the order of their tags; lists only for repeated ones."""
+    out: list[bytes] = []
+    for field in sorted(values):
+        value = values[field]
+        if isinstance(value, int):
+            if not 0 <= value <= _MAX_UINT:
+                raise LocalProtocolError(f"{field.name.lower()} of {value}")
+            out.append(struct.pack(">IQ", field << 24 | 8, value))
+            continue
+        items: Iterable[bytes | str] = (value,) if isinstance(value, (bytes, str)) else value
+        for item in items:
+            raw = item.encode() if isinstance(item, str) else item
+            if len(raw) > 0xFFFFFF:
+                raise LocalProtocolError(f"{field.name.lower()} of {len(raw)} bytes")
+            out.append((field << 24 | len(raw)).to_bytes(4, "big") + raw)
+    return b"".join(out)
+
+
+def decode_fields(
+    payload: bytes, required: frozenset[Field], optional: frozenset[Field], what: str
+) -> dict[Field, Value]:
+    """Return the fields of a payload, checked against what may and must be there.
+
+    Raises:
+        WireViolationError: the first thing found wrong, from the front.
+    """
+    values: dict[Field, Value] = {}
+    at, end, last = 0, len(payload), 0
+    while at < end:
+        if end - at < 4:
+            raise WireViolationError(Violation.FIELD_LENGTH, f"{what}: a field header is cut")
+        word = int.from_bytes(payload[at : at + 4], "big")
+        tag, length = word >> 24, word & 0xFFFFFF
+        at += 4
+        if length > end - at:
+            raise WireViolationError(Violation.FIELD_LENGTH, f"{what}: a field runs past the end")
+        if tag < last:
+            raise WireViolationError(Violation.FIELD_ORDER, f"{what}: tag {tag:#04x} is out of order")
+        last = tag
+        raw = payload[at : at + length]
+        at += length
+        field = _FIELDS[tag]
+        if tag >= _EXTENSION:
+            continue
+        if field is None or (field not in required and field not in optional):
+            raise WireViolationError(Violation.BAD_FIELD, f"{what}: tag {tag:#04x} does not belong")
+        value = _value(field, raw, what)
+        if field in table.REPEATED:
+            values.setdefault(field, []).append(value)  # type: ignore[union-attr, arg-type]
+        elif field in values:
+            raise WireViolationError(
+                Violation.FIELD_REPEATED, f"{what}: {field.name.lower()} comes twice"
+            )
+        else:
+            values[field] = value
+    missing = required - values.keys()
+    if missing:
+        raise WireViolationError(
+            Violation.FIELD_MISSING, f"{what}: {min(missing).name.lower()} is missing"
+        )
+    return values
+
+
+def _value(field: Field, raw: bytes, what: str) -> int | bytes | str:
+    if field in _UINTS:
+        if len(raw) != 8:
+            raise WireViolationError(
+                Violation.FIELD_LENGTH, f"{what}: {field.name.lower()} of {len(raw)} bytes"
+            )
+        number: int = _UINT.unpack(raw)[0]
+        if field in _FLAGS and number > 1:
+            raise WireViolationError(Violation.BAD_VALUE, f"{what}: {field.name.lower()}={number}")
+        return number
+    if field not in _TEXTS:
+        return raw
+    if len(raw) > table.MAX_TEXT:
+        raise WireViolationError(Violation.BAD_TEXT, f"{what}: {field.name.lower()} is too long")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise WireViolationError(
+            Violation.BAD_TEXT, f"{what}: {field.name.lower()} is not UTF-8"
+        ) from exc
+    if _CONTROL.search(text):
+        raise WireViolationError(
+            Violation.BAD_TEXT, f"{what}: {field.name.lower()} holds control characters"
+        )
+    return text
+
+
+def decode_frame_fields(raw: RawFrame) -> dict[Field, Value]:
+    """Return the fields of a frame by its own rules; an OPEN's depend on its operation."""
+    what = raw.frame.name
+    if raw.frame is not Frame.OPEN:
+        return decode_fields(
+            raw.payload, table.FRAME_REQUIRED[raw.frame], table.FRAME_OPTIONAL[raw.frame], what
+        )
+    operation = operation_of(raw.payload)
+    return decode_fields(
+        raw.payload,
+        table.OPERATION_REQUIRED[operation] | {Field.OPERATION},
+        table.OPERATION_OPTIONAL[operation],
+        what,
+    )
+
+
+def operation_of(payload: bytes) -> Operation:
+    """Return the operation of an OPEN: the lowest tag that an OPEN can hold except ``user`` and ``env``."""
+    at = 0
+    while at + 4 <= len(payload):
+        word = int.from_bytes(payload[at : at + 4], "big")
+        at += 4
+        raw = payload[at : at + (word & 0xFFFFFF)]
+        if word >> 24 == Field.OPERATION and len(raw) == 8:
+            code = _UINT.unpack(raw)[0]
+            if code not in Operation._value2member_map_:
+                raise WireViolationError(Violation.BAD_VALUE, f"OPEN: operation={code}")
+            return Operation(code)
+        at += word & 0xFFFFFF
+    raise WireViolationError(Violation.FIELD_MISSING, "OPEN: operation is missing")
+
+
+def decode_credit(raw: RawFrame) -> int:
+    """Return the bytes of a CREDIT frame."""
+    amount = int.from_bytes(raw.payload, "big")
+    if amount == 0:
+        raise WireViolationError(Violation.BAD_CREDIT, "CREDIT of nothing")
+    return amount

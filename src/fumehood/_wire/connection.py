@@ -1,0 +1,336 @@
+"""The client's end of one connection as a state machine: bytes in, events out, no I/O.
+
+Everything a supervisor may do, and when, is decided here; whatever is not allowed is a violation, and after
+one the connection refuses to go on. Bytes to be sent collect until :meth:`Connection.data_to_send`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from fumehood._wire import codec, table
+from fumehood._wire.codec import FrameReader, RawFrame, WireViolationError
+from fumehood._wire.credit import ReceiveWindow, SendWindow
+from fumehood._wire.messages import (
+    Answer,
+    Configure,
+    Done,
+    End,
+    Exit,
+    Fail,
+    Hello,
+    Ready,
+    Request,
+    Welcome,
+)
+from fumehood._wire.table import Frame, Operation, Violation
+from fumehood.errors import LocalProtocolError
+
+
+class State(Enum):
+    """Where a connection is; the table below says what may arrive in each."""
+
+    NEW = auto()
+    AWAIT_WELCOME = auto()
+    AWAIT_READY = auto()
+    OPEN = auto()
+    ENDED = auto()
+    BROKEN = auto()
+
+
+# What the supervisor may send in which state. Channels' frames have states of their own.
+_EXPECTED: dict[State, frozenset[Frame]] = {
+    State.NEW: frozenset(),
+    State.AWAIT_WELCOME: frozenset({Frame.WELCOME, Frame.END}),
+    State.AWAIT_READY: frozenset({Frame.READY, Frame.END, Frame.PING, Frame.PONG}),
+    State.OPEN: frozenset(
+        {
+            Frame.END,
+            Frame.PING,
+            Frame.PONG,
+            Frame.STDOUT,
+            Frame.STDERR,
+            Frame.CREDIT,
+            Frame.EXIT,
+            Frame.DONE,
+            Frame.FAIL,
+        }
+    ),
+    State.ENDED: frozenset(),
+    State.BROKEN: frozenset(),
+}
+
+_ANSWERS: dict[Frame, type[Exit] | type[Done] | type[Fail]] = {
+    Frame.EXIT: Exit,
+    Frame.DONE: Done,
+    Frame.FAIL: Fail,
+}
+
+
+class Welcomed(NamedTuple):
+    """The supervisor has answered HELLO."""
+
+    welcome: Welcome
+
+
+class Configured(NamedTuple):
+    """The session is ready; ``ready`` is None where an earlier connection has configured it."""
+
+    ready: Ready | None
+
+
+class Output(NamedTuple):
+    """Bytes of a channel. ``stream`` is 1 or 2; credit is due when they are consumed."""
+
+    channel: int
+    stream: int
+    data: bytes
+
+
+class InputCredit(NamedTuple):
+    """More may be sent on a channel."""
+
+    channel: int
+
+
+class Finished(NamedTuple):
+    """The terminal frame of a channel."""
+
+    channel: int
+    answer: Answer
+
+
+class Ended(NamedTuple):
+    """The session is over."""
+
+    end: End
+
+
+Event = Welcomed | Configured | Output | InputCredit | Finished | Ended
+
+
+@dataclass(slots=True)
+class _Channel:
+    operation: Operation
+    receive: ReceiveWindow
+    send: SendWindow | None  # None: the operation has no input, or it is closed
+    cancelled: bool = False
+
+
+class Connection:
+    """The client's end.
+
+    Args:
+        nonce: the session's secret, 32 bytes.
+        client: who we are, for the supervisor's diagnostics.
+    """
+
+    def __init__(self, *, nonce: bytes, client: str) -> None:
+        self._hello = Hello(nonce=nonce, client=client)
+        self._reader = FrameReader("supervisor")
+        self._out: list[bytes] = []
+        self._channels: dict[int, _Channel] = {}
+        self._last_channel = 0
+        self._window = ReceiveWindow(table.CONNECTION_WINDOW)
+        self._configure: Configure | None = None
+        self.state = State.NEW
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.state.name} channels={len(self._channels)}>"
+
+    def statistics(self) -> dict[str, int]:
+        """Return live numbers, for tests and diagnostics."""
+        return {
+            "channels": len(self._channels),
+            "opened": self._last_channel,
+            "pending": self._reader.pending,
+        }
+
+    # --- out ----------------------------------------------------------------------------------
+
+    def data_to_send(self) -> bytes:
+        """Return and forget the bytes that are to be written to the stream."""
+        data = b"".join(self._out) if len(self._out) != 1 else self._out[0]
+        self._out.clear()
+        return data
+
+    def start(self, configure: Configure | None) -> None:
+        """Say HELLO and, on a session's first connection, what the session is to be."""
+        if self.state is not State.NEW:
+            raise LocalProtocolError("the connection has been started already")
+        self._configure = configure
+        self._out.append(self._hello.encode())
+        if configure is not None:
+            self._out.append(configure.encode())
+        self.state = State.AWAIT_WELCOME
+
+    def open(self, request: Request) -> int:
+        """Open a channel and return its number; allowed before READY has come."""
+        if self.state in (State.NEW, State.ENDED, State.BROKEN):
+            raise LocalProtocolError(f"no channel can be opened: the connection is {self.state.name}")
+        self._last_channel += 1
+        channel = self._last_channel
+        self._out.append(request.encode(channel))
+        operation = request.operation
+        self._channels[channel] = _Channel(
+            operation=operation,
+            receive=ReceiveWindow(table.CHANNEL_WINDOW),
+            send=SendWindow(table.CHANNEL_WINDOW) if table.OPERATION_INPUT[operation] else None,
+        )
+        return channel
+
+    def input_allowed(self, channel: int) -> int:
+        """Return how many bytes of input may be sent on a channel now; 0 once it is closed."""
+        entry = self._channels.get(channel)
+        return entry.send.available if entry is not None and entry.send is not None else 0
+
+    def send_input(self, channel: int, data: bytes) -> None:
+        """Send input, at most :meth:`input_allowed` bytes of it."""
+        entry = self._channels.get(channel)
+        if entry is None or entry.send is None or len(data) > entry.send.available:
+            raise LocalProtocolError(f"{len(data)} bytes of input on channel {channel}")
+        entry.send.spend(len(data))
+        for start in range(0, len(data), table.MAX_PAYLOAD):
+            piece = data[start : start + table.MAX_PAYLOAD]
+            self._out.append(codec.encode_frame(Frame.STDIN, channel, piece))
+
+    def end_input(self, channel: int) -> None:
+        """Close a channel's input. Doing so again, or after its end, is harmless."""
+        entry = self._channels.get(channel)
+        if entry is not None and entry.send is not None:
+            entry.send = None
+            self._out.append(codec.encode_frame(Frame.EOF, channel))
+
+    def cancel(self, channel: int) -> None:
+        """Ask for a channel's end. Doing so again, or after its end, is harmless."""
+        entry = self._channels.get(channel)
+        if entry is not None and not entry.cancelled:
+            entry.cancelled = True
+            entry.send = None
+            self._out.append(codec.encode_frame(Frame.CANCEL, channel))
+
+    def consumed(self, channel: int, amount: int) -> None:
+        """Note that output has been consumed, so that more may come."""
+        entry = self._channels.get(channel)
+        if entry is None:
+            return
+        credit = entry.receive.consume(amount)
+        if credit:
+            self._credit(channel, credit)
+
+    def ping(self, token: bytes) -> None:
+        """Ask for a sign of life."""
+        self._out.append(codec.encode_frame(Frame.PING, 0, token))
+
+    def destroy(self) -> None:
+        """Ask for the session's end."""
+        self._out.append(codec.encode_frame(Frame.DESTROY, 0))
+
+    def _credit(self, channel: int, amount: int) -> None:
+        self._out.append(codec.encode_frame(Frame.CREDIT, channel, amount.to_bytes(4, "big")))
+
+    # --- in -----------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes from the stream and return what they mean, in order.
+
+        Raises:
+            WireViolationError: the bytes break a rule. The connection is broken from then on.
+        """
+        if self.state is State.BROKEN:
+            raise LocalProtocolError("the connection is broken")
+        events: list[Event] = []
+        try:
+            for raw in self._reader.feed(data):
+                event = self._receive(raw)
+                if event is not None:
+                    events.append(event)
+        except WireViolationError:
+            self.state = State.BROKEN
+            self._channels.clear()
+            raise
+        return events
+
+    def _receive(self, raw: RawFrame) -> Event | None:
+        frame = raw.frame
+        if frame not in _EXPECTED[self.state]:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"{frame.name} while the connection is {self.state.name}"
+            )
+        if frame is Frame.STDOUT or frame is Frame.STDERR:
+            return self._output(raw)
+        if frame in _ANSWERS:
+            return self._answer(raw)
+        if frame is Frame.CREDIT:
+            return self._input_credit(raw)
+        if frame is Frame.PING:
+            self._out.append(codec.encode_frame(Frame.PONG, 0, raw.payload))
+            return None
+        if frame is Frame.PONG:
+            return None
+        if frame is Frame.WELCOME:
+            return self._welcome(raw)
+        if frame is Frame.READY:
+            self.state = State.OPEN
+            return Configured(Ready.decode(raw))
+        end = End.decode(raw)
+        self.state = State.ENDED
+        self._channels.clear()
+        return Ended(end)
+
+    def _welcome(self, raw: RawFrame) -> Event:
+        welcome = Welcome.decode(raw)
+        if welcome.configured == (self._configure is not None):
+            raise WireViolationError(
+                Violation.BAD_STATE, f"WELCOME: configured={int(welcome.configured)}"
+            )
+        self.state = State.OPEN if welcome.configured else State.AWAIT_READY
+        return Welcomed(welcome)
+
+    def _entry(self, raw: RawFrame) -> _Channel:
+        entry = self._channels.get(raw.channel)
+        if entry is None:
+            raise WireViolationError(
+                Violation.BAD_CHANNEL, f"{raw.frame.name} on channel {raw.channel}, which is not open"
+            )
+        return entry
+
+    def _output(self, raw: RawFrame) -> Output:
+        entry = self._entry(raw)
+        allowed = table.OPERATION_OUTPUT[entry.operation]
+        stream = 1 if raw.frame is Frame.STDOUT else 2
+        if allowed == "none" or (stream == 2 and allowed != "both"):
+            raise WireViolationError(
+                Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
+            )
+        size = len(raw.payload)
+        self._window.receive(size)
+        entry.receive.receive(size)
+        credit = self._window.consume(size)
+        if credit:
+            self._credit(0, credit)
+        return Output(raw.channel, stream, raw.payload)
+
+    def _input_credit(self, raw: RawFrame) -> InputCredit | None:
+        amount = codec.decode_credit(raw)
+        entry = self._entry(raw)  # channel 0 is the supervisor's window alone: never ours
+        if not table.OPERATION_INPUT[entry.operation]:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"CREDIT for {entry.operation.name.lower()}, which has no input"
+            )
+        if entry.send is None:
+            return None
+        entry.send.credit(amount)
+        return InputCredit(raw.channel)
+
+    def _answer(self, raw: RawFrame) -> Finished:
+        entry = self._entry(raw)
+        if raw.frame is not Frame.FAIL and raw.frame is not table.OPERATION_ANSWER[entry.operation]:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
+            )
+        answer = _ANSWERS[raw.frame].decode(raw)
+        del self._channels[raw.channel]
+        return Finished(raw.channel, answer)

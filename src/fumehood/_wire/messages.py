@@ -1,0 +1,396 @@
+"""Typed messages: what the fields of a frame mean, and nothing of when they may come.
+
+Each outgoing message encodes itself; each incoming one is built from checked fields. Numbers that
+stand for a code outside its set are violations here, so nothing above ever sees one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from fumehood._wire import codec, table
+from fumehood._wire.codec import RawFrame, Value, WireViolationError
+from fumehood._wire.table import (
+    EndCode,
+    ErrorCode,
+    ExecCode,
+    Field,
+    FileCode,
+    Frame,
+    Operation,
+    Root,
+    Violation,
+)
+
+_Code = TypeVar("_Code", EndCode, ErrorCode, ExecCode, FileCode)
+Fields = dict[Field, Value]
+
+
+def _uint(fields: Fields, field: Field) -> int:
+    return cast(int, fields[field])
+
+
+def _optional_uint(fields: Fields, field: Field) -> int | None:
+    return cast("int | None", fields.get(field))
+
+
+def _text(fields: Fields, field: Field) -> str:
+    return cast(str, fields.get(field, ""))
+
+
+def _code(kind: type[_Code], fields: Fields, field: Field, what: str) -> _Code:
+    value = _uint(fields, field)
+    if value not in kind._value2member_map_:
+        raise WireViolationError(Violation.BAD_VALUE, f"{what}: {field.name.lower()}={value}")
+    return kind(value)
+
+
+# --- client to supervisor ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """The first frame of a connection."""
+
+    nonce: bytes
+    client: str
+
+    def encode(self) -> bytes:
+        """Return the frame."""
+        body = codec.encode_fields(
+            {
+                Field.VERSION_MIN: table.VERSION_MIN,
+                Field.VERSION_MAX: table.VERSION_MAX,
+                Field.NONCE: self.nonce,
+                Field.CAPABILITY: table.CAPABILITIES,
+                Field.CLIENT: self.client,
+            }
+        )
+        return codec.encode_frame(Frame.HELLO, 0, body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """What the session is to be; times in milliseconds, 0 for none."""
+
+    user: str
+    workdir: bytes
+    env: tuple[bytes, ...]
+    ttl_ms: int
+    idle_ms: int
+    grace_ms: int
+    heartbeat_ms: int
+    detached: bool
+    workload_caps: int
+    max_file_bytes: int
+    max_processes: int
+    chown_workspace: bool
+    write_hosts: bool
+
+    def encode(self) -> bytes:
+        """Return the frames."""
+        body = codec.encode_fields(
+            {
+                Field.USER: self.user,
+                Field.WORKDIR: self.workdir,
+                Field.ENV: self.env,
+                Field.TTL_MS: self.ttl_ms,
+                Field.IDLE_MS: self.idle_ms,
+                Field.GRACE_MS: self.grace_ms,
+                Field.HEARTBEAT_MS: self.heartbeat_ms,
+                Field.DETACHED: int(self.detached),
+                Field.WORKLOAD_CAPS: self.workload_caps,
+                Field.MAX_FILE_BYTES: self.max_file_bytes,
+                Field.MAX_PROCESSES: self.max_processes,
+                Field.CHOWN_WORKSPACE: int(self.chown_workspace),
+                Field.WRITE_HOSTS: int(self.write_hosts),
+            }
+        )
+        return codec.encode_body(Frame.CONFIGURE, 0, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The OPEN of one operation: its code and the fields that the table lists for it."""
+
+    operation: Operation
+    fields: dict[Field, int | bytes | str | tuple[bytes, ...]]
+
+    def encode(self, channel: int) -> bytes:
+        """Return the frames."""
+        body = codec.encode_fields({**self.fields, Field.OPERATION: int(self.operation)})
+        return codec.encode_body(Frame.OPEN, channel, body)
+
+
+def exec_request(
+    argv: tuple[bytes, ...],
+    *,
+    cwd: bytes,
+    env: tuple[bytes, ...],
+    user: str | None,
+    timeout_ms: int,
+    stdout_limit: int,
+    stderr_limit: int,
+    stdin: bool,
+) -> Request:
+    """Return the request to run a program."""
+    fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
+        Field.ARGUMENT: argv,
+        Field.CWD: cwd,
+        Field.TIMEOUT_MS: timeout_ms,
+        Field.STDOUT_LIMIT: stdout_limit,
+        Field.STDERR_LIMIT: stderr_limit,
+        Field.STDIN: int(stdin),
+    }
+    if env:
+        fields[Field.ENV] = env
+    if user is not None:
+        fields[Field.USER] = user
+    return Request(Operation.EXEC, fields)
+
+
+def file_request(
+    operation: Operation, path: bytes, root: Root, **more: int | bytes
+) -> Request:
+    """Return the request of a file operation; ``more`` are fields by their table names."""
+    fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
+        Field.PATH: path,
+        Field.ROOT: int(root),
+    }
+    fields.update({Field[name.upper()]: value for name, value in more.items()})
+    return Request(operation, fields)
+
+
+# --- supervisor to client ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The supervisor's answer to HELLO."""
+
+    version: int
+    build: str
+    architecture: str
+    configured: bool
+    connection: int
+    capabilities: tuple[str, ...]
+
+    @classmethod
+    def decode(cls, raw: RawFrame) -> Welcome:
+        """Build it from a frame."""
+        fields = codec.decode_frame_fields(raw)
+        version = _uint(fields, Field.VERSION)
+        if not table.VERSION_MIN <= version <= table.VERSION_MAX:
+            raise WireViolationError(Violation.BAD_VALUE, f"WELCOME: version={version}")
+        return cls(
+            version=version,
+            build=_text(fields, Field.BUILD),
+            architecture=_text(fields, Field.ARCHITECTURE),
+            configured=bool(_uint(fields, Field.CONFIGURED)),
+            connection=_uint(fields, Field.CONNECTION),
+            capabilities=tuple(cast("list[str]", fields.get(Field.CAPABILITY, []))),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What the kernel enforces, as PID 1 reads it back. Amounts of 2**64 - 1 mean 'no limit'."""
+
+    uid: int
+    gid: int
+    memory_max: int
+    swap_max: int
+    pids_max: int
+    cpu_quota_us: int
+    cpu_period_us: int
+    open_files: int
+    no_new_privs: int
+    seccomp: int
+    cap_bounding: int
+    workspace_fs: int
+    workspace_bytes: int
+    rootfs_readonly: int
+    kernel: str
+    cgroup_version: int
+    tmp_bytes: int
+
+    @classmethod
+    def decode(cls, raw: RawFrame) -> Ready:
+        """Build it from a frame."""
+        fields = codec.decode_frame_fields(raw)
+        numbers = {
+            field.name.lower(): _uint(fields, field)
+            for field in table.FRAME_REQUIRED[Frame.READY]
+            if field is not Field.KERNEL
+        }
+        return cls(kernel=_text(fields, Field.KERNEL), **numbers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The last frame of a connection."""
+
+    reason: EndCode
+    error: ErrorCode | None
+    message: str
+
+    @classmethod
+    def decode(cls, raw: RawFrame) -> End:
+        """Build it from a frame."""
+        fields = codec.decode_frame_fields(raw)
+        return cls(
+            reason=_code(EndCode, fields, Field.REASON, "END"),
+            error=_code(ErrorCode, fields, Field.ERROR, "END") if Field.ERROR in fields else None,
+            message=_text(fields, Field.MESSAGE),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a command ended."""
+
+    reason: ExecCode
+    exit_code: int
+    signal: int
+    duration_us: int
+    stdout_total: int
+    stderr_total: int
+    killed: int
+    left_running: int
+
+    @classmethod
+    def decode(cls, raw: RawFrame) -> Exit:
+        """Build it from a frame."""
+        fields = codec.decode_frame_fields(raw)
+        exit_code, signal = _uint(fields, Field.EXIT_CODE), _uint(fields, Field.SIGNAL)
+        if exit_code > 255 or signal > 64 or (signal and exit_code != 128 + signal):
+            raise WireViolationError(
+                Violation.BAD_VALUE, f"EXIT: exit_code={exit_code}, signal={signal}"
+            )
+        return cls(
+            reason=_code(ExecCode, fields, Field.REASON, "EXIT"),
+            exit_code=exit_code,
+            signal=signal,
+            duration_us=_uint(fields, Field.DURATION_US),
+            stdout_total=_uint(fields, Field.STDOUT_TOTAL),
+            stderr_total=_uint(fields, Field.STDERR_TOTAL),
+            killed=_uint(fields, Field.KILLED),
+            left_running=_uint(fields, Field.LEFT_RUNNING),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The success of an operation that is not a command; which numbers there are depends on it."""
+
+    size: int | None
+    entries: int | None
+    uptime_ms: int | None
+    ttl_left_ms: int | None
+    idle_left_ms: int | None
+    channels: int | None
+    connections: int | None
+    trees: int | None
+
+    @classmethod
+    def decode(cls, raw: RawFrame) -> Done:
+        """Build it from a frame."""
+        fields = codec.decode_frame_fields(raw)
+        return cls(
+            **{
+                field.name.lower(): _optional_uint(fields, field)
+                for field in table.FRAME_OPTIONAL[Frame.DONE]
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail:
+    """Why an operation failed, or a command could not be started."""
+
+    error: ErrorCode
+    errno: int
+    step: str
+    message: str
+    size: int | None
+
+    @classmethod
+    def decode(cls, raw: RawFrame) -> Fail:
+        """Build it from a frame."""
+        fields = codec.decode_frame_fields(raw)
+        return cls(
+            error=_code(ErrorCode, fields, Field.ERROR, "FAIL"),
+            errno=_uint(fields, Field.ERRNO),
+            step=_text(fields, Field.STEP),
+            message=_text(fields, Field.MESSAGE),
+            size=_optional_uint(fields, Field.SIZE),
+        )
+
+
+Answer = Exit | Done | Fail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One record in the output of ``list`` and ``stat``."""
+
+    type: FileCode
+    size: int
+    mode: int
+    modified_ns: int
+    uid: int
+    gid: int
+    name: bytes
+    link: bytes | None
+
+
+class EntryReader:
+    """Cut the output of ``list`` and ``stat`` into records; nothing longer than one is kept."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, data: bytes) -> Iterator[Entry]:
+        """Yield the records that are complete with ``data``.
+
+        Raises:
+            WireViolationError: a record that may not be.
+        """
+        data = self._pending + data
+        at, end = 0, len(data)
+        while end - at >= 4:
+            length = int.from_bytes(data[at : at + 4], "big")
+            if length > table.MAX_RECORD:
+                raise WireViolationError(Violation.TOO_LONG, f"a record of {length} bytes")
+            if end - at - 4 < length:
+                break
+            yield _entry(data[at + 4 : at + 4 + length])
+            at += 4 + length
+        self._pending = data[at:]
+
+    def finish(self) -> None:
+        """Note the end of the output.
+
+        Raises:
+            WireViolationError: it ended inside a record.
+        """
+        if self._pending:
+            raise WireViolationError(Violation.TOO_SHORT, "the output ends inside a record")
+
+
+def _entry(record: bytes) -> Entry:
+    fields = codec.decode_fields(record, table.ENTRY_REQUIRED, table.ENTRY_OPTIONAL, "record")
+    return Entry(
+        type=_code(FileCode, fields, Field.TYPE, "record"),
+        size=_uint(fields, Field.SIZE),
+        mode=_uint(fields, Field.MODE),
+        modified_ns=_uint(fields, Field.MODIFIED_NS),
+        uid=_uint(fields, Field.UID),
+        gid=_uint(fields, Field.GID),
+        name=cast(bytes, fields[Field.NAME]),
+        link=cast("bytes | None", fields.get(Field.LINK)),
+    )
