@@ -30,15 +30,30 @@ def check_table(table: Table) -> None:
         for name in [*group.get("required", []), *group.get("optional", [])]:
             if name not in fields:
                 raise SystemExit(f"wire.toml: no field is called {name!r}")
+    sets = code_sets(table)
+    named = [field["values"] for field in fields.values() if "values" in field]
+    for frame in table["frames"].values():
+        named += frame.get("values", {}).values()
+    for name in named:
+        if name not in sets or not all(0 <= code < 64 for code in sets[name]):
+            raise SystemExit(f"wire.toml: {name!r} is no code set with codes below 64")
     codes = [frame["code"] for frame in table["frames"].values()]
     if len(set(codes)) != len(codes):
         raise SystemExit("wire.toml: two frames share a code")
 
 
+def code_sets(table: Table) -> dict[str, list[int]]:
+    """What a field's `values` can name."""
+    sets = {name: sorted(codes.values()) for name, codes in table["codes"].items()}
+    sets["operation"] = sorted(operation["code"] for operation in table["operations"].values())
+    return sets
+
+
 def python(table: Table) -> str:
     """The Python side: enums and frozen tables."""
     out = [f'"""{NOTICE}"""', "", "from __future__ import annotations", ""]
-    out += ["from enum import IntEnum", "from types import MappingProxyType", "from typing import Final", ""]
+    out += ["from enum import IntEnum", "from types import MappingProxyType"]
+    out += ["from typing import Final", ""]
     for name, value in table["protocol"].items():
         if name == "capabilities":
             out.append(f"CAPABILITIES: Final[tuple[str, ...]] = {tuple(value)!r}")
@@ -82,6 +97,29 @@ def python(table: Table) -> str:
         "FIELD_KIND",
         "Field, str",
         [f'Field.{n.upper()}: "{f["kind"]}"' for n, f in table["fields"].items()],
+    )
+    sets = code_sets(table)
+
+    def codes(name: str) -> str:
+        return f"frozenset({{{', '.join(map(str, sets[name]))}}})"
+
+    mapping(
+        "FIELD_VALUES",
+        "Field, frozenset[int]",
+        [
+            f"Field.{n.upper()}: {codes(f['values'])}"
+            for n, f in table["fields"].items()
+            if "values" in f
+        ],
+    )
+    mapping(
+        "FRAME_VALUES",
+        "tuple[Frame, Field], frozenset[int]",
+        [
+            f"(Frame.{n}, Field.{field.upper()}): {codes(name)}"
+            for n, f in table["frames"].items()
+            for field, name in f.get("values", {}).items()
+        ],
     )
     repeated = [n for n, f in table["fields"].items() if f.get("repeated")]
     out += ["", f"REPEATED: Final = {names(repeated)}"]
@@ -193,6 +231,27 @@ def header(table: Table) -> str:
         ],
     )
 
+    sets = code_sets(table)
+    masks = {name: f"{sum(1 << code for code in members):#x}ull" for name, members in sets.items()}
+    rows(
+        "WIRE_FIELD_VALUES",
+        "field, the codes it may have as a set of bits",
+        [
+            f"X({n.upper()}, {masks[f['values']]})"
+            for n, f in table["fields"].items()
+            if "values" in f
+        ],
+    )
+    rows(
+        "WIRE_FRAME_VALUES",
+        "frame, field, the codes it may have there as a set of bits",
+        [
+            f"X({n}, {field.upper()}, {masks[name]})"
+            for n, f in frames
+            for field, name in f.get("values", {}).items()
+        ],
+    )
+
     def uses(title: str, comment: str, groups: list[tuple[str, dict]]) -> None:  # type: ignore[type-arg]
         lines = [
             f"X({name.upper()}, {field.upper()}, {int(key == 'required')})"
@@ -205,7 +264,8 @@ def header(table: Table) -> str:
     uses("WIRE_FRAME_FIELDS", "frame, field, whether it is required", list(frames))
     operations = list(table["operations"].items())
     uses("WIRE_OPERATION_FIELDS", "operation, field, whether it is required", operations)
-    uses("WIRE_RECORD_FIELDS", "record, field, whether it is required", list(table["records"].items()))
+    records = list(table["records"].items())
+    uses("WIRE_RECORD_FIELDS", "record, field, whether it is required", records)
     outputs = {"none": 0, "stdout": 1, "both": 2}
     rows(
         "WIRE_OPERATIONS",

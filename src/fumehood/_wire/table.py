@@ -258,7 +258,7 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.CLIENT: "text",
         Field.BUILD: "text",
         Field.ARCHITECTURE: "text",
-        Field.CONFIGURED: "uint",
+        Field.CONFIGURED: "flag",
         Field.CONNECTION: "uint",
         Field.USER: "text",
         Field.WORKDIR: "bytes",
@@ -267,12 +267,12 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.IDLE_MS: "uint",
         Field.GRACE_MS: "uint",
         Field.HEARTBEAT_MS: "uint",
-        Field.DETACHED: "uint",
+        Field.DETACHED: "flag",
         Field.WORKLOAD_CAPS: "uint",
         Field.MAX_FILE_BYTES: "uint",
         Field.MAX_PROCESSES: "uint",
-        Field.CHOWN_WORKSPACE: "uint",
-        Field.WRITE_HOSTS: "uint",
+        Field.CHOWN_WORKSPACE: "flag",
+        Field.WRITE_HOSTS: "flag",
         Field.UID: "uint",
         Field.GID: "uint",
         Field.HOME: "bytes",
@@ -282,12 +282,12 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.CPU_QUOTA_US: "uint",
         Field.CPU_PERIOD_US: "uint",
         Field.OPEN_FILES: "uint",
-        Field.NO_NEW_PRIVS: "uint",
+        Field.NO_NEW_PRIVS: "flag",
         Field.SECCOMP: "uint",
         Field.CAP_BOUNDING: "uint",
         Field.WORKSPACE_FS: "uint",
         Field.WORKSPACE_BYTES: "uint",
-        Field.ROOTFS_READONLY: "uint",
+        Field.ROOTFS_READONLY: "flag",
         Field.KERNEL: "text",
         Field.CGROUP_VERSION: "uint",
         Field.TMP_BYTES: "uint",
@@ -303,16 +303,16 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.TIMEOUT_MS: "uint",
         Field.STDOUT_LIMIT: "uint",
         Field.STDERR_LIMIT: "uint",
-        Field.STDIN: "uint",
+        Field.STDIN: "flag",
         Field.PATH: "bytes",
         Field.TARGET: "bytes",
         Field.ROOT: "uint",
         Field.OFFSET: "uint",
         Field.LIMIT: "uint",
         Field.MODE: "uint",
-        Field.PARENTS: "uint",
-        Field.RECURSIVE: "uint",
-        Field.FOLLOW: "uint",
+        Field.PARENTS: "flag",
+        Field.RECURSIVE: "flag",
+        Field.FOLLOW: "flag",
         Field.REASON: "uint",
         Field.EXIT_CODE: "uint",
         Field.SIGNAL: "uint",
@@ -331,6 +331,22 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.MODIFIED_NS: "uint",
         Field.NAME: "bytes",
         Field.LINK: "bytes",
+    }
+)
+
+FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
+    {
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}),
+        Field.ROOT: frozenset({0, 1}),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45}),
+        Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
+    }
+)
+
+FRAME_VALUES: Final[MappingProxyType[tuple[Frame, Field], frozenset[int]]] = MappingProxyType(
+    {
+        (Frame.END, Field.REASON): frozenset({1, 2, 3, 4, 5, 6, 7, 8}),
+        (Frame.EXIT, Field.REASON): frozenset({1, 2, 3, 4, 5}),
     }
 )
 
