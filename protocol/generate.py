@@ -49,6 +49,25 @@ def code_sets(table: Table) -> dict[str, list[int]]:
     return sets
 
 
+def python_values(table: Table) -> tuple[list[str], list[str]]:
+    """The code sets of fields everywhere, and of fields in one frame."""
+    sets = {
+        name: f"frozenset({{{', '.join(map(str, members))}}})"
+        for name, members in code_sets(table).items()
+    }
+    everywhere = [
+        f"Field.{name.upper()}: {sets[field['values']]}"
+        for name, field in table["fields"].items()
+        if "values" in field
+    ]
+    in_frames = [
+        f"(Frame.{name}, Field.{field.upper()}): {sets[values]}"
+        for name, frame in table["frames"].items()
+        for field, values in frame.get("values", {}).items()
+    ]
+    return everywhere, in_frames
+
+
 def python(table: Table) -> str:
     """The Python side: enums and frozen tables."""
     out = [f'"""{NOTICE}"""', "", "from __future__ import annotations", ""]
@@ -98,29 +117,9 @@ def python(table: Table) -> str:
         "Field, str",
         [f'Field.{n.upper()}: "{f["kind"]}"' for n, f in table["fields"].items()],
     )
-    sets = code_sets(table)
-
-    def codes(name: str) -> str:
-        return f"frozenset({{{', '.join(map(str, sets[name]))}}})"
-
-    mapping(
-        "FIELD_VALUES",
-        "Field, frozenset[int]",
-        [
-            f"Field.{n.upper()}: {codes(f['values'])}"
-            for n, f in table["fields"].items()
-            if "values" in f
-        ],
-    )
-    mapping(
-        "FRAME_VALUES",
-        "tuple[Frame, Field], frozenset[int]",
-        [
-            f"(Frame.{n}, Field.{field.upper()}): {codes(name)}"
-            for n, f in table["frames"].items()
-            for field, name in f.get("values", {}).items()
-        ],
-    )
+    field_values, frame_values = python_values(table)
+    mapping("FIELD_VALUES", "Field, frozenset[int]", field_values)
+    mapping("FRAME_VALUES", "tuple[Frame, Field], frozenset[int]", frame_values)
     repeated = [n for n, f in table["fields"].items() if f.get("repeated")]
     out += ["", f"REPEATED: Final = {names(repeated)}"]
     frames = table["frames"].items()
