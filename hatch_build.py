@@ -1,16 +1,16 @@
 """Build the supervisor: the one C program that runs as PID 1 of every session.
 
-The wheel is pure Python for every platform, and carries two static Linux binaries as data: which one
-is used depends on the *engine's* architecture, not on the machine that installs the wheel. They are
-compiled by ``zig cc`` of the ``ziglang`` wheel, so a build needs no C compiler, no cross toolchain
-and no libc headers of the machine.
+The wheel is pure Python for every platform, and carries two static Linux binaries as data: which
+one is used depends on the *engine's* architecture, not on the machine that installs the wheel. They
+are compiled by ``zig cc`` of the ``ziglang`` wheel, so a build needs no C compiler, no cross
+toolchain and no libc headers of the machine.
 
 Three ways in, one function (:func:`build`):
 
 - hatchling calls :class:`SupervisorBuildHook` for a wheel and for an editable install;
 - ``python hatch_build.py`` (``make supervisor``) builds in a checkout;
-- ``FUMEHOOD_SUPERVISOR_CC=gcc python hatch_build.py`` builds this machine's architecture only, with a
-  compiler of the machine. That is for development; a wheel is never made from it.
+- ``FUMEHOOD_SUPERVISOR_CC=gcc python hatch_build.py`` builds this machine's architecture only, with
+  a compiler of the machine. That is for development; a wheel is never made from it.
 
 Binaries are made again only when the sources, the flags or the compiler have changed.
 """
@@ -182,7 +182,8 @@ def build(root: Path = ROOT, *, development: bool = True) -> list[str]:
         raise BuildError(f"no supervisor sources in {layout.sources}")
     if not development and os.environ.get(COMPILER_VARIABLE):
         raise BuildError(
-            f"{COMPILER_VARIABLE} builds one architecture, for development: unset it to make a wheel"
+            f"{COMPILER_VARIABLE} builds one architecture, for development: "
+            f"unset it to make a wheel"
         )
     compiled: list[str] = []
     with _one_build_at_a_time(layout.binaries):

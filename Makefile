@@ -1,0 +1,106 @@
+# The front door. Every target does what it needs first: the Python environment from uv.lock, the
+# supervisor's build, a Docker engine that answers, images. `make help` is the place to start.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Targets share the environment and the engine; each tool uses all processors itself.
+.NOTPARALLEL:
+
+PYTHON := .venv/bin/python
+PYTEST := .venv/bin/pytest
+# Suites that need no engine; the others do.
+UNIT := $(wildcard tests/unit tests/wire tests/tether tests/supervisor tests/typing)
+FUZZ_SECONDS ?= 60
+# More for pytest: make test ARGS="-k truncated -x"
+ARGS ?=
+
+.PHONY: help
+help:
+	@echo "fumehood: sandbox sessions on your Docker engine"
+	@echo
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	    /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Start with 'make demo', then 'make test'. Nothing has to be installed first: on Debian"
+	@echo "and Ubuntu, as root, even the engine is. Everything stays in .venv, .uv, .build and the"
+	@echo "engine. More pytest options: make test ARGS='-k truncated -x'"
+
+##@ See it
+
+.PHONY: demo
+demo: venv supervisor engine ## run real sandbox sessions and say what happens (the first time: minutes)
+	@image=$$(scripts/images.sh demo); \
+	    echo "  sessions run in $$image"; \
+	    FUMEHOOD_IMAGE=$$image $(PYTHON) examples/quickstart.py
+
+.PHONY: bench
+bench: venv supervisor engine images ## measure against the engine's own API; prints one table
+	@$(PYTHON) benchmarks/run.py $(ARGS)
+
+##@ Check it
+
+.PHONY: test
+test: venv supervisor engine images ## all Python tests, on the real engine
+	$(PYTEST) $(ARGS)
+
+.PHONY: test-unit
+test-unit: venv supervisor ## the tests that need no engine
+	$(PYTEST) $(UNIT) $(ARGS)
+
+.PHONY: test-supervisor
+test-supervisor: venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
+	$(MAKE) -C supervisor test
+	$(MAKE) -C supervisor test-sanitize
+	$(MAKE) -C supervisor analyze
+	$(MAKE) -C supervisor fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
+
+.PHONY: lint
+lint: venv ## ruff, mypy, pyright, import-linter, shellcheck, generated files
+	@scripts/lint.sh
+
+.PHONY: format
+format: venv ## let ruff format the Python and fix what it can
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+##@ Make its parts
+
+.PHONY: venv
+venv: ## .venv from uv.lock (installs uv when it is missing)
+	@scripts/venv.sh
+
+.PHONY: supervisor
+supervisor: venv ## the static binaries for linux/amd64 and linux/arm64
+	@$(PYTHON) hatch_build.py
+
+.PHONY: engine
+engine: ## a Docker engine that answers
+	@scripts/engine.sh
+
+.PHONY: engine-stop
+engine-stop: ## end the engine that 'make engine' started
+	@scripts/engine.sh --stop
+
+.PHONY: images
+images: venv engine ## the images of the tests, from Debian packages
+	@scripts/images.sh
+
+.PHONY: dist
+dist: venv ## the wheel and the sdist, in dist/
+	@PATH="$$PATH:.uv/bin" uv build --out-dir dist --clear
+
+##@ Tidy up
+
+.PHONY: clean
+clean: ## remove what was built; .venv, images and the engine stay
+	rm -rf dist .build/images src/fumehood/_supervisor/bin .mypy_cache .ruff_cache .pytest_cache \
+	    .hypothesis .import_linter_cache
+	if [[ -f supervisor/Makefile ]]; then $(MAKE) -C supervisor clean; fi
+	find src tests scripts benchmarks examples protocol -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: clean-all
+clean-all: clean ## also remove .venv, .uv and the images (not the engine)
+	rm -rf .venv .uv
+	docker image rm fumehood/test-python-nonroot fumehood/test-python fumehood/test-busybox \
+	    fumehood/test-scratch || true
