@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 class ErrorCode(StrEnum):
     """What went wrong, as one of a closed set: stable across releases, safe to match on."""
 
+    SANDBOX = "sandbox"
     INVALID_REQUEST = "invalid_request"
     INVALID_PATH = "invalid_path"
     ENGINE = "engine"
@@ -108,8 +109,8 @@ class SandboxError(Exception):
         session_id: the session it failed in, when there was one.
     """
 
-    code: ClassVar[ErrorCode]
-    retryable: bool = False
+    code: ClassVar[ErrorCode] = ErrorCode.SANDBOX
+    retryable: ClassVar[bool] = False
 
     def __init__(
         self, message: str, *, op: str | None = None, session_id: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +14,7 @@ from fumehood.errors import (
     CommandOutOfMemoryError,
     CommandTimeoutError,
 )
+from fumehood.text import decode
 
 
 class ExecReason(StrEnum):
@@ -25,6 +25,15 @@ class ExecReason(StrEnum):
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     CANCELLED = "cancelled"
+
+
+class SessionState(StrEnum):
+    """Where a session is, as far as this client knows."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    DETACHED = "detached"
+    """This client has left; the session may live on."""
 
 
 class EndReason(StrEnum):
@@ -45,11 +54,6 @@ class EndReason(StrEnum):
     """The session could not be kept under control with what was left (memory, kill escalation)."""
     LOST = "lost"
     """The container is gone and nobody can say why (engine lost, removed by hand)."""
-
-
-def decode(data: bytes) -> str:
-    """Decode output as UTF-8: invalid bytes become U+FFFD, a character cut at the end is dropped."""
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +202,8 @@ class TextPage:
     """The last line of this page; ``start_line - 1`` when the page is empty."""
     next_start_line: int | None
     """Where the next page starts; None at the end of the file."""
+    cut: bool = False
+    """Whether the only line of the page was longer than ``max_bytes`` and is not whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

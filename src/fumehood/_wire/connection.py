@@ -76,9 +76,9 @@ class Welcomed(NamedTuple):
 
 
 class Configured(NamedTuple):
-    """The session is ready; ``ready`` is None where an earlier connection has configured it."""
+    """The session is ready for operations."""
 
-    ready: Ready | None
+    ready: Ready
 
 
 class Output(NamedTuple):
@@ -286,7 +286,7 @@ class Connection:
             raise WireViolationError(
                 Violation.BAD_STATE, f"WELCOME: configured={int(welcome.configured)}"
             )
-        self.state = State.OPEN if welcome.configured else State.AWAIT_READY
+        self.state = State.AWAIT_READY
         return Welcomed(welcome)
 
     def _entry(self, raw: RawFrame) -> _Channel:

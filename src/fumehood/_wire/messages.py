@@ -215,15 +215,21 @@ class Ready:
     kernel: str
     cgroup_version: int
     tmp_bytes: int
+    heartbeat_ms: int = 0
+    """The configuration in force, from here on: what a later connection did not send itself."""
+    detached: int = 0
+    workload_caps: int = 0
+    max_file_bytes: int = 0
+    max_processes: int = 0
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Ready:
         """Build it from a frame."""
         fields = codec.decode_frame_fields(raw)
         numbers = {
-            field.name.lower(): _uint(fields, field)
-            for field in table.FRAME_REQUIRED[Frame.READY]
-            if field is not Field.KERNEL
+            field.name.lower(): cast(int, value)
+            for field, value in fields.items()
+            if field not in (Field.KERNEL, Field.HOME)
         }
         return cls(kernel=_text(fields, Field.KERNEL), **numbers)
 

@@ -467,7 +467,7 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.HELLO: frozenset({Field.CAPABILITY, Field.CLIENT}),
         Frame.WELCOME: frozenset({Field.CAPABILITY, Field.UPTIME_MS}),
         Frame.CONFIGURE: frozenset({Field.USER, Field.ENV}),
-        Frame.READY: frozenset({Field.HOME}),
+        Frame.READY: frozenset({Field.HOME, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES}),
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset(),

@@ -1,0 +1,48 @@
+"""What every capability of a session stands on: its tether, its options, its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fumehood import paths
+from fumehood._tether.tether import Tether
+from fumehood._wire.table import Root
+from fumehood.hooks import Hooks
+from fumehood.options import Limits
+
+FileRoot = Literal["/"] | None
+"""``None``: paths are relative to the workspace. ``"/"``: the container's whole file system."""
+
+CANCEL_PATIENCE = 5.0
+"""Seconds to wait for the supervisor's word that a cancelled operation is dead. Its own bound for a
+kill is one second, after which it ends the session."""
+
+
+@dataclass(slots=True)
+class SessionCore:
+    """Shared by the mixins of a session."""
+
+    id: str
+    workdir: str
+    limits: Limits
+    hooks: Hooks
+    tether: Tether
+
+
+class SessionPart:
+    """The base of a session's capabilities."""
+
+    _core: SessionCore
+
+
+def locate(path: str, root: FileRoot, *, allow_root: bool = False) -> tuple[str, bytes, Root]:
+    """Check a path's spelling; return it normalised, as bytes, and what it is relative to."""
+    if root is None:
+        normal = paths.relative(path, allow_root=allow_root)
+        return normal, normal.encode("utf-8", "surrogateescape"), Root.WORKSPACE
+    if root != "/":
+        raise paths.InvalidPathError(f"root must be None or '/', not {root!r}")
+    normal = paths.absolute(path)
+    shown = "/" if normal == "." else "/" + normal
+    return shown, normal.encode("utf-8", "surrogateescape"), Root.FILESYSTEM

@@ -1,0 +1,131 @@
+"""What the supervisor reports, as the errors that a caller catches. The only place that does it."""
+
+from __future__ import annotations
+
+import os
+
+from fumehood._wire.messages import Fail
+from fumehood._wire.table import ErrorCode as Code
+from fumehood.errors import (
+    CommandError,
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    DiskFullError,
+    FileError,
+    FileIsDirectoryError,
+    FileMissingError,
+    FileNotDirectoryError,
+    FilePermissionError,
+    FilePresentError,
+    FileTooLargeError,
+    InvalidRequestError,
+    NotRegularFileError,
+    OperationTimeoutError,
+    PathEscapesError,
+    ResourceLimitError,
+    SandboxError,
+    UserNotFoundError,
+    WorkingDirectoryError,
+)
+
+_FILE_ERRORS: dict[Code, tuple[type[FileError], str]] = {
+    Code.NOT_FOUND: (FileMissingError, "there is no such file"),
+    Code.PERMISSION: (FilePermissionError, "the session's user may not do this"),
+    Code.READ_ONLY: (FilePermissionError, "the file system is read-only"),
+    Code.IS_DIRECTORY: (FileIsDirectoryError, "it is a directory"),
+    Code.NOT_DIRECTORY: (FileNotDirectoryError, "a part of it is not a directory"),
+    Code.EXISTS: (FilePresentError, "the name is taken"),
+    Code.NOT_EMPTY: (FilePresentError, "the directory is not empty (recursive=True removes a tree)"),
+    Code.ESCAPES: (PathEscapesError, "it leads out of the workspace"),
+    Code.NOT_REGULAR: (NotRegularFileError, "it is not a regular file"),
+    Code.TOO_LARGE: (FileTooLargeError, "it is larger than the limit"),
+    Code.NO_SPACE: (DiskFullError, "no space or no inodes are left"),
+    Code.NAME_TOO_LONG: (FileError, "a name in it is too long"),
+    Code.TOO_MANY_LINKS: (PathEscapesError, "it goes through too many symbolic links"),
+    Code.TOO_MANY_ENTRIES: (FileError, "there are more entries than the limit"),
+}
+
+_RESOURCES: dict[Code, str] = {
+    Code.PROCESS_LIMIT: "no further process can be started: the session's pids limit is reached "
+    "(Limits.pids)",
+    Code.OUT_OF_MEMORY: "the session's memory is used up (Limits.memory_mb)",
+    Code.TOO_MANY_CHANNELS: "too many operations are under way at once in this session",
+    Code.BUSY: "the supervisor is busy",
+}
+
+
+def _cause(fail: Fail) -> str:
+    parts = [f"step {fail.step}"] if fail.step else []
+    if fail.errno:
+        parts.append(os.strerror(fail.errno))
+    if fail.message:
+        parts.append(fail.message)
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _common(fail: Fail, what: str, op: str, session_id: str) -> SandboxError:
+    if fail.error in _RESOURCES:
+        return ResourceLimitError(
+            f"{what}: {_RESOURCES[fail.error]}", op=op, session_id=session_id
+        )
+    if fail.error is Code.HELPER_TIMEOUT:
+        return OperationTimeoutError(
+            f"{what}: no progress for too long, so it was ended", op=op, session_id=session_id
+        )
+    if fail.error in (Code.INVALID, Code.ARGUMENT_TOO_LONG, Code.UNSUPPORTED):
+        reason = {
+            Code.INVALID: "the request is not valid",
+            Code.ARGUMENT_TOO_LONG: "the arguments and environment are longer than the kernel takes "
+            "(128 KiB each, about 2 MiB together)",
+            Code.UNSUPPORTED: "the supervisor of this session cannot do it",
+        }[fail.error]
+        return InvalidRequestError(f"{what}: {reason}{_cause(fail)}", op=op, session_id=session_id)
+    return SandboxError(f"{what} failed{_cause(fail)}", op=op, session_id=session_id)
+
+
+def file_failure(fail: Fail, *, op: str, path: str, session_id: str) -> SandboxError:
+    """Return the error for a failed operation on a file."""
+    if fail.error not in _FILE_ERRORS:
+        if fail.error in (Code.IO, Code.HELPER_DIED, Code.CANCELLED):
+            return FileError(
+                f"{op} {path!r} failed: {fail.error.name.lower()}{_cause(fail)}",
+                path=path,
+                op=op,
+                session_id=session_id,
+            )
+        return _common(fail, f"{op} {path!r}", op, session_id)
+    kind, text = _FILE_ERRORS[fail.error]
+    if fail.error is Code.TOO_LARGE and fail.size is not None:
+        text += f": {fail.size} bytes (Limits.max_file_bytes; read_file_stream has no limit)"
+    return kind(f"{op} {path!r}: {text}", path=path, op=op, session_id=session_id)
+
+
+def exec_failure(
+    fail: Fail, *, argv: tuple[str, ...], cwd: str, user: str | None, session_id: str
+) -> SandboxError:
+    """Return the error for a command that could not be started."""
+    program = argv[0]
+    if fail.error is Code.PROGRAM_NOT_FOUND:
+        hint = "; this image has no shell: use exec([...])" if program == "/bin/sh" else ""
+        return CommandNotFoundError(
+            f"there is no program {program!r} in the container{hint}",
+            op="exec",
+            session_id=session_id,
+        )
+    if fail.error is Code.PROGRAM_NOT_EXECUTABLE:
+        return CommandNotExecutableError(
+            f"{program!r} cannot be executed{_cause(fail)}", op="exec", session_id=session_id
+        )
+    if fail.error is Code.CWD:
+        return WorkingDirectoryError(
+            f"cwd {cwd!r} cannot be entered{_cause(fail)}", op="exec", session_id=session_id
+        )
+    if fail.error in (Code.USER_NOT_FOUND, Code.USER_REFUSED):
+        reason = "is not known in the container" if fail.error is Code.USER_NOT_FOUND else (
+            "is refused: it would be the supervisor's own id"
+        )
+        return UserNotFoundError(f"user {user!r} {reason}", op="exec", session_id=session_id)
+    error = _common(fail, f"exec {program!r}", "exec", session_id)
+    if type(error) is SandboxError:
+        return CommandError(error.message, op="exec", session_id=session_id)
+    return error

@@ -1,0 +1,1 @@
+"""The tether: one asyncio link to a supervisor, shared by all conversations of a session."""

@@ -1,0 +1,191 @@
+"""One conversation on the tether, as the caller's side of it sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fumehood._wire.connection import Output
+from fumehood._wire.messages import Answer
+from fumehood.errors import SandboxError
+
+if TYPE_CHECKING:
+    from fumehood._tether.tether import Tether
+
+
+class Channel:
+    """One conversation: output to take, input to give, and one answer at the end.
+
+    Credit goes back to the supervisor when output is taken from here, never before: a caller that
+    stalls holds at most one channel window of bytes and stalls its own command alone.
+
+    One task takes output and one gives input; neither may be shared.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_answer",
+        "_failure",
+        "_input_waiter",
+        "_output",
+        "_tether",
+        "_waiter",
+        "number",
+    )
+
+    def __init__(self, tether: Tether, number: int) -> None:
+        self._tether = tether
+        self.number = number
+        self._output: deque[Output] = deque()
+        self._answer: Answer | None = None
+        self._failure: Callable[[], SandboxError] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._input_waiter: asyncio.Future[None] | None = None
+        self._abandoned = False
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.number} waiting={len(self._output)} answer={self._answer!r}>"
+
+    # --- the caller's side --------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer, or the reason why there is none, is known."""
+        return self._answer is not None or self._failure is not None
+
+    async def receive(self) -> Output | None:
+        """Return the next piece of output, or None once the answer is there.
+
+        Cancelling it loses nothing: the next call returns what this one would have.
+
+        Raises:
+            SessionEndedError: the session ended first.
+            SessionLostError: the stream broke first.
+        """
+        while not self._output:
+            if self._failure is not None:
+                raise self._failure()
+            if self._answer is not None:
+                return None
+            await self._wait()
+        item = self._output.popleft()
+        self._tether.consumed(self.number, len(item.data))
+        return item
+
+    async def answer(self) -> Answer:
+        """Wait for the end and return the answer; output that nobody took is thrown away.
+
+        Raises:
+            SessionEndedError: the session ended first.
+            SessionLostError: the stream broke first.
+        """
+        while await self.receive() is not None:
+            pass
+        assert self._answer is not None
+        return self._answer
+
+    async def send(self, data: bytes | memoryview) -> bool:
+        """Give all of ``data`` as input, as fast as the other end takes it.
+
+        Returns False, without an error, when the other end stopped taking input: the command has
+        closed its input or ended, and its answer says the rest.
+        """
+        view = memoryview(data)
+        while view:
+            if self.finished:
+                return False
+            allowed = self._tether.input_allowed(self.number)
+            if not allowed:
+                await self._wait_input()
+                continue
+            self._tether.send_input(self.number, bytes(view[:allowed]))
+            view = view[allowed:]
+            await self._tether.drain()
+        return not self.finished
+
+    def end_input(self) -> None:
+        """Close the input. Harmless when it is closed already."""
+        if not self.finished:
+            self._tether.end_input(self.number)
+
+    def cancel(self) -> None:
+        """Ask for the end; the answer still comes. Harmless after it."""
+        if not self.finished:
+            self._tether.cancel_channel(self.number)
+            self._wake_input()
+
+    def abandon(self) -> None:
+        """Cancel, and take no more output: for a caller that has gone away. Never blocks."""
+        self._abandoned = True
+        for item in self._output:
+            self._tether.consumed(self.number, len(item.data))
+        self._output.clear()
+        self.cancel()
+
+    async def aclose(self, patience: float) -> None:
+        """End the conversation and wait, at most ``patience`` seconds, for the supervisor's word."""
+        if self.finished:
+            return
+        self.abandon()
+        try:
+            async with asyncio.timeout(patience):
+                await self.answer()
+        except (TimeoutError, SandboxError):
+            # Not to be had: either the session is over, or the supervisor is so busy killing that
+            # its own escalation ends the session. Neither is this caller's to report.
+            return
+
+    async def _wait(self) -> None:
+        assert self._waiter is None, "two tasks take output from one channel"
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _wait_input(self) -> None:
+        assert self._input_waiter is None, "two tasks give input to one channel"
+        self._input_waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._input_waiter
+        finally:
+            self._input_waiter = None
+
+    # --- the tether's side --------------------------------------------------------------------
+
+    def deliver(self, item: Output) -> None:
+        """Take one piece of output from the tether."""
+        if self._abandoned:
+            self._tether.consumed(self.number, len(item.data))
+            return
+        self._output.append(item)
+        self._wake()
+
+    def credit(self) -> None:
+        """Note that more input may be given."""
+        self._wake_input()
+
+    def finish(self, answer: Answer) -> None:
+        """Take the answer from the tether."""
+        self._answer = answer
+        self._wake()
+        self._wake_input()
+
+    def fail(self, failure: Callable[[], SandboxError]) -> None:
+        """Note that there will be no answer. Output that came before is thrown away with it."""
+        if self.finished:
+            return
+        self._failure = failure
+        self._output.clear()
+        self._wake()
+        self._wake_input()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _wake_input(self) -> None:
+        if self._input_waiter is not None and not self._input_waiter.done():
+            self._input_waiter.set_result(None)

@@ -1,0 +1,388 @@
+"""One link to a supervisor: a byte stream below, channels above, and nothing of what they mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from fumehood._tether.channel import Channel
+from fumehood._wire.codec import WireViolationError
+from fumehood._wire.connection import (
+    Configured,
+    Connection,
+    Ended,
+    Event,
+    Finished,
+    InputCredit,
+    Output,
+    State,
+    Welcomed,
+)
+from fumehood._wire.messages import Configure, End, Ready, Request, Welcome
+from fumehood._wire.table import EndCode
+from fumehood.engines.base import ByteStream
+from fumehood.errors import (
+    OperationTimeoutError,
+    SandboxError,
+    SessionEndedError,
+    SessionLostError,
+    SupervisorError,
+)
+from fumehood.results import EndReason
+
+logger = logging.getLogger("fumehood.tether")
+
+END_REASONS: dict[EndCode, EndReason] = {
+    EndCode.DESTROYED: EndReason.DESTROYED,
+    EndCode.TTL: EndReason.TTL,
+    EndCode.IDLE: EndReason.IDLE,
+    EndCode.CLIENT_LOST: EndReason.CLIENT_LOST,
+    EndCode.NOT_CONFIGURED: EndReason.NOT_CONFIGURED,
+    EndCode.STOPPED: EndReason.STOPPED,
+    EndCode.PROTOCOL: EndReason.PROTOCOL,
+    EndCode.RESOURCES: EndReason.RESOURCES,
+}
+
+
+class Tether:
+    """The link. One event loop, one reader (the stream's callbacks), writes in the order of calls.
+
+    Args:
+        stream: the raw duplex stream, not yet started.
+        connection: the state machine for it.
+        session_id: for messages.
+        heartbeat_timeout: seconds of silence after which the other end counts as lost.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        connection: Connection,
+        *,
+        session_id: str,
+        heartbeat_timeout: float,
+    ) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._session_id = session_id
+        self._heartbeat = heartbeat_timeout
+        self._channels: dict[int, Channel] = {}
+        self._loop = asyncio.get_running_loop()
+        self._settled: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._failure: Callable[[], SandboxError] | None = None
+        self._last_heard = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._pings = 0
+        self.welcome: Welcome | None = None
+        self.ready: Ready | None = None
+        self.end: End | None = None
+        self.on_end: Callable[[EndReason], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Tether {self._session_id} {self._connection.state.name} {self.statistics()}>"
+
+    def statistics(self) -> dict[str, int]:
+        """Return live numbers, for tests and diagnostics."""
+        return {"live": len(self._channels), **self._connection.statistics()}
+
+    @property
+    def alive(self) -> bool:
+        """Whether operations can be started."""
+        return self._failure is None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def begin(self, configure: Configure | None) -> None:
+        """Start to talk; channels may be opened at once, before anything has come back."""
+        self._last_heard = self._loop.time()
+        self._connection.start(configure)
+        self._stream.start(self._on_data, self._on_close)
+        self._flush()
+
+    async def settle(self, timeout: float) -> None:
+        """Wait until the session is ready.
+
+        Raises:
+            SupervisorError: it did not come up, or refused its configuration.
+            ProtocolError: what came is not the supervisor's wire.
+            OperationTimeoutError: nothing came within ``timeout`` seconds.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._settled)
+        except TimeoutError as exc:
+            raise OperationTimeoutError(
+                f"the supervisor of session {self._session_id} did not answer within {timeout:g} s"
+                + self._diagnostics(),
+                op="create_session",
+                session_id=self._session_id,
+            ) from exc
+        if self._failure is not None:
+            raise self._failure()
+        self._arm_heartbeat()
+
+    async def wait_closed(self) -> None:
+        """Wait until the session's end or the stream's is known."""
+        await asyncio.shield(self._closed)
+
+    async def close(self) -> None:
+        """Leave: the stream ends, what is under way fails. Idempotent."""
+        self._break(
+            lambda: SessionEndedError(
+                f"this client has left session {self._session_id}",
+                reason="detached",
+                session_id=self._session_id,
+            )
+        )
+        await self._stream.close()
+
+    def destroy(self) -> None:
+        """Ask the supervisor to end the session; :meth:`wait_closed` tells when it has."""
+        if self._failure is None:
+            self._connection.destroy()
+            self._flush()
+
+    def give_up(self, why: str) -> None:
+        """Treat the supervisor as beyond control: everything fails, the session counts as over."""
+        logger.error("session %s is given up: %s", self._session_id, why)
+        self._break(
+            lambda: SupervisorError(
+                f"session {self._session_id} was given up: {why}", session_id=self._session_id
+            ),
+            EndReason.RESOURCES,
+        )
+
+    def call_soon(self, action: Callable[[], None]) -> None:
+        """Run something on the tether's loop, from any thread; nothing once the loop is closed."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(action)
+
+    # --- channels -----------------------------------------------------------------------------
+
+    def open(self, request: Request) -> Channel:
+        """Open a channel for a request.
+
+        Raises:
+            SessionEndedError: the session is over.
+            SessionLostError: the stream has broken.
+        """
+        if self._failure is not None:
+            raise self._failure()
+        number = self._connection.open(request)
+        channel = Channel(self, number)
+        self._channels[number] = channel
+        self._flush()
+        return channel
+
+    def open_with_input(self, request: Request, data: bytes) -> tuple[Channel, int]:
+        """Open a channel and send what its window allows of ``data`` in the same write.
+
+        Returns the channel and how many bytes went along; when all did, the input is closed too.
+        """
+        if self._failure is not None:
+            raise self._failure()
+        number = self._connection.open(request)
+        channel = Channel(self, number)
+        self._channels[number] = channel
+        sent = min(self._connection.input_allowed(number), len(data))
+        self._connection.send_input(number, data[:sent])
+        if sent == len(data):
+            self._connection.end_input(number)
+        self._flush()
+        return channel, sent
+
+    def consumed(self, number: int, amount: int) -> None:
+        """Return credit for output that a caller has taken."""
+        if self._failure is None:
+            self._connection.consumed(number, amount)
+            self._flush()
+
+    def input_allowed(self, number: int) -> int:
+        """Return how much input a channel takes now."""
+        return 0 if self._failure is not None else self._connection.input_allowed(number)
+
+    def send_input(self, number: int, data: bytes) -> None:
+        """Send input that the window allows."""
+        self._connection.send_input(number, data)
+        self._flush()
+
+    def end_input(self, number: int) -> None:
+        """Close a channel's input."""
+        self._connection.end_input(number)
+        self._flush()
+
+    def cancel_channel(self, number: int) -> None:
+        """Ask for a channel's end."""
+        self._connection.cancel(number)
+        self._flush()
+
+    async def drain(self) -> None:
+        """Wait until the stream takes more."""
+        await self._stream.drain()
+
+    # --- the stream's callbacks ---------------------------------------------------------------
+
+    def _flush(self) -> None:
+        data = self._connection.data_to_send()
+        if data:
+            self._stream.write(data)
+
+    def _on_data(self, data: bytes) -> None:
+        if self._failure is not None:
+            return
+        self._last_heard = self._loop.time()
+        try:
+            events = self._connection.receive_data(data)
+        except WireViolationError as violation:
+            self._violated(violation)
+            return
+        for event in events:
+            self._dispatch(event)
+        if self._failure is None:
+            self._flush()
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, Output):
+            channel = self._channels.get(event.channel)
+            if channel is not None:
+                channel.deliver(event)
+        elif isinstance(event, Finished):
+            channel = self._channels.pop(event.channel, None)
+            if channel is not None:
+                channel.finish(event.answer)
+        elif isinstance(event, InputCredit):
+            channel = self._channels.get(event.channel)
+            if channel is not None:
+                channel.credit()
+        elif isinstance(event, Welcomed):
+            self.welcome = event.welcome
+            logger.debug("session %s: %s", self._session_id, event.welcome)
+        elif isinstance(event, Configured):
+            self.ready = event.ready
+            self._settle()
+        elif isinstance(event, Ended):
+            self._ended(event.end)
+
+    def _settle(self) -> None:
+        if not self._settled.done():
+            self._settled.set_result(None)
+
+    def _ended(self, end: End) -> None:
+        self.end = end
+        reason = END_REASONS[end.reason]
+        logger.debug("session %s ended: %s %s", self._session_id, reason, end.message)
+        settled = self._settled.done()
+
+        def failure() -> SandboxError:
+            if end.error is not None or not settled:
+                return SupervisorError(
+                    f"session {self._session_id} could not be set up: "
+                    f"{end.message or end.error or reason}",
+                    session_id=self._session_id,
+                )
+            return ended_error(self._session_id, reason)
+
+        self._break(failure, reason)
+
+    def _violated(self, violation: WireViolationError) -> None:
+        logger.error("session %s: %s", self._session_id, violation.detail)
+        detail = violation.detail
+        code = violation.violation
+
+        def failure() -> SandboxError:
+            error = WireViolationError(code, detail)
+            error.session_id = self._session_id
+            return error
+
+        self._break(failure, EndReason.PROTOCOL)
+
+    def _on_close(self, error: Exception | None) -> None:
+        if self._connection.state is State.ENDED:
+            return
+        text = f": {error}" if error is not None else ""
+        settled = self._settled.done()
+        diagnostics = self._diagnostics()
+        logger.debug("session %s: the stream ended%s", self._session_id, text)
+
+        def failure() -> SandboxError:
+            if not settled:
+                return SupervisorError(
+                    f"the supervisor of session {self._session_id} ended before it was ready"
+                    f"{text}{diagnostics}",
+                    session_id=self._session_id,
+                )
+            return SessionLostError(
+                f"the stream to session {self._session_id} broke{text}",
+                reason=EndReason.LOST,
+                session_id=self._session_id,
+            )
+
+        self._break(failure, EndReason.LOST)
+
+    def _diagnostics(self) -> str:
+        text = self._stream.diagnostics().strip()
+        return f" (it wrote: {text})" if text else ""
+
+    def _break(
+        self, failure: Callable[[], SandboxError], reason: EndReason | None = None
+    ) -> None:
+        """Fail everything, once. Each waiter gets an exception object of its own."""
+        if self._failure is not None:
+            return
+        self._failure = failure
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        channels = list(self._channels.values())
+        self._channels.clear()
+        for channel in channels:
+            channel.fail(failure)
+        self._settle()
+        if not self._closed.done():
+            self._closed.set_result(None)
+        if reason is not None and self.on_end is not None:
+            self.on_end(reason)
+
+    # --- signs of life ------------------------------------------------------------------------
+
+    def _arm_heartbeat(self) -> None:
+        if self._failure is None and self._timer is None:
+            self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
+
+    def _beat(self) -> None:
+        self._timer = None
+        if self._failure is not None:
+            return
+        silence = self._loop.time() - self._last_heard
+        if silence > self._heartbeat:
+            self._on_close(TimeoutError(f"no sign of life for {silence:.0f} s"))
+            return
+        self._pings += 1
+        self._connection.ping(self._pings.to_bytes(8, "big"))
+        self._flush()
+        self._arm_heartbeat()
+
+
+def ended_error(session_id: str, reason: EndReason) -> SessionEndedError:
+    """Return the error for an operation on a session that is over."""
+    kind = SessionLostError if reason is EndReason.LOST else SessionEndedError
+    return kind(
+        f"session {session_id} is over: {_EXPLANATIONS[reason]}",
+        reason=reason,
+        session_id=session_id,
+    )
+
+
+_EXPLANATIONS: dict[EndReason, str] = {
+    EndReason.DESTROYED: "it was destroyed",
+    EndReason.TTL: "its ttl has passed (Lifecycle.ttl, or session.extend() in time)",
+    EndReason.IDLE: "it was idle for longer than Lifecycle.idle_timeout",
+    EndReason.CLIENT_LOST: "no client was connected for longer than Lifecycle.disconnect_grace",
+    EndReason.NOT_CONFIGURED: "it was never configured",
+    EndReason.STOPPED: "the engine stopped its container",
+    EndReason.PROTOCOL: "its stream broke the wire's rules",
+    EndReason.RESOURCES: "it could not be kept under control with the resources it had",
+    EndReason.LOST: "its container is gone",
+}

@@ -1,0 +1,102 @@
+"""What a caller can be told of, while it happens."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fumehood.results import EndReason, ExecResult
+
+logger = logging.getLogger("fumehood.hooks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCreated:
+    """A session is ready, its manifest staged."""
+
+    session_id: str
+    image: str
+    duration: float
+    """Seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecStarted:
+    """A command is about to be sent."""
+
+    session_id: str
+    argv: tuple[str, ...]
+    cwd: str
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecEnded:
+    """A command has ended, or could not be run: then there is an ``error`` and no ``result``."""
+
+    session_id: str
+    argv: tuple[str, ...]
+    result: ExecResult | None
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileWritten:
+    """A file is in place."""
+
+    session_id: str
+    path: str
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionDestroyed:
+    """A session is over, by whatever cause, as far as this client knows."""
+
+    session_id: str
+    reason: EndReason
+
+
+_Event = TypeVar("_Event")
+Hook = Callable[[_Event], Awaitable[None] | None]
+"""A plain function or a coroutine function. It runs on the event loop and must not block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Functions that are called at points of a session's life.
+
+    ``on_exec_start`` comes before its command and may refuse it by raising; the exception reaches the caller. The
+    others tell of what has happened: what they raise is logged and changes nothing.
+
+    Example::
+
+        DockerSandbox(hooks=Hooks(on_exec_end=lambda event: print(event.argv, event.result)))
+    """
+
+    on_session_create: Hook[SessionCreated] | None = None
+    on_exec_start: Hook[ExecStarted] | None = None
+    on_exec_end: Hook[ExecEnded] | None = None
+    on_file_write: Hook[FileWritten] | None = None
+    on_destroy: Hook[SessionDestroyed] | None = None
+
+
+async def ask(hook: Hook[_Event] | None, event: _Event) -> None:
+    """Call a hook that may refuse; what it raises goes on to the caller."""
+    if hook is None:
+        return
+    outcome = hook(event)
+    if inspect.isawaitable(outcome):
+        await outcome
+
+
+async def tell(hook: Hook[_Event] | None, event: _Event) -> None:
+    """Call a hook that is only told; what it raises is logged with its traceback."""
+    try:
+        await ask(hook, event)
+    except Exception:
+        logger.exception("a hook failed on %s", type(event).__name__)
