@@ -90,6 +90,10 @@ images: venv engine ## the images of the tests, from Debian packages
 dist: venv ## the wheel and the sdist, in dist/
 	@PATH="$$PATH:.uv/bin" uv build --out-dir dist --clear
 
+.PHONY: changelog
+changelog: venv ## what the next release's changelog would say
+	@.venv/bin/towncrier build --draft --version $$($(PYTHON) -c 'import fumehood._version as v; print(v.__version__)')
+
 ##@ Tidy up
 
 .PHONY: clean

@@ -7,7 +7,7 @@ toolchain and no libc headers of the machine.
 
 Three ways in, one function (:func:`build`):
 
-- hatchling calls :class:`SupervisorBuildHook` for a wheel and for an editable install;
+- hatchling calls :class:`SupervisorBuildHook` for a wheel;
 - ``python hatch_build.py`` (``make supervisor``) builds in a checkout;
 - ``FUMEHOOD_SUPERVISOR_CC=gcc python hatch_build.py`` builds this machine's architecture only, with
   a compiler of the machine. That is for development; a wheel is never made from it.
@@ -219,19 +219,19 @@ def _sha256(path: Path) -> str:
 
 
 class SupervisorBuildHook(HookBase):
-    """Compile before a wheel or an editable install is put together; an sdist carries sources."""
+    """Compile before a wheel is put together.
+
+    An sdist carries the sources. An editable install compiles nothing: a C file that does not
+    compile must not take a developer's environment away, and ``make supervisor`` follows at once.
+    """
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build both architectures; `build_data` stays as it is: the wheel is pure."""
         del build_data
-        if self.target_name == "wheel" and (version != "editable" or self._has_sources()):
-            build(Path(self.root), development=version == "editable")
-
-
-    def _has_sources(self) -> bool:
-        return any(Layout.of(Path(self.root)).sources.rglob("*.c"))
+        if self.target_name == "wheel" and version != "editable":
+            build(Path(self.root), development=False)
 
 
 if __name__ == "__main__":

@@ -31,4 +31,4 @@ fi
 sync() { env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv "$uv" sync --locked --all-extras --all-groups "$@"; }
 
 # Nothing to do is the usual case, and a silent one.
-sync --quiet --check 2>/dev/null || step "Python environment from uv.lock, with the supervisor" sync
+sync --quiet --check 2>/dev/null || step "Python environment from uv.lock" sync
