@@ -11,7 +11,7 @@ create may exist: names and labels are chosen by the caller before the call, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -46,6 +46,8 @@ class Image:
     workdir: str
     architecture: Literal["amd64", "arm64"]
     volumes: tuple[str, ...] = ()
+    reserved_labels: tuple[str, ...] = ()
+    """Names of labels that it carries and that only we may set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,12 +251,24 @@ class Engine(Protocol):
             WorkspaceBusyError: a session holds it.
         """
 
-    async def sweep(self, *, minimum_age: float = 60.0, supervisors: bool = False) -> SweepReport:
+    async def sweep(
+        self,
+        *,
+        minimum_age: float = 60.0,
+        supervisors: bool = False,
+        expired: Callable[[Container], Awaitable[bool]] | None = None,
+    ) -> SweepReport:
         """Remove what AutoRemove cannot see: created but never started containers, exited ones,
         containers past their TTL by the engine's clock, and volumes of sessions that are gone.
 
         Never a running session before its own deadline, never by prefix: exact name and label.
         Persistent workspaces stay. ``supervisors``: also volumes of supervisors that nothing uses.
+
+        Args:
+            minimum_age: seconds, by the engine's clock; what is younger may be under way.
+            supervisors: also remove supervisors that no container uses.
+            expired: asked about each running session whose TTL, as it was at its creation, is over
+                (it may have been extended since, which the engine does not see). ``None``: it is.
         """
 
     async def close(self) -> None:

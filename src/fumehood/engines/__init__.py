@@ -1,0 +1,1 @@
+"""The engines: the seam that every engine implements, and Docker."""

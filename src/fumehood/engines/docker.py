@@ -1,0 +1,289 @@
+"""The Docker engine: containers for sessions over the Engine API.
+
+This file is the shape of it: what an :class:`~fumehood.engines.base.Engine` is asked for, in terms of
+the parts beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from fumehood._supervisor import binary as supervisor_binary
+from fumehood._supervisor.install import Installer
+from fumehood._version import __version__
+from fumehood.engines import docker_facts, docker_listing, labels
+from fumehood.engines import docker_host as endpoints
+from fumehood.engines.base import (
+    ByteStream,
+    Container,
+    EngineInfo,
+    Image,
+    PullPolicy,
+    PullProgress,
+    SessionRequest,
+    SweepReport,
+)
+from fumehood.engines.container_spec import SUPERVISOR_PATH, container_name, workspace_volume
+from fumehood.engines.docker_client import ApiClient
+from fumehood.engines.docker_create import Creator
+from fumehood.engines.docker_errors import ApiError
+from fumehood.engines.docker_images import Images
+from fumehood.engines.docker_removal import Remover
+from fumehood.engines.docker_sweep import Sweeper
+from fumehood.errors import EngineError, SessionNotFoundError, WorkspaceBusyError
+from fumehood.options import RESERVED_UID, check_name
+
+_log = logging.getLogger("fumehood.engine")
+
+
+class DockerEngine:
+    """One Docker engine; implements :class:`fumehood.engines.base.Engine`.
+
+    Nothing is connected before the first call. Belongs to the event loop that makes it.
+
+    Args:
+        docker_host: the engine's address (``unix://``, ``tcp://``, ``ssh://``); ``None`` resolves it as
+            the docker command line does.
+
+    Example::
+
+        engine = DockerEngine()
+        print((await engine.info()).version)
+        await engine.close()
+    """
+
+    def __init__(self, docker_host: str | None = None) -> None:
+        self._api = ApiClient(endpoints.resolve(docker_host))
+        self._images = Images(self._api)
+        self._remover = Remover(self._api)
+        self._preparing = asyncio.Lock()
+        self._facts: tuple[EngineInfo, Installer] | None = None
+        self._creator: Creator | None = None
+
+    def __repr__(self) -> str:
+        return f"<DockerEngine {self._api.address}>"
+
+    @property
+    def address(self) -> str:
+        """Where the engine is."""
+        return self._api.address
+
+    # --- what it is ----------------------------------------------------------------------------
+
+    async def info(self) -> EngineInfo:
+        """Return what the engine is and can enforce; asked once."""
+        return (await self._known())[0]
+
+    async def _known(self) -> tuple[EngineInfo, Installer]:
+        async with self._preparing:
+            if self._facts is None:
+                version = await self._api.version()
+                async with self._api.calling("asking what the engine can do") as docker:
+                    raw = docker_listing.mapping(await docker.system.info())
+                info = docker_facts.engine_info(
+                    version, raw, address=self.address, api_version=self._api.api_version
+                )
+                for warning in info.warnings:
+                    _log.warning("the engine at %s warns: %s", self.address, warning)
+                self._facts = (
+                    info,
+                    Installer(
+                        self._api, engine_id=f"{self.address} {raw.get('ID')}", version=__version__
+                    ),
+                )
+            return self._facts
+
+    async def _creating(self) -> Creator:
+        if self._creator is None:
+            info, installer = await self._known()
+            # In a thread: reading a file would block the loop.
+            binary = await asyncio.to_thread(supervisor_binary.load, info.architecture)
+            if self._creator is None:
+                self._creator = Creator(
+                    self._api,
+                    info=info,
+                    binary=binary,
+                    installer=installer,
+                    remover=self._remover,
+                )
+        return self._creator
+
+    # --- images --------------------------------------------------------------------------------
+
+    async def prepare_image(
+        self,
+        reference: str,
+        *,
+        pull: PullPolicy,
+        platform: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> Image:
+        """Return the image, pulling it as the policy says."""
+        return await self._images.prepare(
+            reference, pull=pull, platform=platform, progress=progress
+        )
+
+    # --- sessions ------------------------------------------------------------------------------
+
+    async def create_session(self, request: SessionRequest) -> ByteStream:
+        """Create, attach and start a session's container; return its stream."""
+        creator = await self._creating()
+        try:
+            return await creator.create(request)
+        except EngineError:
+            # Whatever it was, the image may be what is gone.
+            self._images.forget()
+            raise
+
+    async def open_relay(self, container: Container) -> ByteStream:
+        """Open one more stream to a running session's supervisor."""
+        gone = SessionNotFoundError(
+            f"session {container.session_id!r} is not running any more", op="connect"
+        )
+        try:
+            made = docker_listing.mapping(
+                await self._api.request(
+                    "POST",
+                    f"containers/{container.id}/exec",
+                    body={
+                        "User": f"{RESERVED_UID}:{RESERVED_UID}",
+                        "Cmd": [SUPERVISOR_PATH, "relay"],
+                        "AttachStdin": True,
+                        "AttachStdout": True,
+                        "AttachStderr": True,
+                        "Tty": False,
+                        "Privileged": False,
+                    },
+                    doing=f"opening a relay to session {container.session_id!r}",
+                )
+            )
+            return await self._api.hijack(
+                f"exec/{made['Id']}/start",
+                body={"Detach": False, "Tty": False},
+                doing=f"starting a relay to session {container.session_id!r}",
+                what=f"relay to session {container.session_id!r}",
+            )
+        except ApiError as exc:
+            # 404: no such container; 409: it is not running, or paused.
+            if exc.status == 404 or (exc.status == 409 and "paused" not in exc.detail):
+                raise gone from exc
+            raise
+
+    async def find_session(self, session_id: str) -> Container | None:
+        """Return the session's container, by exact name and label, or ``None``."""
+        check_name(session_id, "session id")
+        return await self._remover.find(session_id)
+
+    async def list_sessions(self) -> Sequence[Container]:
+        """Return every container of ours, running or not."""
+        found = await self._api.request(
+            "GET",
+            "containers/json",
+            params={"all": "1", "filters": json.dumps({"label": [labels.NONCE]})},
+            doing="listing sessions",
+        )
+        sessions = (docker_listing.from_list(item) for item in docker_listing.sequence(found))
+        return [session for session in sessions if session is not None]
+
+    async def remove_session(self, session_id: str, *, destroy_workspace: bool = False) -> None:
+        """Kill and remove a session's container and its ephemeral volume; idempotent."""
+        check_name(session_id, "session id")
+        await self._remover.remove(session_id, destroy_workspace=destroy_workspace)
+
+    async def exit_code(self, session_id: str, *, since: float) -> int | None:
+        """Return the exit code of a container that is gone, from the engine's recent events."""
+        check_name(session_id, "session id")
+        now = await self._api.clock()
+        if since > now:
+            return None
+        filters = {
+            "type": ["container"],
+            "event": ["die"],
+            "label": [f"{labels.SESSION}={session_id}"],
+        }
+        code: int | None = None
+        async for event in self._api.lines(
+            "GET",
+            "events",
+            # `until` in the engine's past: the answer is history and ends at once.
+            params={
+                "since": f"{max(since, 0):.9f}",
+                "until": f"{now:.9f}",
+                "filters": json.dumps(filters),
+            },
+            doing=f"asking how session {session_id!r} ended",
+            seconds=30.0,
+        ):
+            attributes = docker_listing.mapping(
+                docker_listing.mapping(event.get("Actor")).get("Attributes")
+            )
+            text = str(attributes.get("exitCode", ""))
+            if attributes.get("name") == container_name(session_id) and text.isdecimal():
+                code = int(text)
+        return code
+
+    # --- workspaces ----------------------------------------------------------------------------
+
+    async def list_workspaces(self) -> Sequence[str]:
+        """Return the ids of the persistent workspaces on this engine."""
+        answer = docker_listing.mapping(
+            await self._api.request(
+                "GET",
+                "volumes",
+                params={"filters": json.dumps({"label": [labels.WORKSPACE]})},
+                doing="listing workspaces",
+            )
+        )
+        found: list[str] = []
+        for item in map(docker_listing.mapping, docker_listing.sequence(answer.get("Volumes"))):
+            marks = docker_listing.text_map(item.get("Labels"))
+            workspace_id = marks.get(labels.WORKSPACE, "")
+            if workspace_id and item.get("Name") == workspace_volume(workspace_id):
+                found.append(workspace_id)
+        return sorted(found)
+
+    async def remove_workspace(self, workspace_id: str) -> None:
+        """Delete a persistent workspace that no session holds; unknown ones are no error."""
+        check_name(workspace_id, "workspace id")
+        if not await self._remover.remove_workspace(workspace_id):
+            holders = [
+                session.session_id
+                for session in await self.list_sessions()
+                if session.workspace_id == workspace_id
+            ]
+            raise WorkspaceBusyError(
+                f"workspace {workspace_id!r} is held by "
+                + (
+                    f"session {holders[0]!r}"
+                    if holders
+                    else "a container that is no session of ours"
+                )
+            )
+
+    # --- clean-up ------------------------------------------------------------------------------
+
+    async def sweep(
+        self,
+        *,
+        minimum_age: float = 60.0,
+        supervisors: bool = False,
+        expired: Callable[[Container], Awaitable[bool]] | None = None,
+    ) -> SweepReport:
+        """Remove what AutoRemove cannot see; see the protocol."""
+        _, installer = await self._known()
+        sweeper = Sweeper(self._api, remover=self._remover, installer=installer)
+        return await sweeper.sweep(
+            now=await self._api.clock(),
+            minimum_age=minimum_age,
+            supervisors=supervisors,
+            expired=expired,
+        )
+
+    async def close(self) -> None:
+        """Wait for clean-up that is under way, then release connections. Idempotent."""
+        if self._creator is not None:
+            await self._creator.settle()
+        await self._api.close()

@@ -1,0 +1,362 @@
+"""One connection to one engine: aiodocker with a negotiated API version, deadlines and mapped errors.
+
+Calls that aiodocker offers go through it; what it lacks (a create's warnings, a raw stream, event
+history, an uncompressed upload) is asked of the Engine API over the same session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, cast
+
+import aiodocker
+import aiohttp
+from yarl import URL
+
+from fumehood.engines import docker_errors, docker_listing
+from fumehood.engines.docker_stream import DockerStream, take_over
+from fumehood.errors import EngineError, EngineUnsupportedError
+
+_log = logging.getLogger("fumehood.engine")
+
+MIN_API = (1, 41)
+"""The oldest Engine API that has what the hardened profile needs (Docker 20.10)."""
+MAX_API = (1, 52)
+"""The newest one that we ask for: a later engine is spoken to in this version."""
+
+CALL_SECONDS = 60.0
+CONNECT_SECONDS = 10.0
+_MAX_JSON_LINE = 1 << 20
+
+
+class Endpoint(Protocol):
+    """Where an engine is and how to get there."""
+
+    @property
+    def address(self) -> str:
+        """The address as a person would write it."""
+
+    async def connector(self) -> tuple[str, aiohttp.BaseConnector]:
+        """Return the base URL of requests and a new connector without a limit of connections."""
+
+    async def close(self) -> None:
+        """Release what the connectors needed."""
+
+
+class ApiClient:
+    """The Engine API of one engine. Belongs to the event loop that first uses it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._docker: aiodocker.Docker | None = None
+        self._connector: aiohttp.BaseConnector | None = None
+        self._connecting = asyncio.Lock()
+        self._version: Mapping[str, object] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "connected" if self._docker else "new"
+        return f"<ApiClient {self.address} {state}>"
+
+    @property
+    def address(self) -> str:
+        """Where the engine is."""
+        return self._endpoint.address
+
+    @property
+    def api_version(self) -> str:
+        """The version that both sides speak, once connected (``"1.41"``)."""
+        return self._docker.api_version.removeprefix("v") if self._docker else ""
+
+    async def version(self) -> Mapping[str, object]:
+        """Return the engine's ``/version``, asked once."""
+        await self._connected()
+        return self._version
+
+    async def _connected(self) -> aiodocker.Docker:
+        if self._docker is not None:
+            return self._docker
+        async with self._connecting:
+            if self._docker is None:
+                self._docker = await self._connect()
+            return self._docker
+
+    async def _connect(self) -> aiodocker.Docker:
+        if self._closed:
+            raise EngineError("the engine was closed")
+        with docker_errors.mapped("connecting", self.address):
+            url, connector = await self._endpoint.connector()
+        docker = aiodocker.Docker(
+            url=url,
+            connector=connector,
+            session=aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            ),
+            api_version=f"v{MIN_API[0]}.{MIN_API[1]}",
+        )
+        try:
+            with docker_errors.mapped("connecting", self.address):
+                async with asyncio.timeout(CALL_SECONDS):
+                    # Without a version: every engine answers, also one that is too old or too new.
+                    async with docker.session.get(URL(f"{docker.docker_host}/version")) as response:
+                        body = await self._checked(response, "asking for the engine's version")
+                self._version = cast("Mapping[str, object]", json.loads(body))
+                docker.api_version = f"v{negotiate(self._version, self.address)}"
+        except BaseException:
+            await docker.session.close()
+            raise
+        _log.debug(
+            "connected to %s: version %s, API %s",
+            self.address,
+            docker_errors.printable(str(self._version.get("Version"))),
+            docker.api_version,
+        )
+        return docker
+
+    @asynccontextmanager
+    async def calling(
+        self, doing: str, *, seconds: float | None = CALL_SECONDS
+    ) -> AsyncIterator[aiodocker.Docker]:
+        """Give aiodocker for one call, with a deadline in seconds, mapped errors and a log line.
+
+        Raises:
+            ApiError: the engine answered with an error status.
+            EngineUnavailableError: it cannot be reached.
+            OperationTimeoutError: it did not answer in time.
+        """
+        docker = await self._connected()
+        started = time.monotonic()
+        outcome = "failed"
+        try:
+            with docker_errors.mapped(doing, self.address):
+                async with asyncio.timeout(seconds):
+                    yield docker
+            outcome = "done"
+        finally:
+            took = (time.monotonic() - started) * 1000
+            _log.debug("%s: %s after %.1f ms", doing, outcome, took)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        data: bytes | None = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = CALL_SECONDS,
+    ) -> object:
+        """Make one call and return its JSON, or ``None`` for an empty answer."""
+        async with self.calling(doing, seconds=seconds) as docker:
+            async with self._open(
+                docker,
+                method,
+                path,
+                params=params,
+                data=data if body is None else json.dumps(body).encode(),
+                headers={"Content-Type": content_type, **(headers or {})},
+            ) as response:
+                answer = await self._checked(response, doing)
+            return json.loads(answer) if answer.strip() else None
+
+    async def find(self, path: str, *, doing: str) -> Mapping[str, object] | None:
+        """Return one object of the engine as it shows it, or ``None`` if there is none."""
+        try:
+            found = await self.request("GET", path, doing=doing)
+        except docker_errors.ApiError as exc:
+            if exc.status == 404:
+                return None
+            raise
+        if not isinstance(found, dict):
+            raise EngineError(f"{doing}: the engine's answer is not an object")
+        return cast("Mapping[str, object]", found)
+
+    async def clock(self) -> float:
+        """Return the engine's own time, in seconds since the epoch.
+
+        Raises:
+            EngineError: it does not tell a time that could be read.
+        """
+        info = await self.find("info", doing="asking for the engine's time")
+        now = docker_listing.timestamp((info or {}).get("SystemTime"))
+        if not now:
+            raise EngineError(f"the engine at {self.address} does not tell its time")
+        return now
+
+    async def lines(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> AsyncIterator[Mapping[str, object]]:
+        """Make one call and yield the JSON objects of its answer, one a line, as they come.
+
+        A connection that breaks in the middle is an error, never a short answer.
+        """
+        async with (
+            self.calling(doing, seconds=seconds) as docker,
+            self._open(docker, method, path, params=params, data=None, headers=headers) as response,
+        ):
+            if response.status >= 400:
+                await self._checked(response, doing)
+            pending = b""
+            async for chunk in response.content.iter_any():
+                *whole, pending = (pending + chunk).split(b"\n")
+                for line in whole:
+                    if line.strip():
+                        yield cast("Mapping[str, object]", json.loads(line))
+                if len(pending) > _MAX_JSON_LINE:
+                    raise EngineError(f"{doing}: the engine's answer has an endless line")
+            if pending.strip():
+                yield cast("Mapping[str, object]", json.loads(pending))
+
+    @asynccontextmanager
+    async def waiting(
+        self, container: str, condition: str, *, doing: str, seconds: float
+    ) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+        """Register a wait for a container and give a coroutine function that ends with its exit code.
+
+        The engine has the wait before the body runs: a container that is started there and ends at
+        once is not missed.
+
+        Args:
+            condition: ``"next-exit"`` or ``"removed"``.
+            seconds: the bound for everything, the body included.
+        """
+        async with (
+            self.calling(doing, seconds=seconds) as docker,
+            self._open(
+                docker,
+                "POST",
+                f"containers/{container}/wait",
+                params={"condition": condition},
+                data=None,
+                headers=None,
+            ) as response,
+        ):
+            if response.status >= 400:
+                await self._checked(response, doing)
+
+            async def exit_code() -> int:
+                answer = json.loads(await response.read())
+                if error := (answer.get("Error") or {}).get("Message"):
+                    raise EngineError(f"{doing} failed: {docker_errors.printable(error)}")
+                return int(answer["StatusCode"])
+
+            yield exit_code
+
+    async def hijack(
+        self,
+        path: str,
+        *,
+        doing: str,
+        what: str,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> DockerStream:
+        """Make a call that turns its connection into a raw stream, and return the stream.
+
+        Args:
+            doing: the call, for messages.
+            what: the stream, for messages about its later life.
+        """
+        async with self.calling(doing) as docker:
+            response = await docker.session.post(
+                self._url(docker, path),
+                params=params,
+                data=None if body is None else json.dumps(body).encode(),
+                headers={
+                    "Content-Type": "application/json",
+                    "Connection": "Upgrade",
+                    "Upgrade": "tcp",
+                },
+            )
+            if response.status >= 400:
+                async with response:
+                    await self._checked(response, doing)
+            return take_over(response, address=self.address, what=what)
+
+    def _url(self, docker: aiodocker.Docker, path: str) -> URL:
+        return URL(f"{docker.docker_host}/{docker.api_version}/{path}")
+
+    def _open(
+        self,
+        docker: aiodocker.Docker,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None,
+        data: bytes | None,
+        headers: Mapping[str, str] | None,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return docker.session.request(
+            method, self._url(docker, path), params=params, data=data, headers=headers
+        )
+
+    async def _checked(self, response: aiohttp.ClientResponse, doing: str) -> bytes:
+        body = await response.read()
+        if response.status < 400:
+            return body
+        try:
+            message = str(json.loads(body)["message"])
+        except (ValueError, KeyError, TypeError):
+            message = body.decode("utf-8", "replace")
+        raise docker_errors.api_error(response.status, message, doing)
+
+    async def close(self) -> None:
+        """Close every connection. Idempotent."""
+        self._closed = True
+        docker, self._docker = self._docker, None
+        if docker is not None:
+            await docker.session.close()
+            await docker.close()
+        await self._endpoint.close()
+
+
+def negotiate(version: Mapping[str, object], address: str) -> str:
+    """Return the newest API version that both sides speak (``"1.41"``).
+
+    Raises:
+        EngineUnsupportedError: there is none.
+    """
+    newest = _parse(version.get("ApiVersion"))
+    oldest = _parse(version.get("MinAPIVersion")) or (1, 0)
+    if newest is None:
+        raise EngineUnsupportedError(
+            f"what answers at {address} does not say which API version it speaks"
+        )
+    if newest < MIN_API:
+        raise EngineUnsupportedError(
+            f"the engine at {address} speaks API {_dotted(newest)}; {_dotted(MIN_API)} "
+            "(Docker 20.10) or newer is needed"
+        )
+    if oldest > MAX_API:
+        raise EngineUnsupportedError(
+            f"the engine at {address} needs API {_dotted(oldest)} or newer; this version of fumehood "
+            f"speaks up to {_dotted(MAX_API)}: update fumehood"
+        )
+    return _dotted(min(newest, MAX_API))
+
+
+def _parse(value: object) -> tuple[int, int] | None:
+    major, _, minor = str(value or "").partition(".")
+    if not (major.isdecimal() and minor.isdecimal() and len(major) + len(minor) <= 9):
+        return None
+    return int(major), int(minor)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"

@@ -1,0 +1,120 @@
+"""What Docker, aiodocker and aiohttp raise, mapped to fumehood's errors: once, here.
+
+Text from an engine or a registry is somebody else's: it is cut short and made printable before it
+becomes part of a message.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from aiodocker.exceptions import DockerError
+
+from fumehood.errors import (
+    EngineError,
+    EngineUnavailableError,
+    OperationTimeoutError,
+    SandboxError,
+)
+
+MAX_DETAIL = 600
+
+
+class ApiError(EngineError):
+    """The engine answered with an error status; what it means depends on the call.
+
+    Internal: every use of it inside the engine becomes a public class, or is this
+    :class:`~fumehood.errors.EngineError` with the engine's own words.
+    """
+
+    def __init__(self, message: str, *, status: int, detail: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = detail
+        """The engine's own words, printable."""
+
+
+def printable(text: str, *, limit: int = MAX_DETAIL) -> str:
+    """Return somebody else's text on one line, without control characters, cut to ``limit``."""
+    clean = "".join(char if char.isprintable() else " " for char in text[: limit * 2])
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= limit else f"{clean[:limit]}…"
+
+
+def escaped(data: bytes) -> str:
+    """Return bytes from a container as text that is safe to print: lines stay, the rest is escaped."""
+    text = data.decode("utf-8", "backslashreplace")
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def api_error(status: int, message: str, doing: str) -> ApiError:
+    """Return the error for an answer with an error status."""
+    detail = printable(message) or "no reason given"
+    return ApiError(
+        f"{doing} failed: the engine says {status}: {detail}", status=status, detail=detail
+    )
+
+
+@contextmanager
+def mapped(doing: str, address: str) -> Iterator[None]:
+    """Turn foreign exceptions into ours while the engine at ``address`` is asked for something.
+
+    Args:
+        doing: what was asked, as the beginning of a sentence ("creating the container").
+        address: where the engine is, for the message.
+
+    Raises:
+        EngineUnavailableError: no connection, or it broke.
+        OperationTimeoutError: no answer in time.
+        ApiError: an answer with an error status.
+        EngineError: an answer that is not the Engine API's.
+    """
+    try:
+        yield
+    except SandboxError:
+        raise
+    except DockerError as exc:
+        # aiodocker's own number for "could not connect".
+        if exc.status == 900:
+            raise unavailable(doing, address, exc) from exc
+        raise api_error(exc.status, exc.message, doing) from exc
+    except TimeoutError as exc:
+        raise OperationTimeoutError(
+            f"{doing}: the engine at {address} did not answer in time"
+        ) from exc
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as exc:
+        raise unavailable(doing, address, exc) from exc
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError) as exc:
+        # Answers that are no HTTP or no JSON, or lack a field that every engine sends.
+        raise EngineError(
+            f"{doing}: what answers at {address} does not speak the Engine API: "
+            f"{printable(f'{type(exc).__name__}: {exc}')}"
+        ) from exc
+
+
+def unavailable(doing: str, address: str, exc: BaseException) -> EngineUnavailableError:
+    """Return the error for an engine that cannot be reached, with what to do about it."""
+    cause: BaseException = exc
+    while (inner := cause.__cause__ or cause.__context__) is not None and not isinstance(
+        cause, (OSError, ssl.SSLError)
+    ):
+        cause = inner
+    if isinstance(cause, PermissionError):
+        hint = "this user may not use it: join the group that owns the socket, or use rootless mode"
+    elif isinstance(cause, FileNotFoundError):
+        hint = "nothing is there: is the engine installed and running? (`docker info` must work)"
+    elif isinstance(cause, ConnectionRefusedError):
+        hint = "nothing listens there: is the engine running? (`docker info` must work)"
+    elif isinstance(cause, ssl.SSLError):
+        hint = "TLS failed: check the certificates (DOCKER_CERT_PATH, or those of the context)"
+    else:
+        hint = "check DOCKER_HOST and `docker context ls`"
+    return EngineUnavailableError(
+        f"{doing}: no engine answers at {address}: {printable(str(exc) or type(exc).__name__)}; {hint}"
+    )

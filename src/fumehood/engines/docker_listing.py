@@ -1,0 +1,134 @@
+"""The engine's JSON about containers, read into values: distrustfully, because labels are anyone's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal, cast
+
+from fumehood.engines import labels
+from fumehood.engines.base import Container
+from fumehood.engines.container_spec import container_name
+from fumehood.errors import InvalidRequestError
+from fumehood.options import check_name
+
+State = Literal["created", "running", "paused", "exited", "removing"]
+
+_STATES: Mapping[str, State] = {
+    "created": "created",
+    "running": "running",
+    # A session's container has the restart policy "no": this is a running one that somebody restarts.
+    "restarting": "running",
+    "paused": "paused",
+    "exited": "exited",
+    "dead": "exited",
+    "removing": "removing",
+    "stopping": "running",
+}
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """Return a JSON object, or an empty one for anything else (the engine sends null for empty)."""
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def sequence(value: object) -> Sequence[object]:
+    """Return a JSON array, or an empty one for anything else."""
+    return cast("Sequence[object]", value) if isinstance(value, list) else ()
+
+
+def text_map(value: object) -> dict[str, str]:
+    """Return a JSON object of strings; other values are left out."""
+    return {key: item for key, item in mapping(value).items() if isinstance(item, str)}
+
+
+def timestamp(text: object) -> float:
+    """Return seconds since the epoch for the engine's time format; 0.0 for what is none.
+
+    The engine writes nanoseconds, which :meth:`datetime.fromisoformat` cuts to microseconds.
+    """
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp()
+
+
+def from_list(item: object) -> Container | None:
+    """Return a container as the list of containers shows it, or ``None`` if it is not a session's."""
+    data = mapping(item)
+    names = [str(name) for name in sequence(data.get("Names"))]
+    created = data.get("Created")
+    ports: dict[int, int] = {}
+    for entry in sequence(data.get("Ports")):
+        port = mapping(entry)
+        inside, outside = port.get("PrivatePort"), port.get("PublicPort")
+        if isinstance(inside, int) and isinstance(outside, int):
+            ports[inside] = outside
+    return _container(
+        engine_id=str(data.get("Id", "")),
+        names=names,
+        marks=text_map(data.get("Labels")),
+        state=str(data.get("State", "")),
+        created_at=float(created) if isinstance(created, (int, float)) else 0.0,
+        ports=ports,
+    )
+
+
+def from_inspect(item: object) -> Container | None:
+    """Return a container as an inspection shows it, or ``None`` if it is not a session's."""
+    data = mapping(item)
+    ports: dict[int, int] = {}
+    published = mapping(mapping(data.get("NetworkSettings")).get("Ports"))
+    for inside, bindings in published.items():
+        number, _, protocol = inside.partition("/")
+        for binding in sequence(bindings):
+            outside = str(mapping(binding).get("HostPort", ""))
+            if protocol == "tcp" and number.isdecimal() and outside.isdecimal():
+                ports[int(number)] = int(outside)
+    return _container(
+        engine_id=str(data.get("Id", "")),
+        names=[str(data.get("Name", ""))],
+        marks=text_map(mapping(data.get("Config")).get("Labels")),
+        state=str(mapping(data.get("State")).get("Status", "")),
+        created_at=timestamp(data.get("Created")),
+        ports=ports,
+    )
+
+
+def _container(
+    *,
+    engine_id: str,
+    names: Sequence[str],
+    marks: Mapping[str, str],
+    state: str,
+    created_at: float,
+    ports: Mapping[int, int],
+) -> Container | None:
+    """Return the session's container if its name and its labels agree on which one it is."""
+    session_id = marks.get(labels.SESSION, "")
+    nonce = marks.get(labels.NONCE, "")
+    try:
+        check_name(session_id, "session id")
+    except InvalidRequestError:
+        return None
+    if f"/{container_name(session_id)}" not in names or not labels.is_nonce(nonce):
+        return None
+    return Container(
+        id=engine_id,
+        session_id=session_id,
+        nonce=nonce,
+        state=_STATES.get(state, "exited"),
+        created_at=created_at,
+        image=marks.get(labels.IMAGE, ""),
+        workspace_id=marks.get(labels.WORKSPACE) or None,
+        detached=marks.get(labels.DETACHED) == "1",
+        metadata=labels.metadata(marks),
+        workdir=marks.get(labels.WORKDIR, ""),
+        published_ports=ports,
+        ttl=labels.number(marks, labels.TTL),
+        idle_timeout=labels.number(marks, labels.IDLE),
+        owner=marks.get(labels.OWNER, ""),
+    )

@@ -1,0 +1,143 @@
+"""Taking things off a Docker engine: by exact name and label, until the engine no longer knows them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+from fumehood.engines import docker_listing, labels
+from fumehood.engines.base import Container
+from fumehood.engines.container_spec import container_name, creation_token, workspace_volume
+from fumehood.engines.docker_client import ApiClient
+from fumehood.engines.docker_errors import ApiError
+from fumehood.errors import EngineError, OperationTimeoutError
+
+_log = logging.getLogger("fumehood.engine")
+
+REMOVAL_SECONDS = 60.0
+_FIRST_RETRY_SECONDS = 0.01
+_LAST_RETRY_SECONDS = 0.5
+
+
+class Remover:
+    """Removes sessions and workspaces of one engine."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def find(self, session_id: str) -> Container | None:
+        """Return the session's container, or ``None`` if the name is free or somebody else's."""
+        name = container_name(session_id)
+        found = await self._api.find(
+            f"containers/{name}/json", doing=f"looking for session {session_id!r}"
+        )
+        if found is None:
+            return None
+        container = docker_listing.from_inspect(found)
+        return container if container and container.session_id == session_id else None
+
+    async def remove(self, session_id: str, *, destroy_workspace: bool) -> None:
+        """Remove a session's container, then its persistent volume if asked for."""
+        container = await self.find(session_id)
+        if container is None:
+            return
+        await self.remove_container(container.id, f"session {session_id!r}")
+        if destroy_workspace and container.workspace_id is not None:
+            # In use again already: then it belongs to that session.
+            await self.remove_workspace(container.workspace_id)
+
+    async def remove_container(self, engine_id: str, what: str, *, force: bool = True) -> bool:
+        """Remove a container and its anonymous volumes; return once the engine does not know it.
+
+        Args:
+            engine_id: the engine's id, not a name: a name may have been given to another container.
+            what: for messages.
+            force: also if it runs. Without, a running one stays and the answer is ``False``.
+
+        Raises:
+            OperationTimeoutError: it was still there after 60 s.
+        """
+        pause = _FIRST_RETRY_SECONDS
+        try:
+            async with asyncio.timeout(REMOVAL_SECONDS):
+                while True:
+                    try:
+                        async with self._api.calling(f"removing {what}") as docker:
+                            await docker.containers.container(engine_id).delete(force=force, v=True)
+                        return True
+                    except ApiError as exc:
+                        if exc.status == 404:
+                            return True
+                        if exc.status != 409:
+                            raise
+                        if "already in progress" not in exc.detail:
+                            if not force:
+                                return False
+                            raise
+                    # Somebody else removes it, most often the engine itself (AutoRemove).
+                    await self._until_removed(engine_id, what)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LAST_RETRY_SECONDS)
+        except TimeoutError as exc:
+            raise OperationTimeoutError(
+                f"{what} was still on the engine {REMOVAL_SECONDS:.0f} s after its removal was asked for"
+            ) from exc
+
+    async def _until_removed(self, engine_id: str, what: str) -> None:
+        try:
+            async with self._api.waiting(
+                engine_id,
+                "removed",
+                doing=f"waiting for the removal of {what}",
+                seconds=REMOVAL_SECONDS,
+            ) as removed:
+                await removed()
+        except ApiError as exc:
+            if exc.status != 404:
+                raise
+
+    async def remove_by_nonce(self, nonce: str) -> int:
+        """Remove every container that carries a session's nonce; return how many there were."""
+        found = await self._api.request(
+            "GET",
+            "containers/json",
+            params={"all": "1", "filters": json.dumps({"label": [f"{labels.NONCE}={nonce}"]})},
+            doing="looking for what is left of a session",
+        )
+        items = [docker_listing.mapping(item) for item in docker_listing.sequence(found)]
+        for item in items:
+            await self.remove_container(str(item["Id"]), "what is left of a session")
+        return len(items)
+
+    async def remove_workspace(self, workspace_id: str, *, only_made_by: str | None = None) -> bool:
+        """Delete a persistent workspace; return ``False`` if something holds it.
+
+        Args:
+            only_made_by: leave it alone unless the create call with this nonce has made it.
+        """
+        name = workspace_volume(workspace_id)
+        volume = await self._api.find(
+            f"volumes/{name}", doing=f"looking at workspace {workspace_id!r}"
+        )
+        if volume is None:
+            return True
+        marks = docker_listing.text_map(volume.get("Labels"))
+        if marks.get(labels.WORKSPACE) != workspace_id:
+            raise EngineError(
+                f"volume {name!r} on the engine is not a workspace of ours: it stays as it is"
+            )
+        if only_made_by is not None and marks.get(labels.TOKEN) != creation_token(only_made_by):
+            return True
+        return await self.remove_volume(name, f"workspace {workspace_id!r}")
+
+    async def remove_volume(self, name: str, what: str) -> bool:
+        """Delete a volume; return ``False`` if a container uses it. One that is gone is no error."""
+        try:
+            await self._api.request("DELETE", f"volumes/{name}", doing=f"removing {what}")
+        except ApiError as exc:
+            if exc.status == 409:
+                return False
+            if exc.status != 404:
+                raise
+        return True

@@ -1,0 +1,397 @@
+"""The byte stream of an attached container or a started exec: Docker's framing taken off, fast.
+
+Docker multiplexes stdout and stderr into frames of eight bytes of header (one byte of stream type,
+three of nothing, four of length) and a payload. The length is the other side's word: the payload is
+passed on as it comes and nothing is allocated by it.
+
+The HTTP upgrade is aiodocker's; after it the transport gets a protocol of our own. aiodocker's stream
+object collects each frame in a growing buffer and hands it over a queue, which costs most of the
+throughput.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import aiohttp
+
+from fumehood.engines import docker_errors
+from fumehood.errors import EngineUnavailableError, LocalProtocolError, ProtocolError, SandboxError
+
+_log = logging.getLogger("fumehood.engine")
+
+HEADER = struct.Struct(">B3xL")
+_STDOUT = 1
+_STDERR = 2
+
+MAX_DIAGNOSTICS = 4096
+HIGH_WATER = 256 * 1024
+_FLUSH_SECONDS = 1.0
+
+
+class Ring:
+    """The last bytes of something that may be endless."""
+
+    __slots__ = ("_data", "_limit", "_total")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._data = bytearray()
+        self._total = 0
+
+    def add(self, data: bytes) -> None:
+        """Keep the end of what was there and ``data``."""
+        self._total += len(data)
+        self._data += data[-self._limit :]
+        if len(self._data) > self._limit:
+            del self._data[: len(self._data) - self._limit]
+
+    def text(self) -> str:
+        """Return what is kept, safe to print, saying how much is not."""
+        lost = self._total - len(self._data)
+        shown = docker_errors.escaped(bytes(self._data))
+        return f"[{lost} bytes before] {shown}" if lost else shown
+
+
+class StdcopyParser:
+    """Takes Docker's multiplexing off: bytes in, stdout's bytes out, in pieces as they come.
+
+    Knows nothing of sockets. :meth:`feed` hands out the pieces of stdout in order; stderr goes to
+    :attr:`stderr`. State is one header's bytes and one counter, whatever is announced.
+    """
+
+    __slots__ = ("_header", "_left", "_type", "stderr")
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._left = 0
+        self._type = _STDOUT
+        self.stderr = Ring(MAX_DIAGNOSTICS)
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the bytes so far end with a whole frame."""
+        return not self._header and self._left == 0
+
+    def feed(self, data: bytes, out: Callable[[bytes], object]) -> None:
+        """Call ``out`` with each piece of stdout in ``data``.
+
+        Raises:
+            ProtocolError: a stream type that an attached container cannot have; the pieces before
+                it were handed out.
+        """
+        position, end = 0, len(data)
+        while position < end:
+            if self._left == 0:
+                position = self._take_header(data, position, end)
+                continue
+            stop = min(position + self._left, end)
+            # No copy when the payload fills the chunk, which the middle of a long frame does.
+            piece = data if position == 0 and stop == end else data[position:stop]
+            self._left -= stop - position
+            position = stop
+            if self._type == _STDOUT:
+                out(piece)
+            else:
+                self.stderr.add(piece)
+
+    def _take_header(self, data: bytes, position: int, end: int) -> int:
+        if not self._header and end - position >= HEADER.size:
+            self._type, self._left = HEADER.unpack_from(data, position)
+            position += HEADER.size
+        else:
+            missing = HEADER.size - len(self._header)
+            self._header += data[position : position + missing]
+            position = min(position + missing, end)
+            if len(self._header) < HEADER.size:
+                return position
+            self._type, self._left = HEADER.unpack(self._header)
+            self._header = b""
+        if self._type not in (_STDOUT, _STDERR):
+            raise ProtocolError(
+                f"the engine's stream carries a frame of type {self._type}, which is neither stdout "
+                "nor stderr"
+            )
+        return position
+
+
+class _Connection(Protocol):
+    """What is left of the HTTP exchange: kept alive with the stream, told when it is over."""
+
+    def connection_lost(self, exc: BaseException | None) -> None: ...
+
+
+class DockerStream(asyncio.Protocol):
+    """A hijacked connection as a :class:`~fumehood.engines.base.ByteStream`.
+
+    Made by :func:`take_over`. Reading is paused until :meth:`start`: what the engine sends before stays in
+    the socket, or in the few bytes that came with the upgrade.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        address: str,
+        what: str,
+        response: aiohttp.ClientResponse | None = None,
+        handler: _Connection | None = None,
+        early: bytes = b"",
+    ) -> None:
+        self._transport = transport
+        self._address = address
+        self._what = what
+        self._response = response
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+        self._parser = StdcopyParser()
+        self._pieces: deque[bytes] = deque()
+        self._early = early
+        self._on_data: Callable[[bytes], None] | None = None
+        self._on_close: Callable[[Exception | None], None] | None = None
+        self._paused = False
+        self._delivering = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._lost = asyncio.Event()
+        self._ended = False
+        self._end: Exception | None = None
+        self._closed = False
+        self.received = 0
+        """Payload bytes delivered."""
+        self.sent = 0
+        """Bytes queued for the supervisor."""
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "ended" if self._ended else "open"
+        return f"<DockerStream {self._what} {state} received={self.received} sent={self.sent}>"
+
+    # --- the ByteStream ------------------------------------------------------------------------
+
+    def start(
+        self,
+        on_data: Callable[[bytes], None],
+        on_close: Callable[[Exception | None], None],
+    ) -> None:
+        """Begin delivery; see the protocol."""
+        if self._on_data is not None:
+            raise LocalProtocolError("the stream was started before")
+        self._on_data = on_data
+        self._on_close = on_close
+        # Not from here: a callback during start() would surprise the caller.
+        self._loop.call_soon(self._begin)
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the supervisor; see the protocol."""
+        if self._ended or self._closed or not data:
+            return
+        self.sent += len(data)
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the queue is below the high-water mark or the stream has ended."""
+        await self._writable.wait()
+
+    def pause_reading(self) -> None:
+        """Stop delivery."""
+        self._paused = True
+        if not self._ended:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on with delivery."""
+        if not self._paused:
+            return
+        self._paused = False
+        if self._pieces:
+            # What was cut off by the pause comes first, and not inside this call.
+            self._loop.call_soon(self._deliver)
+        elif self._on_data is not None:
+            self._transport.resume_reading()
+
+    def diagnostics(self) -> str:
+        """Return the end of stderr, printable."""
+        return self._parser.stderr.text()
+
+    async def close(self) -> None:
+        """Flush for a moment, end both directions, release the connection."""
+        if not self._closed:
+            self._closed = True
+            self._pieces.clear()
+            self._transport.close()
+        try:
+            # A peer that does not read keeps a transport from ever closing: the flush is bounded.
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self._lost.wait()
+        except TimeoutError:
+            self._transport.abort()
+        except BaseException:
+            self._transport.abort()
+            raise
+
+    # --- the asyncio protocol ------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a chunk and deliver it."""
+        if self._ended or self._closed:
+            return
+        try:
+            self._parser.feed(data, self._pieces.append)
+        except ProtocolError as exc:
+            self._finish(exc)
+            self._transport.abort()
+            return
+        self._deliver()
+
+    def eof_received(self) -> bool:
+        """Close: the engine ends its direction when the process is gone, and nobody reads ours."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the stream once everything before was delivered."""
+        if self._handler is not None:
+            # aiohttp's connector waits for its own protocol to hear of this when it is closed.
+            self._handler.connection_lost(exc)
+            self._handler = None
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+        self._lost.set()
+        error: Exception | None = None
+        if exc is not None:
+            error = EngineUnavailableError(
+                f"{self._what}: the connection to the engine at {self._address} broke: "
+                f"{docker_errors.printable(str(exc) or type(exc).__name__)}"
+            )
+            error.__cause__ = exc
+        elif not self._parser.at_boundary:
+            error = EngineUnavailableError(
+                f"{self._what}: the engine at {self._address} ended the stream in the middle of a frame"
+            )
+        self._finish(None if self._closed else error)
+
+    def pause_writing(self) -> None:
+        """Hold back :meth:`drain`: the transport's buffer is over the high-water mark."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let :meth:`drain` go: the transport's buffer is low again."""
+        self._writable.set()
+
+    # --- delivery ------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
+        if self._ended:
+            self._deliver()
+        elif not self._paused and not self._closed:
+            self._transport.resume_reading()
+
+    def _deliver(self) -> None:
+        on_data = self._on_data
+        if on_data is None or self._delivering:
+            return
+        self._delivering = True
+        try:
+            # A consumer may pause in the middle of what one read brought: the rest waits.
+            while self._pieces and not self._paused:
+                piece = self._pieces.popleft()
+                self.received += len(piece)
+                on_data(piece)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it ends the stream and is reported
+            self._pieces.clear()
+            self._end = exc if isinstance(exc, SandboxError) else self._consumer_failed(exc)
+            self._ended = True
+            self._writable.set()
+            self._transport.abort()
+        finally:
+            self._delivering = False
+        if self._pieces:
+            return
+        if self._ended:
+            self._report()
+        elif not self._paused and not self._closed:
+            self._transport.resume_reading()
+
+    def _consumer_failed(self, exc: Exception) -> LocalProtocolError:
+        _log.error("%s: the consumer of the stream failed", self._what, exc_info=exc)
+        error = LocalProtocolError(f"{self._what}: the consumer of the stream failed: {exc!r}")
+        error.__cause__ = exc
+        return error
+
+    def _finish(self, error: Exception | None) -> None:
+        """End the stream, once; what was received is still delivered before it is reported."""
+        self._writable.set()
+        if not self._ended:
+            self._ended, self._end = True, error
+        self._deliver()
+
+    def _report(self) -> None:
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close(self._end)
+
+
+class _TailCatcher:
+    """A payload parser in aiohttp's sense, for the bytes that came together with the upgrade."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Nothing to finish: the end of the stream is the protocol's business."""
+
+
+def take_over(response: aiohttp.ClientResponse, *, address: str, what: str) -> DockerStream:
+    """Turn an upgraded HTTP exchange into a stream; no byte that came with the upgrade is lost.
+
+    Must run without an await after the response, or the transport might read on for aiohttp.
+
+    Raises:
+        EngineUnavailableError: the engine closed the connection instead of upgrading it.
+    """
+    connection = response.connection
+    handler = connection.protocol if connection is not None else None
+    transport = handler.transport if handler is not None else None
+    if handler is None or transport is None or transport.is_closing():
+        response.close()
+        raise EngineUnavailableError(
+            f"{what}: the engine at {address} closed the connection instead of opening a stream "
+            f"(status {response.status})"
+        )
+    catcher = _TailCatcher()
+    # This is how aiohttp itself hands an upgraded connection over, to its web socket reader.
+    handler.set_parser(catcher, catcher)
+    transport.pause_reading()
+    # Or closing the connector would give the connection back to the pool.
+    handler.force_close()
+    _keep_alive(transport)
+    transport.set_write_buffer_limits(high=HIGH_WATER)
+    stream = DockerStream(
+        transport,
+        address=address,
+        what=what,
+        response=response,
+        handler=handler,
+        early=catcher.data,
+    )
+    transport.set_protocol(stream)
+    return stream
+
+
+def _keep_alive(transport: asyncio.BaseTransport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

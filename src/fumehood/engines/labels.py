@@ -1,0 +1,105 @@
+"""What our objects on an engine say about themselves: labels, written and read in one place.
+
+A label is written before the call that makes its object, so that clean-up never needs an id from a
+reply. Reading is distrustful: an image can carry labels of our prefix, and anybody who may use the
+engine can set any.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+
+from fumehood.engines.base import SessionRequest
+
+OURS = "fumehood"
+"""On every object of ours; its value is the version that made it."""
+SESSION = "fumehood.session"
+NONCE = "fumehood.nonce"
+IMAGE = "fumehood.image"
+WORKSPACE = "fumehood.workspace"
+DESTROY_WORKSPACE = "fumehood.workspace.destroy"
+WORKDIR = "fumehood.workdir"
+TTL = "fumehood.ttl"
+IDLE = "fumehood.idle"
+DETACHED = "fumehood.detached"
+OWNER = "fumehood.owner"
+METADATA = "fumehood.metadata"
+TOKEN = "fumehood.token"  # noqa: S105
+"""On a persistent workspace's volume: which create call made it."""
+SUPERVISOR = "fumehood.supervisor"
+"""On a volume that holds a supervisor: its SHA-256."""
+INSTALL = "fumehood.install"
+"""On the short-lived container that fills such a volume."""
+
+MAX_OWNER = 256
+_NONCE = re.compile(r"[0-9a-f]{64}")
+
+
+def is_reserved(key: str) -> bool:
+    """Whether a label's name is ours."""
+    return key == OURS or key.startswith(f"{OURS}.")
+
+
+def is_nonce(value: str) -> bool:
+    """Whether a label's value has the form of a session's nonce."""
+    return _NONCE.fullmatch(value) is not None
+
+
+def of_session(request: SessionRequest, *, version: str) -> dict[str, str]:
+    """Return the labels of a session's container. Optional ones are always there, if empty."""
+    return {
+        OURS: version,
+        SESSION: request.session_id,
+        NONCE: request.nonce,
+        IMAGE: request.image.reference,
+        WORKSPACE: request.workspace_id or "",
+        DESTROY_WORKSPACE: "1" if request.destroy_workspace else "",
+        WORKDIR: request.workdir,
+        TTL: _number(request.ttl),
+        IDLE: _number(request.idle_timeout),
+        DETACHED: "1" if request.detached else "",
+        OWNER: request.owner[:MAX_OWNER],
+        METADATA: json.dumps(dict(request.metadata), sort_keys=True, ensure_ascii=False),
+    }
+
+
+def of_ephemeral_volume(session_id: str, *, version: str) -> dict[str, str]:
+    """Return the labels of a volume that goes with its session."""
+    return {OURS: version, SESSION: session_id}
+
+
+def of_workspace(workspace_id: str, *, token: str, version: str) -> dict[str, str]:
+    """Return the labels of a persistent workspace's volume."""
+    return {OURS: version, WORKSPACE: workspace_id, TOKEN: token}
+
+
+def of_supervisor(digest: str, *, version: str) -> dict[str, str]:
+    """Return the labels of a volume that holds a supervisor."""
+    return {OURS: version, SUPERVISOR: digest}
+
+
+def number(labels: Mapping[str, str], key: str) -> float | None:
+    """Return a label as a number of seconds; absent, empty or not a number is ``None``."""
+    try:
+        value = float(labels.get(key, ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def metadata(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the caller's metadata; what is not a flat object of strings is nothing of ours."""
+    try:
+        value: object = json.loads(labels.get(METADATA, "") or "{}")
+    except ValueError:
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {str(key): text for key, text in value.items() if isinstance(text, str)}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
