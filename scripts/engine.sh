@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 readonly state=.build/engine
-readonly pidfile=$state/dockerd.pid log=$state/dockerd.log
+readonly pidfile=$state/dockerd.pid daemon_log=$state/dockerd.log
 readonly patience=60 # seconds until a new dockerd must answer
 
 # The engine that docker's own client would use: DOCKER_HOST, its context, or the default socket.
@@ -53,7 +53,7 @@ start() {
         systemctl start docker || true
     else
         # Its own session and no terminal: Ctrl-C in `make` must not reach it.
-        setsid dockerd >"$log" 2>&1 </dev/null &
+        setsid dockerd >"$daemon_log" 2>&1 </dev/null &
         echo $! >"$pidfile"
     fi
     local waited
@@ -62,8 +62,8 @@ start() {
         [[ ! -s $pidfile ]] || is_ours || break
         sleep 0.2
     done
-    [[ ! -e $log ]] || tail -n 20 "$log" >&2
-    die "dockerd does not answer" "Its log is $PWD/$log"
+    [[ ! -e $daemon_log ]] || tail -n 20 "$daemon_log" >&2
+    die "dockerd does not answer" "Its log is $PWD/$daemon_log"
 }
 
 case ${1:-} in
@@ -75,7 +75,7 @@ case ${1:-} in
     install_engine
     answers && exit 0
     step "start dockerd" start
-    say "  a Docker engine was started; 'make engine-stop' ends it (log: $log)"
+    say "  a Docker engine was started; 'make engine-stop' ends it (log: $daemon_log)"
     ;;
 *) die "unknown option $1" "Use --stop or nothing." ;;
 esac
