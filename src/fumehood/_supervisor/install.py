@@ -28,8 +28,8 @@ _PROGRAM = "/fumehood-install"
 _TARGET = "/target"
 INSTALL_SECONDS = 60.0
 
-# Volumes that were seen on an engine by this process, as (engine's own id, volume). The answer may grow
-# old: a session that finds no program starts the installation over.
+# Volumes that were seen on an engine by this process, as (engine's own id, volume). The answer may
+# grow old: a session that finds no program starts the installation over.
 _seen: set[tuple[str, str]] = set()
 
 
@@ -109,8 +109,8 @@ class Installer:
             await asyncio.shield(asyncio.ensure_future(self._discard(name)))
         if status != 0:
             raise SupervisorError(
-                f"the supervisor could not be put on the engine at {self._api.address}: its installer "
-                f"ended with status {status}"
+                f"the supervisor could not be put on the engine at {self._api.address}: "
+                f"its installer ended with status {status}"
             )
         _log.info("installed %s in %.0f ms", binary.volume, (time.monotonic() - started) * 1000)
 

@@ -4,8 +4,8 @@ An engine makes containers from a specification, hands out byte streams, and fin
 it made by label. Nothing above this file knows Docker. Every method maps its engine's own failures
 to :mod:`fumehood.errors` once, here at the boundary, with ``from exc``.
 
-All methods are coroutines of one event loop. When a call is cancelled, what it had asked the engine to
-create may exist: names and labels are chosen by the caller before the call, so
+All methods are coroutines of one event loop. When a call is cancelled, what it had asked the engine
+to create may exist: names and labels are chosen by the caller before the call, so
 :meth:`Engine.remove_session` is always enough to clean up.
 """
 
@@ -56,7 +56,7 @@ class SessionRequest:
 
     session_id: str
     nonce: str
-    """64 hexadecimal digits: the secret of the tether, kept in a label that only the engine's users read."""
+    """64 hexadecimal digits: the tether's secret, in a label that only the engine's users read."""
     image: Image
     workdir: str
     network: Network
@@ -95,6 +95,8 @@ class Container:
     detached: bool
     metadata: Mapping[str, str]
     workdir: str
+    destroy_workspace: bool = False
+    """Whether a persistent workspace goes with its session."""
     published_ports: Mapping[int, int] = field(default_factory=dict)
     ttl: float | None = None
     idle_timeout: float | None = None
@@ -158,7 +160,7 @@ class ByteStream(Protocol):
         """
 
     def write(self, data: bytes) -> None:
-        """Queue bytes for the supervisor. Never blocks; after the end of the stream it is a no-op."""
+        """Queue bytes for the supervisor. Never blocks; after the end of the stream, a no-op."""
 
     async def drain(self) -> None:
         """Wait until what is queued is below the high-water mark, or the stream has ended."""
@@ -239,7 +241,10 @@ class Engine(Protocol):
         """
 
     async def exit_code(self, session_id: str, *, since: float) -> int | None:
-        """Return the exit code of a container that is gone, from the engine's recent events, or None."""
+        """Return the exit code of a container that is gone, from the engine's events, or None.
+
+        An engine remembers only its latest events.
+        """
 
     async def list_workspaces(self) -> Sequence[str]:
         """Return the ids of the persistent workspaces on this engine."""
@@ -258,9 +263,10 @@ class Engine(Protocol):
         supervisors: bool = False,
         expired: Callable[[Container], Awaitable[bool]] | None = None,
     ) -> SweepReport:
-        """Remove what AutoRemove cannot see: created but never started containers, exited ones,
-        containers past their TTL by the engine's clock, and volumes of sessions that are gone.
+        """Remove what AutoRemove cannot see.
 
+        That is: created but never started containers, exited ones, containers past their TTL by the
+        engine's clock, and volumes of sessions that are gone.
         Never a running session before its own deadline, never by prefix: exact name and label.
         Persistent workspaces stay. ``supervisors``: also volumes of supervisors that nothing uses.
 

@@ -1,10 +1,11 @@
 """From a session's request to the body of the Engine API's create call: a pure function.
 
-What an image or the engine's own configuration could slip in is either overridden here by an explicit
-value or refused before (see :func:`check`): an image's ENTRYPOINT, CMD, USER, WORKDIR, HEALTHCHECK and
-STOPSIGNAL, its labels of our prefix, and the engine's defaults for init, log driver, shared memory,
-namespaces and restart. An image's ENV and EXPOSE cannot be taken out by the API; PID 1 is static and
-reads no variable of the image, and nothing is published that the caller did not name.
+What an image or the engine's own configuration could slip in is either overridden here by an
+explicit value or refused before (see :func:`check`): an image's ENTRYPOINT, CMD, USER, WORKDIR,
+HEALTHCHECK and STOPSIGNAL, its labels of our prefix, and the engine's defaults for init, log
+driver, shared memory, namespaces and restart. An image's ENV and EXPOSE cannot be taken out by the
+API; PID 1 is static and reads no variable of the image, and nothing is published that the caller
+did not name.
 """
 
 from __future__ import annotations
@@ -210,7 +211,8 @@ def _host_config(request: SessionRequest, facts: EngineFacts) -> Json:
         "CpuShares": 512,
         # No nofile here: an engine without CAP_SYS_RESOURCE refuses to start a container with more
         # than its own hard limit, and fewer than the engine's default gains nothing. The supervisor
-        # lowers it in each child. No nproc either: the kernel counts it per uid over the whole host.
+        # lowers it in each child. No nproc either: the kernel counts it per uid over the whole
+        # host.
         "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         # Attach still works, and a flood of output cannot fill the engine's disk.
         "LogConfig": {"Type": "none", "Config": {}},

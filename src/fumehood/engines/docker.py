@@ -1,7 +1,7 @@
 """The Docker engine: containers for sessions over the Engine API.
 
-This file is the shape of it: what an :class:`~fumehood.engines.base.Engine` is asked for, in terms of
-the parts beside it.
+This file is the shape of it: what an :class:`~fumehood.engines.base.Engine` is asked for, in terms
+of the parts beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from fumehood._supervisor import binary as supervisor_binary
 from fumehood._supervisor.install import Installer
 from fumehood._version import __version__
 from fumehood.engines import docker_facts, docker_listing, labels
-from fumehood.engines import docker_host as endpoints
 from fumehood.engines.base import (
     ByteStream,
     Container,
@@ -45,7 +44,8 @@ class DockerEngine:
     Nothing is connected before the first call. Belongs to the event loop that makes it.
 
     Args:
-        docker_host: the engine's address (``unix://``, ``tcp://``, ``ssh://``); ``None`` resolves it as
+        docker_host: the engine's address (``unix://``, ``tcp://``, ``ssh://``); ``None`` resolves
+        it as
             the docker command line does.
 
     Example::
@@ -56,7 +56,7 @@ class DockerEngine:
     """
 
     def __init__(self, docker_host: str | None = None) -> None:
-        self._api = ApiClient(endpoints.resolve(docker_host))
+        self._api = ApiClient(docker_host)
         self._images = Images(self._api)
         self._remover = Remover(self._api)
         self._preparing = asyncio.Lock()

@@ -1,4 +1,4 @@
-"""One connection to one engine: aiodocker with a negotiated API version, deadlines and mapped errors.
+"""One engine: aiodocker with a negotiated API version, deadlines and mapped errors.
 
 Calls that aiodocker offers go through it; what it lacks (a create's warnings, a raw stream, event
 history, an uncompressed upload) is asked of the Engine API over the same session.
@@ -12,15 +12,17 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, cast
+from typing import cast
 
 import aiodocker
 import aiohttp
 from yarl import URL
 
-from fumehood.engines import docker_errors, docker_listing
+from fumehood.engines import docker_errors, docker_host, docker_listing
+from fumehood.engines.docker_endpoints import Endpoint
 from fumehood.engines.docker_stream import DockerStream, take_over
-from fumehood.errors import EngineError, EngineUnsupportedError
+from fumehood.engines.docker_text import printable
+from fumehood.errors import EngineError, EngineUnavailableError, EngineUnsupportedError
 
 _log = logging.getLogger("fumehood.engine")
 
@@ -34,27 +36,13 @@ CONNECT_SECONDS = 10.0
 _MAX_JSON_LINE = 1 << 20
 
 
-class Endpoint(Protocol):
-    """Where an engine is and how to get there."""
-
-    @property
-    def address(self) -> str:
-        """The address as a person would write it."""
-
-    async def connector(self) -> tuple[str, aiohttp.BaseConnector]:
-        """Return the base URL of requests and a new connector without a limit of connections."""
-
-    async def close(self) -> None:
-        """Release what the connectors needed."""
-
-
 class ApiClient:
     """The Engine API of one engine. Belongs to the event loop that first uses it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, docker_host: str | None) -> None:
+        self._host = docker_host
+        self._endpoint: Endpoint | None = None
         self._docker: aiodocker.Docker | None = None
-        self._connector: aiohttp.BaseConnector | None = None
         self._connecting = asyncio.Lock()
         self._version: Mapping[str, object] = {}
         self._closed = False
@@ -65,8 +53,10 @@ class ApiClient:
 
     @property
     def address(self) -> str:
-        """Where the engine is."""
-        return self._endpoint.address
+        """Where the engine is; before the first call, what is known of that."""
+        if self._endpoint is not None:
+            return self._endpoint.address
+        return self._host or "the address of `docker context`"
 
     @property
     def api_version(self) -> str:
@@ -89,8 +79,11 @@ class ApiClient:
     async def _connect(self) -> aiodocker.Docker:
         if self._closed:
             raise EngineError("the engine was closed")
-        with docker_errors.mapped("connecting", self.address):
-            url, connector = await self._endpoint.connector()
+        # In a thread: the docker command line's configuration is in files.
+        endpoint = await asyncio.to_thread(docker_host.resolve, self._host)
+        self._endpoint = endpoint
+        with docker_errors.mapped("connecting", endpoint.address):
+            url, connector = await endpoint.open()
         docker = aiodocker.Docker(
             url=url,
             connector=connector,
@@ -101,23 +94,36 @@ class ApiClient:
             api_version=f"v{MIN_API[0]}.{MIN_API[1]}",
         )
         try:
-            with docker_errors.mapped("connecting", self.address):
-                async with asyncio.timeout(CALL_SECONDS):
-                    # Without a version: every engine answers, also one that is too old or too new.
-                    async with docker.session.get(URL(f"{docker.docker_host}/version")) as response:
-                        body = await self._checked(response, "asking for the engine's version")
+            async with self._watched("connecting", CALL_SECONDS):
+                # Without a version: every engine answers, also one that is too old or too new.
+                async with docker.session.get(URL(f"{docker.docker_host}/version")) as response:
+                    body = await self._checked(response, "asking for the engine's version")
                 self._version = cast("Mapping[str, object]", json.loads(body))
                 docker.api_version = f"v{negotiate(self._version, self.address)}"
         except BaseException:
             await docker.session.close()
+            await endpoint.close()
             raise
         _log.debug(
             "connected to %s: version %s, API %s",
             self.address,
-            docker_errors.printable(str(self._version.get("Version"))),
+            printable(str(self._version.get("Version"))),
             docker.api_version,
         )
         return docker
+
+    @asynccontextmanager
+    async def _watched(self, doing: str, seconds: float | None) -> AsyncIterator[None]:
+        """Bound what is done by a deadline in seconds and map its errors."""
+        assert self._endpoint is not None
+        try:
+            with docker_errors.mapped(doing, self.address):
+                async with asyncio.timeout(seconds):
+                    yield
+        except EngineUnavailableError as exc:
+            if said := await self._endpoint.diagnosis():
+                raise EngineUnavailableError(f"{exc}; it said: {printable(said)}") from exc
+            raise
 
     @asynccontextmanager
     async def calling(
@@ -134,9 +140,8 @@ class ApiClient:
         started = time.monotonic()
         outcome = "failed"
         try:
-            with docker_errors.mapped(doing, self.address):
-                async with asyncio.timeout(seconds):
-                    yield docker
+            async with self._watched(doing, seconds):
+                yield docker
             outcome = "done"
         finally:
             took = (time.monotonic() - started) * 1000
@@ -227,7 +232,7 @@ class ApiClient:
     async def waiting(
         self, container: str, condition: str, *, doing: str, seconds: float
     ) -> AsyncIterator[Callable[[], Awaitable[int]]]:
-        """Register a wait for a container and give a coroutine function that ends with its exit code.
+        """Register a wait for a container; give a coroutine function that returns its exit code.
 
         The engine has the wait before the body runs: a container that is started there and ends at
         once is not missed.
@@ -253,7 +258,7 @@ class ApiClient:
             async def exit_code() -> int:
                 answer = json.loads(await response.read())
                 if error := (answer.get("Error") or {}).get("Message"):
-                    raise EngineError(f"{doing} failed: {docker_errors.printable(error)}")
+                    raise EngineError(f"{doing} failed: {printable(error)}")
                 return int(answer["StatusCode"])
 
             yield exit_code
@@ -323,7 +328,8 @@ class ApiClient:
         if docker is not None:
             await docker.session.close()
             await docker.close()
-        await self._endpoint.close()
+        if self._endpoint is not None:
+            await self._endpoint.close()
 
 
 def negotiate(version: Mapping[str, object], address: str) -> str:
@@ -345,8 +351,8 @@ def negotiate(version: Mapping[str, object], address: str) -> str:
         )
     if oldest > MAX_API:
         raise EngineUnsupportedError(
-            f"the engine at {address} needs API {_dotted(oldest)} or newer; this version of fumehood "
-            f"speaks up to {_dotted(MAX_API)}: update fumehood"
+            f"the engine at {address} needs API {_dotted(oldest)} or newer; this version of "
+            f"fumehood speaks up to {_dotted(MAX_API)}: update fumehood"
         )
     return _dotted(min(newest, MAX_API))
 

@@ -20,9 +20,10 @@ from fumehood.engines import container_spec, docker_facts, docker_listing
 from fumehood.engines.base import EngineInfo, SessionRequest
 from fumehood.engines.container_spec import SUPERVISOR_PATH, ContainerSpec, EngineFacts
 from fumehood.engines.docker_client import ApiClient
-from fumehood.engines.docker_errors import ApiError, printable
+from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_stream import DockerStream
+from fumehood.engines.docker_text import printable
 from fumehood.engines.docker_workspaces import WorkspaceLock
 from fumehood.errors import (
     EngineError,
@@ -83,9 +84,9 @@ class Creator:
     async def create(self, request: SessionRequest) -> DockerStream:
         """Return the stream of a new, started session; on any failure nothing is left.
 
-        When cancelled, the engine finishes what it was asked for (a create cannot be taken back) and the
-        result is removed before the cancellation goes on; a second cancellation leaves that to a
-        task in the background, which :meth:`settle` waits for.
+        When cancelled, the engine finishes what it was asked for (a create cannot be taken back)
+        and the result is removed before the cancellation goes on; a second cancellation leaves that
+        to a task in the background, which :meth:`settle` waits for.
         """
         container_spec.check(request)
         docker_facts.check_enforced(self._info, request)
@@ -190,7 +191,7 @@ class Creator:
         if warnings:
             # A limit that is quietly not enforced is worse than no session.
             raise EngineUnsupportedError(
-                f"{doing}: the engine at {self._info.address} would not give all that was asked for: "
+                f"{doing}: the engine at {self._info.address} would not give all that was asked: "
                 + "; ".join(warnings)
             )
         return str(answer["Id"])

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 import aiohttp
 from aiodocker.exceptions import DockerError
 
+from fumehood.engines.docker_text import printable
 from fumehood.errors import (
     EngineError,
     EngineUnavailableError,
     OperationTimeoutError,
     SandboxError,
 )
-
-MAX_DETAIL = 600
 
 
 class ApiError(EngineError):
@@ -35,22 +34,6 @@ class ApiError(EngineError):
         self.status = status
         self.detail = detail
         """The engine's own words, printable."""
-
-
-def printable(text: str, *, limit: int = MAX_DETAIL) -> str:
-    """Return somebody else's text on one line, without control characters, cut to ``limit``."""
-    clean = "".join(char if char.isprintable() else " " for char in text[: limit * 2])
-    clean = " ".join(clean.split())
-    return clean if len(clean) <= limit else f"{clean[:limit]}…"
-
-
-def escaped(data: bytes) -> str:
-    """Return bytes from a container as text that is safe to print: lines stay, the rest is escaped."""
-    text = data.decode("utf-8", "backslashreplace")
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def api_error(status: int, message: str, doing: str) -> ApiError:
@@ -116,5 +99,6 @@ def unavailable(doing: str, address: str, exc: BaseException) -> EngineUnavailab
     else:
         hint = "check DOCKER_HOST and `docker context ls`"
     return EngineUnavailableError(
-        f"{doing}: no engine answers at {address}: {printable(str(exc) or type(exc).__name__)}; {hint}"
+        f"{doing}: no engine answers at {address}: "
+        f"{printable(str(exc) or type(exc).__name__)}; {hint}"
     )

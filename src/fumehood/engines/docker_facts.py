@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fumehood.engines.base import EngineInfo, SessionRequest
-from fumehood.engines.docker_errors import printable
 from fumehood.engines.docker_listing import mapping, sequence
+from fumehood.engines.docker_text import printable
 from fumehood.errors import EngineUnsupportedError
 
 Architecture = Literal["amd64", "arm64"]

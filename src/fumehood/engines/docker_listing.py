@@ -1,4 +1,4 @@
-"""The engine's JSON about containers, read into values: distrustfully, because labels are anyone's."""
+"""The engine's JSON about containers, read into values: with distrust, as labels are anyone's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ State = Literal["created", "running", "paused", "exited", "removing"]
 _STATES: Mapping[str, State] = {
     "created": "created",
     "running": "running",
-    # A session's container has the restart policy "no": this is a running one that somebody restarts.
+    # A session's container has the restart policy "no": this is a running one that somebody
+    # restarts.
     "restarting": "running",
     "paused": "paused",
     "exited": "exited",
@@ -57,7 +58,7 @@ def timestamp(text: object) -> float:
 
 
 def from_list(item: object) -> Container | None:
-    """Return a container as the list of containers shows it, or ``None`` if it is not a session's."""
+    """Return a container as the list of containers shows it; ``None`` if it is no session's."""
     data = mapping(item)
     names = [str(name) for name in sequence(data.get("Names"))]
     created = data.get("Created")
@@ -127,6 +128,7 @@ def _container(
         detached=marks.get(labels.DETACHED) == "1",
         metadata=labels.metadata(marks),
         workdir=marks.get(labels.WORKDIR, ""),
+        destroy_workspace=marks.get(labels.DESTROY_WORKSPACE) == "1",
         published_ports=ports,
         ttl=labels.number(marks, labels.TTL),
         idle_timeout=labels.number(marks, labels.IDLE),

@@ -1,4 +1,4 @@
-"""Taking things off a Docker engine: by exact name and label, until the engine no longer knows them."""
+"""Taking things off a Docker engine: by exact name and label, until it no longer knows them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Remover:
                     pause = min(2 * pause, _LAST_RETRY_SECONDS)
         except TimeoutError as exc:
             raise OperationTimeoutError(
-                f"{what} was still on the engine {REMOVAL_SECONDS:.0f} s after its removal was asked for"
+                f"{what} was still on the engine {REMOVAL_SECONDS:.0f} s after it was to be removed"
             ) from exc
 
     async def _until_removed(self, engine_id: str, what: str) -> None:
@@ -132,7 +132,7 @@ class Remover:
         return await self.remove_volume(name, f"workspace {workspace_id!r}")
 
     async def remove_volume(self, name: str, what: str) -> bool:
-        """Delete a volume; return ``False`` if a container uses it. One that is gone is no error."""
+        """Delete a volume; return ``False`` if a container uses it, ``True`` if it is gone."""
         try:
             await self._api.request("DELETE", f"volumes/{name}", doing=f"removing {what}")
         except ApiError as exc:

@@ -4,9 +4,9 @@ Docker multiplexes stdout and stderr into frames of eight bytes of header (one b
 three of nothing, four of length) and a payload. The length is the other side's word: the payload is
 passed on as it comes and nothing is allocated by it.
 
-The HTTP upgrade is aiodocker's; after it the transport gets a protocol of our own. aiodocker's stream
-object collects each frame in a growing buffer and hands it over a queue, which costs most of the
-throughput.
+The HTTP upgrade is aiodocker's; after it the transport gets a protocol of our own. aiodocker's
+stream object collects each frame in a growing buffer and hands it over a queue, which costs most of
+the throughput.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Protocol
 
 import aiohttp
 
-from fumehood.engines import docker_errors
+from fumehood.engines.docker_text import Ring, printable
 from fumehood.errors import EngineUnavailableError, LocalProtocolError, ProtocolError, SandboxError
 
 _log = logging.getLogger("fumehood.engine")
@@ -33,30 +33,6 @@ _STDERR = 2
 MAX_DIAGNOSTICS = 4096
 HIGH_WATER = 256 * 1024
 _FLUSH_SECONDS = 1.0
-
-
-class Ring:
-    """The last bytes of something that may be endless."""
-
-    __slots__ = ("_data", "_limit", "_total")
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._data = bytearray()
-        self._total = 0
-
-    def add(self, data: bytes) -> None:
-        """Keep the end of what was there and ``data``."""
-        self._total += len(data)
-        self._data += data[-self._limit :]
-        if len(self._data) > self._limit:
-            del self._data[: len(self._data) - self._limit]
-
-    def text(self) -> str:
-        """Return what is kept, safe to print, saying how much is not."""
-        lost = self._total - len(self._data)
-        shown = docker_errors.escaped(bytes(self._data))
-        return f"[{lost} bytes before] {shown}" if lost else shown
 
 
 class StdcopyParser:
@@ -115,8 +91,8 @@ class StdcopyParser:
             self._header = b""
         if self._type not in (_STDOUT, _STDERR):
             raise ProtocolError(
-                f"the engine's stream carries a frame of type {self._type}, which is neither stdout "
-                "nor stderr"
+                f"the engine's stream carries a frame of type {self._type}, "
+                "which is neither stdout nor stderr"
             )
         return position
 
@@ -130,8 +106,8 @@ class _Connection(Protocol):
 class DockerStream(asyncio.Protocol):
     """A hijacked connection as a :class:`~fumehood.engines.base.ByteStream`.
 
-    Made by :func:`take_over`. Reading is paused until :meth:`start`: what the engine sends before stays in
-    the socket, or in the few bytes that came with the upgrade.
+    Made by :func:`take_over`. Reading is paused until :meth:`start`: what the engine sends before
+    stays in the socket, or in the few bytes that came with the upgrade.
     """
 
     def __init__(
@@ -267,12 +243,12 @@ class DockerStream(asyncio.Protocol):
         if exc is not None:
             error = EngineUnavailableError(
                 f"{self._what}: the connection to the engine at {self._address} broke: "
-                f"{docker_errors.printable(str(exc) or type(exc).__name__)}"
+                f"{printable(str(exc) or type(exc).__name__)}"
             )
             error.__cause__ = exc
         elif not self._parser.at_boundary:
             error = EngineUnavailableError(
-                f"{self._what}: the engine at {self._address} ended the stream in the middle of a frame"
+                f"{self._what}: the engine at {self._address} ended the stream inside a frame"
             )
         self._finish(None if self._closed else error)
 

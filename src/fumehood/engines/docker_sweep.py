@@ -1,8 +1,8 @@
 """The sweep: what AutoRemove cannot see, found by label and taken away by exact name.
 
 Any number of clients may sweep at once, while others create. What makes that safe is the engine: a
-container that was never started is removed without force, so one that starts at that moment stays; a
-volume that a container uses cannot be removed. Ages are by the engine's own clock.
+container that was never started is removed without force, so one that starts at that moment stays;
+a volume that a container uses cannot be removed. Ages are by the engine's own clock.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ class WorkspaceLock:
         The container must be created and not started. Of two such containers the one with the lower
         id goes on, but only after the other has gone.
 
-        Why two never run at once: of any two that want one workspace, one becomes visible later, and
-        sees the earlier one here before its own start. If its id is the higher one, it gives up. If it
-        is the lower one, it waits for the other to go, and gives up if that one starts.
+        Why two never run at once: of any two that want one workspace, one becomes visible later,
+        and sees the earlier one here before its own start. If its id is the higher one, it gives
+        up. If it is the lower one, it waits for the other to go, and gives up if that one starts.
 
         Why nothing stays locked: there is no lock besides the containers. A running one ends by its
         lease. One whose creator died before the start is removed, once it is stale, by the next who
@@ -91,7 +91,7 @@ class WorkspaceLock:
         ]
 
     async def _remove_if_stale(self, others: list[Container]) -> bool:
-        """Remove the others if all of them have lost their creator; return whether they are gone."""
+        """Remove the others if all have lost their creator; return whether they are gone."""
         if any(other.state != "created" for other in others):
             return False
         now = await self._api.clock()
@@ -103,7 +103,7 @@ class WorkspaceLock:
         return True
 
     async def remove_stale(self, session_id: str) -> bool:
-        """Free a session's name if its container has lost its creator; return whether it is free."""
+        """Free a session's name if its container has lost its creator; say whether it is free."""
         holder = await self._remover.find(session_id)
         if holder is None:
             # Gone meanwhile; or not ours, and then the next attempt says so for good.
