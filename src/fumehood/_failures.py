@@ -35,7 +35,10 @@ _FILE_ERRORS: dict[Code, tuple[type[FileError], str]] = {
     Code.IS_DIRECTORY: (FileIsDirectoryError, "it is a directory"),
     Code.NOT_DIRECTORY: (FileNotDirectoryError, "a part of it is not a directory"),
     Code.EXISTS: (FilePresentError, "the name is taken"),
-    Code.NOT_EMPTY: (FilePresentError, "the directory is not empty (recursive=True removes a tree)"),
+    Code.NOT_EMPTY: (
+        FilePresentError,
+        "the directory is not empty (recursive=True removes a tree)",
+    ),
     Code.ESCAPES: (PathEscapesError, "it leads out of the workspace"),
     Code.NOT_REGULAR: (NotRegularFileError, "it is not a regular file"),
     Code.TOO_LARGE: (FileTooLargeError, "it is larger than the limit"),
@@ -53,6 +56,13 @@ _RESOURCES: dict[Code, str] = {
     Code.BUSY: "the supervisor is busy",
 }
 
+_REFUSALS: dict[Code, str] = {
+    Code.INVALID: "the request is not valid",
+    Code.ARGUMENT_TOO_LONG: "the arguments and environment are longer than the kernel takes "
+    "(128 KiB each, about 2 MiB together)",
+    Code.UNSUPPORTED: "the supervisor of this session cannot do it",
+}
+
 
 def _cause(fail: Fail) -> str:
     parts = [f"step {fail.step}"] if fail.step else []
@@ -65,20 +75,13 @@ def _cause(fail: Fail) -> str:
 
 def _common(fail: Fail, what: str, op: str, session_id: str) -> SandboxError:
     if fail.error in _RESOURCES:
-        return ResourceLimitError(
-            f"{what}: {_RESOURCES[fail.error]}", op=op, session_id=session_id
-        )
+        return ResourceLimitError(f"{what}: {_RESOURCES[fail.error]}", op=op, session_id=session_id)
     if fail.error is Code.HELPER_TIMEOUT:
         return OperationTimeoutError(
             f"{what}: no progress for too long, so it was ended", op=op, session_id=session_id
         )
-    if fail.error in (Code.INVALID, Code.ARGUMENT_TOO_LONG, Code.UNSUPPORTED):
-        reason = {
-            Code.INVALID: "the request is not valid",
-            Code.ARGUMENT_TOO_LONG: "the arguments and environment are longer than the kernel takes "
-            "(128 KiB each, about 2 MiB together)",
-            Code.UNSUPPORTED: "the supervisor of this session cannot do it",
-        }[fail.error]
+    if fail.error in _REFUSALS:
+        reason = _REFUSALS[fail.error]
         return InvalidRequestError(f"{what}: {reason}{_cause(fail)}", op=op, session_id=session_id)
     return SandboxError(f"{what} failed{_cause(fail)}", op=op, session_id=session_id)
 
@@ -121,8 +124,10 @@ def exec_failure(
             f"cwd {cwd!r} cannot be entered{_cause(fail)}", op="exec", session_id=session_id
         )
     if fail.error in (Code.USER_NOT_FOUND, Code.USER_REFUSED):
-        reason = "is not known in the container" if fail.error is Code.USER_NOT_FOUND else (
-            "is refused: it would be the supervisor's own id"
+        reason = (
+            "is not known in the container"
+            if fail.error is Code.USER_NOT_FOUND
+            else ("is refused: it would be the supervisor's own id")
         )
         return UserNotFoundError(f"user {user!r} {reason}", op="exec", session_id=session_id)
     error = _common(fail, f"exec {program!r}", "exec", session_id)

@@ -6,8 +6,8 @@ builtin that a Python programmer would catch without knowing fumehood.
 ::
 
     SandboxError
-    ├── InvalidRequestError (ValueError)             the caller's values, found before anything is created
-    │   └── InvalidPathError
+    ├── InvalidRequestError (ValueError)             the caller's values, found before anything is
+    created │   └── InvalidPathError
     ├── EngineError
     │   ├── EngineUnavailableError (ConnectionError)   no engine answers
     │   ├── EngineUnsupportedError                     it answers, but cannot do what was asked
@@ -37,12 +37,13 @@ builtin that a Python programmer would catch without knowing fumehood.
     │   ├── FileIsDirectoryError (IsADirectoryError)
     │   ├── FileNotDirectoryError (NotADirectoryError)
     │   ├── FilePresentError (FileExistsError)
-    │   ├── PathEscapesError (PermissionError)         a link or ``..`` that leads out of the workspace
-    │   ├── NotRegularFileError
+    │   ├── PathEscapesError (PermissionError)         a link or ``..`` that leads out of the
+    workspace │   ├── NotRegularFileError
     │   ├── FileTooLargeError
     │   └── DiskFullError
     ├── ResourceLimitError                           a limit of the session: pids, memory, channels
-    └── OperationTimeoutError (TimeoutError)         an operation other than a command ran out of time
+    └── OperationTimeoutError (TimeoutError)         an operation other than a command ran out of
+    time
 
 ``code`` is one of a closed set (:class:`ErrorCode`); ``retryable`` says whether the same call may
 succeed if made again unchanged.
@@ -151,7 +152,7 @@ class EngineUnavailableError(EngineError, ConnectionError):
 
 
 class EngineUnsupportedError(EngineError):
-    """The engine answers but cannot give what was asked for (version, limits, runtime, platform)."""
+    """The engine answers but cannot give what was asked for: version, limits, runtime, platform."""
 
     code = ErrorCode.ENGINE_UNSUPPORTED
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType, TracebackType
+from typing import Self
 
 from fumehood import hooks, options, paths
 from fumehood._core import CANCEL_PATIENCE, SessionCore, SessionPart
@@ -60,15 +61,15 @@ class ExecPart(SessionPart):
         env: Mapping[str, str] | None = None,
         input: str | bytes | None = None,
         user: str | int | None = None,
-        timeout: Seconds | None | EllipsisType = ...,
+        timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
         max_output_bytes: int | None = None,
     ) -> ExecResult:
         """Run a program and return how it ended.
 
         The program is found through the ``PATH`` of its own environment; no shell is involved. A
-        non-zero status and a timeout are results. On a timeout, and when the caller is cancelled, the
-        command is killed with everything it has started before this returns.
+        non-zero status and a timeout are results. On a timeout, and when the caller is cancelled,
+        the command is killed with everything it has started before this returns.
 
         Args:
             argv: the program and its arguments. A ``str`` is refused: see :meth:`shell`.
@@ -104,7 +105,7 @@ class ExecPart(SessionPart):
         env: Mapping[str, str] | None = None,
         input: str | bytes | None = None,
         user: str | int | None = None,
-        timeout: Seconds | None | EllipsisType = ...,
+        timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
         max_output_bytes: int | None = None,
     ) -> ExecResult:
@@ -136,16 +137,21 @@ class ExecPart(SessionPart):
         env: Mapping[str, str] | None = None,
         input: str | bytes | None = None,
         user: str | int | None = None,
-        timeout: Seconds | None | EllipsisType = ...,
+        timeout: Seconds | EllipsisType | None = ...,
         max_output_bytes: int | None = None,
     ) -> ExecStream:
         """Run a program and iterate over its output while it runs; the last event is ``Exit``.
 
-        The command is started by the first step of the iteration and goes only as fast as its output
-        is taken. Leaving the loop early kills it, with everything it has started.
+        The command is started by the first step of the iteration and goes only as fast as its
+        output is taken. Leaving the loop early kills it, with everything it has started.
 
         Args:
-            argv: the program and its arguments, as for :meth:`exec`, like all others but:
+            argv: the program and its arguments, as for :meth:`exec`.
+            cwd: as for :meth:`exec`.
+            env: as for :meth:`exec`.
+            input: as for :meth:`exec`.
+            user: as for :meth:`exec`.
+            timeout: as for :meth:`exec`.
             max_output_bytes: how much of each stream is delivered; everything by default. The
                 ``Exit`` event's result keeps the first ``Limits.max_output_bytes`` either way.
 
@@ -217,12 +223,15 @@ class ExecStream:
     async def _finish(self, answer: Answer) -> ExecEvent:
         self._over = True
         await _stop_feeder(self._feeder)
-        result = _result(self._core, self._command, bytes(self._kept[0]), bytes(self._kept[1]), answer)
+        result = _result(
+            self._core, self._command, bytes(self._kept[0]), bytes(self._kept[1]), answer
+        )
         await _report(self._core, self._command, result, None)
-        for kind, decoder in zip((Stdout, Stderr), self._decoders, strict=True):
-            rest = decoder.finish()
-            if rest:
-                self._pending.append(kind(b"", rest))
+        rest = [decoder.finish() for decoder in self._decoders]
+        if rest[0]:
+            self._pending.append(Stdout(b"", rest[0]))
+        if rest[1]:
+            self._pending.append(Stderr(b"", rest[1]))
         self._pending.append(Exit(result))
         return self._pending.pop(0)
 
@@ -240,7 +249,7 @@ class ExecStream:
         """Kill the command if it still runs, and wait until it is dead. Idempotent."""
         await self._end(None)
 
-    async def __aenter__(self) -> ExecStream:
+    async def __aenter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -268,7 +277,7 @@ def _command(
     env: Mapping[str, str] | None,
     input: str | bytes | None,
     user: str | int | None,
-    timeout: Seconds | None | EllipsisType,
+    timeout: Seconds | EllipsisType | None,
     max_output_bytes: int | None,
     *,
     capped: bool,
@@ -280,11 +289,8 @@ def _command(
         limit = options.whole(max_output_bytes, "max_output_bytes", minimum=0, maximum=1 << 40)
     deadline = core.limits.timeout if isinstance(timeout, EllipsisType) else timeout
     checked = options.optional_seconds(deadline, "timeout", minimum=0.001)
-    if isinstance(input, str):
-        input = input.encode("utf-8", "surrogateescape")
-    elif isinstance(input, (bytearray, memoryview)):
-        input = bytes(input)
-    elif input is not None and not isinstance(input, bytes):
+    data = input.encode("utf-8", "surrogateescape") if isinstance(input, str) else input
+    if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
         raise InvalidRequestError(f"input must be str, bytes or None, not {type(input).__name__}")
     directory = paths.working_directory(cwd)
     name = options.check_user(user)
@@ -300,7 +306,7 @@ def _command(
         timeout_ms=0 if checked is None else max(1, math.ceil(checked * 1000)),
         stdout_limit=wire_limit,
         stderr_limit=wire_limit,
-        stdin=input is not None,
+        stdin=data is not None,
     )
     return _Command(
         argv=tuple(item.decode("utf-8", "replace") for item in raw),
@@ -308,7 +314,7 @@ def _command(
         user=name,
         timeout=checked,
         keep=min(limit, core.limits.max_output_bytes) if not capped else limit,
-        input=input,
+        input=None if data is None else bytes(data),
         request=request,
     )
 
@@ -325,15 +331,12 @@ def _arguments(argv: Sequence[Argument]) -> tuple[bytes, ...]:
         )
     result: list[bytes] = []
     for item in argv:
-        if isinstance(item, os.PathLike):
-            item = os.fspath(item)
-        if isinstance(item, str):
-            item = item.encode("utf-8", "surrogateescape")
-        if not isinstance(item, bytes):
+        if not isinstance(item, (str, bytes, os.PathLike)):
             raise InvalidRequestError(f"argv holds {item!r}, which is not a string")
-        if b"\0" in item:
+        raw = os.fsencode(item)
+        if b"\0" in raw:
             raise InvalidRequestError(f"argv holds {item!r}, which contains a NUL character")
-        result.append(item)
+        result.append(raw)
     if not result or not result[0]:
         raise InvalidRequestError("argv must begin with the program to run")
     total = sum(len(item) + 1 for item in result)
@@ -379,8 +382,8 @@ async def _collect(core: SessionCore, command: _Command) -> ExecResult:
 class _backstop:  # noqa: N801 - used like a function
     """Give up on a supervisor that misses its own deadline, and end its session.
 
-    The supervisor kills within a second of the timeout, or ends the session. One that does neither is
-    not to be trusted with anything; the lease and the sweep remove its container.
+    The supervisor kills within a second of the timeout, or ends the session. One that does neither
+    is not to be trusted with anything; the lease and the sweep remove its container.
     """
 
     SLACK = 10.0
@@ -487,7 +490,5 @@ async def _report(
     if core.hooks.on_exec_end is not None:
         await hooks.tell(
             core.hooks.on_exec_end,
-            hooks.ExecEnded(
-                session_id=core.id, argv=command.argv, result=result, error=error
-            ),
+            hooks.ExecEnded(session_id=core.id, argv=command.argv, result=result, error=error),
         )

@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import Self
 
 from fumehood import hooks
 from fumehood._core import CANCEL_PATIENCE, FileRoot, SessionCore, SessionPart, locate
@@ -86,10 +87,10 @@ class FilesPart(SessionPart):
         max_bytes: int = PAGE_BYTES,
         root: FileRoot = None,
     ) -> TextPage:
-        """Return some lines of a text file of any size; memory is bounded by ``max_bytes``.
+        r"""Return some lines of a text file of any size; memory is bounded by ``max_bytes``.
 
-        Lines end with ``\\n``. Bytes that are not UTF-8 become U+FFFD. At least one line comes, cut where it
-        is longer than ``max_bytes``; ``next_start_line`` says where to go on.
+        Lines end with ``\n``. Bytes that are not UTF-8 become U+FFFD. At least one line comes,
+        cut where it is longer than ``max_bytes``; ``next_start_line`` says where to go on.
         """
         whole(start_line, "start_line", minimum=1, maximum=1 << 62)
         whole(max_lines, "max_lines", minimum=1, maximum=1 << 31)
@@ -101,9 +102,7 @@ class FilesPart(SessionPart):
                     break
         return page.result()
 
-    def read_file_stream(
-        self, path: str, *, offset: int = 0, root: FileRoot = None
-    ) -> FileReader:
+    def read_file_stream(self, path: str, *, offset: int = 0, root: FileRoot = None) -> FileReader:
         """Iterate over the content of a regular file of any size, in pieces of at most 64 KiB.
 
         It goes as fast as the pieces are taken; leaving early is fine.
@@ -140,15 +139,14 @@ class FilesPart(SessionPart):
         """
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise InvalidRequestError(
-                f"content must be bytes or str, not {type(content).__name__}"
-            )
+            raise InvalidRequestError(f"content must be bytes or str, not {type(content).__name__}")
         name, request = self._write_request(path, mode, root)
         data = bytes(data)
         limit = self._core.limits.max_file_bytes
         if len(data) > limit:
             raise FileTooLargeError(
-                f"write_file {name!r}: {len(data)} bytes are more than Limits.max_file_bytes ({limit})",
+                f"write_file {name!r}: {len(data)} bytes are more than "
+                f"Limits.max_file_bytes ({limit})",
                 path=name,
                 op="write_file",
                 session_id=self._core.id,
@@ -181,8 +179,8 @@ class FilesPart(SessionPart):
     ) -> FileWriter:
         """Write a file piece by piece; it takes its place when the ``async with`` block ends well.
 
-        When the block is left by an exception, or the client dies, the old file is as it was. At most
-        ``Limits.max_file_bytes`` bytes can be written.
+        When the block is left by an exception, or the client dies, the old file is as it was. At
+        most ``Limits.max_file_bytes`` bytes can be written.
 
         Example::
 
@@ -298,7 +296,7 @@ class FilesPart(SessionPart):
 
 
 class _Call:
-    """One operation without input: open, take its output, check its answer, never leave it behind."""
+    """One operation without input: open, take its output, check its answer, clean up."""
 
     def __init__(self, core: SessionCore, request: Request, op: str, name: str) -> None:
         self._core = core
@@ -307,7 +305,7 @@ class _Call:
         self._name = name
         self._channel: Channel | None = None
 
-    async def __aenter__(self) -> _Call:
+    async def __aenter__(self) -> Self:
         self._channel = self._core.tether.open(self._request)
         return self
 
@@ -393,7 +391,7 @@ class FileReader:
         if self._channel is not None:
             await self._channel.aclose(CANCEL_PATIENCE)
 
-    async def __aenter__(self) -> FileReader:
+    async def __aenter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -427,7 +425,7 @@ class FileWriter:
         """Bytes written so far."""
         return self._size
 
-    async def __aenter__(self) -> FileWriter:
+    async def __aenter__(self) -> Self:
         """Open the file."""
         self._channel = self._core.tether.open(self._request)
         return self

@@ -70,8 +70,8 @@ Hook = Callable[[_Event], Awaitable[None] | None]
 class Hooks:
     """Functions that are called at points of a session's life.
 
-    ``on_exec_start`` comes before its command and may refuse it by raising; the exception reaches the caller. The
-    others tell of what has happened: what they raise is logged and changes nothing.
+    ``on_exec_start`` comes before its command and may refuse it by raising; the exception reaches
+    the caller. The others tell of what has happened: what they raise is logged and changes nothing.
 
     Example::
 

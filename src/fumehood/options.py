@@ -106,7 +106,9 @@ def check_env(env: Mapping[str, str] | None, what: str = "env") -> dict[str, str
         total += len(key) + len(value.encode("utf-8", "surrogateescape")) + 2
         result[key] = value
     if total > MAX_ENV_BYTES:
-        raise InvalidRequestError(f"{what} takes {total} bytes; at most {MAX_ENV_BYTES} are allowed")
+        raise InvalidRequestError(
+            f"{what} takes {total} bytes; at most {MAX_ENV_BYTES} are allowed"
+        )
     return result
 
 
@@ -121,7 +123,9 @@ def check_user(user: str | int | None) -> str | None:
         raise InvalidRequestError(f"user {user!r} is not 'name', 'uid', 'name:group' or 'uid:gid'")
     for part in text.split(":"):
         if part.isdigit() and int(part) == RESERVED_UID:
-            raise InvalidRequestError(f"user {user!r}: {RESERVED_UID} is reserved for the supervisor")
+            raise InvalidRequestError(
+                f"user {user!r}: {RESERVED_UID} is reserved for the supervisor"
+            )
         if part.isdigit() and int(part) >= 1 << 31:
             raise InvalidRequestError(f"user {user!r} is out of range")
     return text
@@ -169,7 +173,9 @@ class Workspace:
 
     def __post_init__(self) -> None:
         if self.mode not in ("ephemeral", "persistent"):
-            raise InvalidRequestError(f"workspace mode must be ephemeral or persistent: {self.mode!r}")
+            raise InvalidRequestError(
+                f"workspace mode must be ephemeral or persistent: {self.mode!r}"
+            )
         if self.mode == "persistent":
             if self.id is None:
                 raise InvalidRequestError("a persistent workspace needs an id")
@@ -381,13 +387,11 @@ class Manifest:
             raise InvalidRequestError("Manifest.directories is a tuple of paths, not a string")
         files: dict[str, str | bytes] = {}
         for path, content in dict(self.files).items():
-            if isinstance(content, (bytearray, memoryview)):
-                content = bytes(content)
-            if not isinstance(content, (str, bytes)):
+            if not isinstance(content, (str, bytes, bytearray, memoryview)):
                 raise InvalidRequestError(
                     f"Manifest.files[{path!r}] must be str or bytes, not {type(content).__name__}"
                 )
-            files[paths.relative(path)] = content
+            files[paths.relative(path)] = content if isinstance(content, str) else bytes(content)
         set_ = object.__setattr__
         set_(self, "files", MappingProxyType(files))
         set_(self, "directories", tuple(paths.relative(path) for path in self.directories))

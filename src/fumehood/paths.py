@@ -1,7 +1,7 @@
 """The spelling of paths: what can be refused before it reaches the container.
 
-The supervisor resolves every path again beneath a directory descriptor; this is the first line, which
-gives the caller an error at once and keeps a path from meaning two things.
+The supervisor resolves every path again beneath a directory descriptor; this is the first line,
+which gives the caller an error at once and keeps a path from meaning two things.
 """
 
 from __future__ import annotations

@@ -129,7 +129,9 @@ class ExecResult:
         detail = f": {tail}" if tail else ""
         if self.reason is ExecReason.TIMED_OUT:
             raise CommandTimeoutError(
-                f"the command was killed after {self.duration:.3f} s{detail}", result=self, op="exec"
+                f"the command was killed after {self.duration:.3f} s{detail}",
+                result=self,
+                op="exec",
             )
         if self.reason is ExecReason.OUT_OF_MEMORY:
             raise CommandOutOfMemoryError(
@@ -167,7 +169,9 @@ class Exit:
 
 ExecEvent = Stdout | Stderr | Exit
 
-FileType = Literal["file", "directory", "symlink", "fifo", "socket", "block", "character", "unknown"]
+FileType = Literal[
+    "file", "directory", "symlink", "fifo", "socket", "block", "character", "unknown"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

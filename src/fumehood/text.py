@@ -6,17 +6,17 @@ import codecs
 
 
 def decode(data: bytes) -> str:
-    """Decode as UTF-8: invalid bytes become U+FFFD, a character that is cut at the end is dropped."""
+    """Decode as UTF-8: invalid bytes become U+FFFD, a character cut at the end is dropped."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=False)
 
 
 class StreamDecoder:
-    """Decode a stream piece by piece: a character that is split between pieces comes with the later.
+    r"""Decode a stream piece by piece; a character that is split comes with its later piece.
 
     Example::
 
         decoder = StreamDecoder()
-        text = decoder.feed(b"caf\\xc3") + decoder.feed(b"\\xa9") + decoder.finish()
+        text = decoder.feed(b"caf\xc3") + decoder.feed(b"\xa9") + decoder.finish()
     """
 
     __slots__ = ("_decoder",)
@@ -35,9 +35,7 @@ class StreamDecoder:
 
 _KEPT = {ord("\n"), ord("\t")}
 _ESCAPES: dict[int, str] = {
-    code: f"\\x{code:02x}"
-    for code in (*range(0x20), *range(0x7F, 0xA0))
-    if code not in _KEPT
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in _KEPT
 } | {
     # Marks that reorder or hide what a reader sees ("Trojan Source", CVE-2021-42574).
     code: f"\\u{code:04x}"
@@ -48,7 +46,7 @@ _ESCAPES: dict[int, str] = {
 def printable(text: str) -> str:
     """Return text that a terminal shows and does not obey: control characters are spelled out.
 
-    Newlines and tabs stay. A carriage return is spelled out too: it would overwrite what stands before
-    it on the line (CVE-2021-25743).
+    Newlines and tabs stay. A carriage return is spelled out too: it would overwrite what stands
+    before it on the line (CVE-2021-25743).
     """
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -125,7 +125,7 @@ class Channel:
         self.cancel()
 
     async def aclose(self, patience: float) -> None:
-        """End the conversation and wait, at most ``patience`` seconds, for the supervisor's word."""
+        """End the conversation; wait at most ``patience`` seconds for the supervisor's word."""
         if self.finished:
             return
         self.abandon()

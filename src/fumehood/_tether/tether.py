@@ -144,6 +144,10 @@ class Tether:
             self._connection.destroy()
             self._flush()
 
+    def refuse(self, failure: Callable[[], SandboxError]) -> None:
+        """Fail what is under way and everything after it with this error."""
+        self._break(failure)
+
     def give_up(self, why: str) -> None:
         """Treat the supervisor as beyond control: everything fails, the session counts as over."""
         logger.error("session %s is given up: %s", self._session_id, why)
@@ -325,9 +329,7 @@ class Tether:
         text = self._stream.diagnostics().strip()
         return f" (it wrote: {text})" if text else ""
 
-    def _break(
-        self, failure: Callable[[], SandboxError], reason: EndReason | None = None
-    ) -> None:
+    def _break(self, failure: Callable[[], SandboxError], reason: EndReason | None = None) -> None:
         """Fail everything, once. Each waiter gets an exception object of its own."""
         if self._failure is not None:
             return

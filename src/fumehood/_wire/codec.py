@@ -1,7 +1,7 @@
 """Frames and fields: the lowest layer, which knows the table and no state.
 
-The reader takes bytes in any pieces and yields whole frames. Everything that can be wrong with a frame
-by itself is found here; what is wrong only in its context is found by the connection.
+The reader takes bytes in any pieces and yields whole frames. Everything that can be wrong with a
+frame by itself is found here; what is wrong only in its context is found by the connection.
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ class FrameReader:
                 Violation.BAD_DIRECTION, f"{rule.frame.name} is not a {self._sender}'s to send"
             )
         if (rule.channel == "zero") != (channel == 0) and rule.channel != "any":
-            raise self._violation(
-                Violation.BAD_CHANNEL, f"{rule.frame.name} on channel {channel}"
-            )
+            raise self._violation(Violation.BAD_CHANNEL, f"{rule.frame.name} on channel {channel}")
         if length > rule.most:
             raise self._violation(Violation.TOO_LONG, f"{rule.frame.name} of {length} bytes")
         if length < rule.least:
@@ -199,7 +197,9 @@ def decode_fields(
         if length > end - at:
             raise WireViolationError(Violation.FIELD_LENGTH, f"{what}: a field runs past the end")
         if tag < last:
-            raise WireViolationError(Violation.FIELD_ORDER, f"{what}: tag {tag:#04x} is out of order")
+            raise WireViolationError(
+                Violation.FIELD_ORDER, f"{what}: tag {tag:#04x} is out of order"
+            )
         last = tag
         raw = payload[at : at + length]
         at += length
@@ -269,7 +269,7 @@ def decode_frame_fields(raw: RawFrame) -> dict[Field, Value]:
 
 
 def operation_of(payload: bytes) -> Operation:
-    """Return the operation of an OPEN: the lowest tag that an OPEN can hold except ``user`` and ``env``."""
+    """Return the operation of an OPEN, wherever among its fields it stands."""
     at = 0
     while at + 4 <= len(payload):
         word = int.from_bytes(payload[at : at + 4], "big")

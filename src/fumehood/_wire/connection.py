@@ -1,7 +1,8 @@
 """The client's end of one connection as a state machine: bytes in, events out, no I/O.
 
-Everything a supervisor may do, and when, is decided here; whatever is not allowed is a violation, and after
-one the connection refuses to go on. Bytes to be sent collect until :meth:`Connection.data_to_send`.
+Everything a supervisor may do, and when, is decided here; whatever is not allowed is a violation,
+and after one the connection refuses to go on. Bytes to be sent collect until
+:meth:`Connection.data_to_send`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ _EXPECTED: dict[State, frozenset[Frame]] = {
     State.BROKEN: frozenset(),
 }
 
-_ANSWERS: dict[Frame, type[Exit] | type[Done] | type[Fail]] = {
+_ANSWERS: dict[Frame, type[Exit | Done | Fail]] = {
     Frame.EXIT: Exit,
     Frame.DONE: Done,
     Frame.FAIL: Fail,
@@ -169,7 +170,9 @@ class Connection:
     def open(self, request: Request) -> int:
         """Open a channel and return its number; allowed before READY has come."""
         if self.state in (State.NEW, State.ENDED, State.BROKEN):
-            raise LocalProtocolError(f"no channel can be opened: the connection is {self.state.name}")
+            raise LocalProtocolError(
+                f"no channel can be opened: the connection is {self.state.name}"
+            )
         self._last_channel += 1
         channel = self._last_channel
         self._out.append(request.encode(channel))
@@ -293,7 +296,8 @@ class Connection:
         entry = self._channels.get(raw.channel)
         if entry is None:
             raise WireViolationError(
-                Violation.BAD_CHANNEL, f"{raw.frame.name} on channel {raw.channel}, which is not open"
+                Violation.BAD_CHANNEL,
+                f"{raw.frame.name} on channel {raw.channel}, which is not open",
             )
         return entry
 
@@ -318,7 +322,8 @@ class Connection:
         entry = self._entry(raw)  # channel 0 is the supervisor's window alone: never ours
         if not table.OPERATION_INPUT[entry.operation]:
             raise WireViolationError(
-                Violation.BAD_STATE, f"CREDIT for {entry.operation.name.lower()}, which has no input"
+                Violation.BAD_STATE,
+                f"CREDIT for {entry.operation.name.lower()}, which has no input",
             )
         if entry.send is None:
             return None

@@ -1,4 +1,4 @@
-"""Flow control as two small counters: what may still be sent, and what is owed to the other side."""
+"""Flow control as two small counters: what may still be sent, what is owed to the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SendWindow:
         self.available = initial
 
     def spend(self, amount: int) -> None:
-        """Take bytes that are being sent out of the window; the caller has checked that they fit."""
+        """Take bytes that are being sent out of the window; the caller has seen that they fit."""
         self.available -= amount
 
     def credit(self, amount: int) -> None:
@@ -48,7 +48,8 @@ class ReceiveWindow:
         """
         if amount > self._available:
             raise WireViolationError(
-                Violation.BAD_CREDIT, f"{amount} bytes of output where {self._available} were allowed"
+                Violation.BAD_CREDIT,
+                f"{amount} bytes of output where {self._available} were allowed",
             )
         self._available -= amount
 

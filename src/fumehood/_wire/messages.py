@@ -29,7 +29,7 @@ Fields = dict[Field, Value]
 
 
 def _uint(fields: Fields, field: Field) -> int:
-    return cast(int, fields[field])
+    return cast("int", fields[field])
 
 
 def _optional_uint(fields: Fields, field: Field) -> int | None:
@@ -37,7 +37,7 @@ def _optional_uint(fields: Fields, field: Field) -> int | None:
 
 
 def _text(fields: Fields, field: Field) -> str:
-    return cast(str, fields.get(field, ""))
+    return cast("str", fields.get(field, ""))
 
 
 def _code(kind: type[_Code], fields: Fields, field: Field, what: str) -> _Code:
@@ -151,9 +151,7 @@ def exec_request(
     return Request(Operation.EXEC, fields)
 
 
-def file_request(
-    operation: Operation, path: bytes, root: Root, **more: int | bytes
-) -> Request:
+def file_request(operation: Operation, path: bytes, root: Root, **more: int | bytes) -> Request:
     """Return the request of a file operation; ``more`` are fields by their table names."""
     fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
         Field.PATH: path,
@@ -227,7 +225,7 @@ class Ready:
         """Build it from a frame."""
         fields = codec.decode_frame_fields(raw)
         numbers = {
-            field.name.lower(): cast(int, value)
+            field.name.lower(): cast("int", value)
             for field, value in fields.items()
             if field not in (Field.KERNEL, Field.HOME)
         }
@@ -397,6 +395,6 @@ def _entry(record: bytes) -> Entry:
         modified_ns=_uint(fields, Field.MODIFIED_NS),
         uid=_uint(fields, Field.UID),
         gid=_uint(fields, Field.GID),
-        name=cast(bytes, fields[Field.NAME]),
+        name=cast("bytes", fields[Field.NAME]),
         link=cast("bytes | None", fields.get(Field.LINK)),
     )

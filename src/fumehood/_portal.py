@@ -1,0 +1,186 @@
+"""One event loop in one thread of its own, for the blocking classes of the whole process.
+
+The blocking API is the asynchronous one, run here. A portal is made at the first blocking call and
+ends with the interpreter. A forked child starts without one: the parent's loop, and everything
+that lives on it, stays the parent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import logging
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from fumehood.errors import SessionError
+
+logger = logging.getLogger("fumehood.portal")
+
+_T = TypeVar("_T")
+
+EXIT_PATIENCE = 5.0
+"""Seconds that what is still open gets to end at the interpreter's exit; leases do the rest."""
+
+_lock = threading.Lock()
+_portal: Portal | None = None
+
+
+class Closable(Protocol):
+    """Something that lives on the portal and can be closed more than once."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+
+class Portal:
+    """Runs coroutines for threads that wait for them. Use :func:`get`."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._closables: weakref.WeakSet[Closable] = weakref.WeakSet()
+        self._thread = threading.Thread(target=self._run, name="fumehood-portal", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def call(self, make: Callable[[], Coroutine[Any, Any, _T]], *, instead: str) -> _T:
+        """Run a coroutine to its end and return its result.
+
+        An exception in the waiting thread, such as ``KeyboardInterrupt``, cancels the coroutine and
+        waits until it has cleaned up; a second one gives up waiting.
+
+        Args:
+            make: makes the coroutine; called on the loop.
+            instead: the asynchronous class to name when the caller has a running loop of its own.
+
+        Raises:
+            SessionError: in a process that was forked from the one that made the portal.
+        """
+        self._check(instead)
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        task: asyncio.Task[_T] | None = None
+
+        def start() -> None:
+            nonlocal task
+            task = self._loop.create_task(make())
+            task.add_done_callback(lambda done: _copy(done, future))
+
+        def cancel() -> None:
+            if task is not None:
+                task.cancel()
+
+        self._loop.call_soon_threadsafe(start)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                self._loop.call_soon_threadsafe(cancel)
+                concurrent.futures.wait([future])
+            raise
+
+    def look(self, read: Callable[[], _T], *, instead: str) -> _T:
+        """Run a plain function on the loop and return its result."""
+
+        async def wrapped() -> _T:
+            return read()
+
+        return self.call(wrapped, instead=instead)
+
+    def _check(self, instead: str) -> None:
+        if self._pid != os.getpid():
+            raise SessionError(
+                "this object belongs to the process that made it, and this one was forked from it: "
+                "make a new sandbox here and use connect(id)"
+            )
+        if threading.current_thread() is self._thread:
+            raise SessionError(
+                f"a blocking call on fumehood's own event loop would wait for ever: in a hook, "
+                f"use {instead}"
+            )
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            warnings.warn(
+                f"a blocking call stops this thread's event loop; use {instead} here",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def on_exit(self, item: Closable) -> None:
+        """Note what is to be closed when the interpreter exits, if it is still there then."""
+        self._closables.add(item)
+
+    def close(self) -> None:
+        """Close what is still open, end the loop and its thread."""
+        if self._pid != os.getpid() or not self._thread.is_alive():
+            return
+        with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+            asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(
+                EXIT_PATIENCE + 1.0
+            )
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(1.0)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _wind_up(self) -> None:
+        items = list(self._closables)
+        try:
+            async with asyncio.timeout(EXIT_PATIENCE):
+                for result in await asyncio.gather(
+                    *(item.close() for item in items), return_exceptions=True
+                ):
+                    if isinstance(result, BaseException):
+                        logger.warning("while closing at exit: %s", result)
+        except TimeoutError:
+            logger.warning("not everything could be closed at exit; leases end the rest")
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
+
+
+def _copy(task: asyncio.Task[_T], future: concurrent.futures.Future[_T]) -> None:
+    if task.cancelled():
+        future.set_exception(concurrent.futures.CancelledError())
+    elif (error := task.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
+
+
+def get() -> Portal:
+    """Return this process's portal, starting it at the first call."""
+    global _portal  # noqa: PLW0603 - one for the process
+    with _lock:
+        if _portal is None:
+            _portal = Portal()
+        return _portal
+
+
+def _close_at_exit() -> None:
+    if _portal is not None:
+        _portal.close()
+
+
+def _forget_in_child() -> None:
+    global _portal, _lock  # noqa: PLW0603
+    # The thread did not survive the fork, and the lock may have been held by another one.
+    _lock = threading.Lock()
+    _portal = None
+
+
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

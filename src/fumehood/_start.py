@@ -1,0 +1,331 @@
+"""How a session comes to be: from checked settings to a ready supervisor with files in place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import math
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fumehood._core import SessionCore
+from fumehood._limits import capability_mask
+from fumehood._tether.tether import Tether
+from fumehood._version import __version__
+from fumehood._wire.connection import Connection
+from fumehood._wire.messages import Configure
+from fumehood.engines.base import (
+    Container,
+    Engine,
+    Image,
+    PullPolicy,
+)
+from fumehood.engines.base import SessionRequest as ContainerRequest
+from fumehood.errors import FileTooLargeError, InvalidRequestError, SessionNotFoundError
+from fumehood.hooks import Hooks
+from fumehood.options import (
+    Lifecycle,
+    Limits,
+    Manifest,
+    Network,
+    Seconds,
+    Security,
+    Workspace,
+    seconds,
+)
+from fumehood.session import AsyncSession
+
+SETTLE_TIMEOUT = 30.0
+"""Seconds that a supervisor has to answer once its container has started."""
+
+_STAGE_AT_ONCE = 16
+_HEARTBEAT_DEFAULT = 60.0
+
+# What the engine accepts as a reference, in short; the engine itself is the judge of the rest. It
+# must not begin with '-' (another tool's option) nor hold anything that a log or a terminal would
+# obey.
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
+
+Forget = Callable[[AsyncSession], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A sandbox's configuration, checked."""
+
+    image: str
+    pull: PullPolicy
+    workdir: str
+    workspace: Workspace
+    lifecycle: Lifecycle
+    network: Network
+    limits: Limits
+    security: Security
+    env: Mapping[str, str]
+    user: str | None
+    labels: Mapping[str, str]
+    hooks: Hooks
+    platform: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What one ``create_session`` asked for, checked."""
+
+    session_id: str
+    workspace: Workspace
+    manifest: Manifest
+    metadata: Mapping[str, str]
+    ports: tuple[int, ...]
+
+
+def check_image(reference: str) -> str:
+    """Return an image reference that is safe to send and to show."""
+    if not isinstance(reference, str) or not _IMAGE.fullmatch(reference):
+        raise InvalidRequestError(
+            f"image {reference!r} is not an image reference such as 'python:3.13-slim'"
+        )
+    return reference
+
+
+def check_manifest(manifest: Manifest, limits: Limits) -> None:
+    """Refuse files that the session would refuse, before there is one."""
+    for path, content in manifest.files.items():
+        raw = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+        if len(raw) > limits.max_file_bytes:
+            raise FileTooLargeError(
+                f"Manifest.files[{path!r}] is {len(raw)} bytes; Limits.max_file_bytes is "
+                f"{limits.max_file_bytes}",
+                path=path,
+                op="create_session",
+            )
+
+
+def new_session_id() -> str:
+    """Return an id that nobody else makes up: 80 random bits, 16 characters."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz234567"
+    value = secrets.randbits(80)
+    return "".join(alphabet[value >> shift & 31] for shift in range(0, 80, 5))
+
+
+async def create(
+    engine: Engine, settings: Settings, order: Order, image: Image, *, forget: Forget
+) -> AsyncSession:
+    """Make the container, wait for its supervisor, stage the manifest.
+
+    On an error or a cancellation everything of it is removed before this returns: by name, so no
+    reply of the engine is needed for it.
+    """
+    request = _container_request(settings, order, image)
+    stream = await engine.create_session(request)
+    tether = Tether(
+        stream,
+        Connection(nonce=bytes.fromhex(request.nonce), client=_client()),
+        session_id=order.session_id,
+        heartbeat_timeout=seconds(settings.lifecycle.heartbeat_timeout, "heartbeat_timeout"),
+    )
+    session: AsyncSession | None = None
+    try:
+        tether.begin(_configure(settings, order, image, request))
+        await tether.settle(SETTLE_TIMEOUT)
+        published: Mapping[int, int] = {}
+        if order.ports:
+            container = await engine.find_session(order.session_id)
+            published = container.published_ports if container is not None else {}
+        session = AsyncSession(
+            SessionCore(
+                id=order.session_id,
+                workdir=settings.workdir,
+                limits=settings.limits,
+                hooks=settings.hooks,
+                tether=tether,
+            ),
+            engine,
+            owner=True,
+            limits=settings.limits,
+            network=settings.network,
+            security=settings.security,
+            metadata=order.metadata,
+            published_ports=published,
+            destroy_workspace=request.destroy_workspace,
+            created_at=time.time(),
+            forget=forget,
+        )
+        await _stage(session, order.manifest)
+    except BaseException:
+        if session is not None:
+            session.disown()
+        await _to_the_end(_undo(engine, tether, request))
+        raise
+    return session
+
+
+async def _undo(engine: Engine, tether: Tether, request: ContainerRequest) -> None:
+    await tether.close()
+    await engine.remove_session(request.session_id, destroy_workspace=request.destroy_workspace)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run clean-up to its end, whatever happens to the caller; it is bounded by itself."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
+
+
+async def _stage(session: AsyncSession, manifest: Manifest) -> None:
+    """Make the manifest's directories, then write its files, several at a time."""
+    for path in manifest.directories:
+        await session.make_directory(path)
+    limit = asyncio.Semaphore(_STAGE_AT_ONCE)
+
+    async def write(path: str, content: str | bytes) -> None:
+        async with limit:
+            await session.write_file(path, content)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for path, content in manifest.files.items():
+                group.create_task(write(path, content))
+    except BaseExceptionGroup as failures:
+        # The caller asked for a session, not for tasks: the first thing that went wrong is the
+        # error.
+        raise failures.exceptions[0] from None
+
+
+def _container_request(settings: Settings, order: Order, image: Image) -> ContainerRequest:
+    lifecycle, workspace = settings.lifecycle, order.workspace
+    user = settings.user if settings.user is not None else image.user
+    return ContainerRequest(
+        session_id=order.session_id,
+        nonce=secrets.token_hex(32),
+        image=image,
+        workdir=settings.workdir,
+        network=settings.network,
+        limits=settings.limits,
+        security=settings.security,
+        workspace_id=workspace.id,
+        destroy_workspace=workspace.mode == "persistent" and workspace.destroy_with_session,
+        # A new volume belongs to root; a root user needs no hand-over, so PID 1 gets no CAP_CHOWN.
+        chown_workspace=user.partition(":")[0] not in ("", "0", "root"),
+        ttl=_optional(lifecycle.ttl, "ttl"),
+        idle_timeout=_optional(lifecycle.idle_timeout, "idle_timeout"),
+        detached=lifecycle.detached,
+        owner=_owner(),
+        labels=settings.labels,
+        metadata=order.metadata,
+        ports=order.ports,
+        platform=settings.platform,
+    )
+
+
+def _configure(
+    settings: Settings, order: Order, image: Image, request: ContainerRequest
+) -> Configure:
+    lifecycle = settings.lifecycle
+    env = {**dict(image.env), **settings.env, **order.manifest.env}
+    return Configure(
+        user=settings.user if settings.user is not None else image.user,
+        workdir=settings.workdir.encode("utf-8", "surrogateescape"),
+        env=tuple(
+            f"{key}={value}".encode("utf-8", "surrogateescape") for key, value in env.items()
+        ),
+        ttl_ms=_milliseconds(lifecycle.ttl),
+        idle_ms=_milliseconds(lifecycle.idle_timeout),
+        grace_ms=_milliseconds(lifecycle.disconnect_grace),
+        heartbeat_ms=_milliseconds(lifecycle.heartbeat_timeout),
+        detached=lifecycle.detached,
+        workload_caps=capability_mask(settings.security.workload_capabilities),
+        max_file_bytes=settings.limits.max_file_bytes,
+        max_processes=settings.limits.max_processes,
+        chown_workspace=request.chown_workspace,
+        write_hosts=settings.network.mode == "none",
+    )
+
+
+async def join(
+    engine: Engine, settings: Settings, session_id: str, *, forget: Forget
+) -> AsyncSession:
+    """Connect to a live session that any process has made.
+
+    Raises:
+        SessionNotFoundError: there is none of this id, or it does not run.
+    """
+    container = await engine.find_session(session_id)
+    if container is None or container.state != "running":
+        found = "there is no session" if container is None else f"{container.state}: session"
+        raise SessionNotFoundError(
+            f"{found} {session_id!r} on this engine ('fumehood ls' shows what there is)",
+            op="connect",
+            session_id=session_id,
+        )
+    tether = await open_tether(engine, container)
+    return AsyncSession(
+        SessionCore(
+            id=session_id,
+            workdir=container.workdir,
+            limits=settings.limits,
+            hooks=settings.hooks,
+            tether=tether,
+        ),
+        engine,
+        owner=False,
+        limits=settings.limits,
+        network=settings.network,
+        security=settings.security,
+        metadata=container.metadata,
+        published_ports=container.published_ports,
+        destroy_workspace=container.destroy_workspace,
+        created_at=container.created_at,
+        forget=forget,
+    )
+
+
+async def open_tether(
+    engine: Engine, container: Container, *, timeout: float = SETTLE_TIMEOUT
+) -> Tether:
+    """Open one more connection to a session's supervisor, through a relay."""
+    stream = await engine.open_relay(container)
+    tether = Tether(
+        stream,
+        Connection(nonce=bytes.fromhex(container.nonce), client=_client()),
+        session_id=container.session_id,
+        heartbeat_timeout=_HEARTBEAT_DEFAULT,
+    )
+    try:
+        tether.begin(None)
+        await tether.settle(timeout)
+    except BaseException:
+        await _to_the_end(tether.close())
+        raise
+    return tether
+
+
+def _optional(value: Seconds | None, name: str) -> float | None:
+    return None if value is None else seconds(value, name)
+
+
+def _milliseconds(value: Seconds | None) -> int:
+    return 0 if value is None else math.ceil(seconds(value, "duration") * 1000)
+
+
+def _client() -> str:
+    return f"fumehood/{__version__} pid {os.getpid()}"
+
+
+def _owner() -> str:
+    """Who made a session, for people who read ``fumehood ls``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A uid without a name, as in many containers.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"

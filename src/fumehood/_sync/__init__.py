@@ -1,0 +1,1 @@
+"""The blocking classes. ``base`` is written by hand; the others by ``scripts/generate_sync.py``."""

@@ -1,0 +1,380 @@
+"""A sandbox: a checked configuration, and the factory of sessions that follow it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, TypedDict, Unpack
+
+from fumehood import hooks as hooks_module
+from fumehood import options, paths
+from fumehood._start import (
+    Order,
+    Settings,
+    check_image,
+    check_manifest,
+    create,
+    join,
+    new_session_id,
+)
+from fumehood._sweep import sweep
+from fumehood.engines.base import (
+    Container,
+    Engine,
+    EngineInfo,
+    PullPolicy,
+    PullProgress,
+    SweepReport,
+)
+from fumehood.errors import InvalidRequestError, SandboxError
+from fumehood.hooks import Hooks
+from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.results import SessionInfo
+from fumehood.session import AsyncSession, SessionRequest
+
+logger = logging.getLogger("fumehood.sandbox")
+
+DEFAULT_IMAGE = "python:3.13-slim"
+DEFAULT_WORKDIR = "/workspace"
+
+
+class SandboxOptions(TypedDict, total=False):
+    """The options of a sandbox other than its image, for the presets."""
+
+    pull: PullPolicy
+    workdir: str
+    workspace: Workspace
+    lifecycle: Lifecycle
+    network: Network
+    limits: Limits
+    security: Security
+    env: Mapping[str, str] | None
+    user: str | int | None
+    labels: Mapping[str, str] | None
+    hooks: Hooks
+    platform: str | None
+    progress: Callable[[PullProgress], None] | None
+    docker_host: str | None
+
+
+class AsyncDockerSandbox:
+    """Sandbox sessions on a Docker engine.
+
+    Everything is checked here, before anything is created; nothing is created before the first
+    session. As a context manager it destroys, at the end, the sessions that it created and that
+    still live, except detached ones. It belongs to the event loop that first uses it.
+
+    Args:
+        image: the image of every session. It needs nothing: no shell, no Python, no user database.
+        pull: when to pull it: ``"missing"``, ``"always"`` or ``"never"``.
+        workdir: where the workspace is mounted.
+        workspace: the default of :meth:`create_session`.
+        lifecycle: what ends a session by itself.
+        network: what a session can reach: nothing, by default.
+        limits: what it may use.
+        security: what the hardened profile leaves open.
+        env: environment of every command, on top of the image's.
+        user: ``name``, ``uid``, ``name:group`` or ``uid:gid`` instead of the image's user.
+        labels: put on the containers, for other tools.
+        hooks: functions that are told what happens.
+        platform: ``"linux/amd64"`` or ``"linux/arm64"``; default: the engine's own.
+        progress: called for each step of an image pull, on the event loop.
+        docker_host: the engine's address; default: as the ``docker`` command finds it.
+
+    Example::
+
+        async with AsyncDockerSandbox(image="python:3.13-slim") as sandbox:
+            async with sandbox.create_session() as session:
+                print((await session.exec(["python", "-V"])).stdout)
+    """
+
+    def __init__(
+        self,
+        *,
+        image: str = DEFAULT_IMAGE,
+        pull: PullPolicy = "missing",
+        workdir: str = DEFAULT_WORKDIR,
+        workspace: Workspace = Workspace(),  # noqa: B008 - frozen
+        lifecycle: Lifecycle = Lifecycle(),  # noqa: B008
+        network: Network = Network(),  # noqa: B008
+        limits: Limits = Limits(),  # noqa: B008
+        security: Security = Security(),  # noqa: B008
+        env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
+        labels: Mapping[str, str] | None = None,
+        hooks: Hooks = Hooks(),  # noqa: B008
+        platform: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+        docker_host: str | None = None,
+    ) -> None:
+        for name, value, kind in (
+            ("workspace", workspace, Workspace),
+            ("lifecycle", lifecycle, Lifecycle),
+            ("network", network, Network),
+            ("limits", limits, Limits),
+            ("security", security, Security),
+            ("hooks", hooks, Hooks),
+        ):
+            if not isinstance(value, kind):
+                raise InvalidRequestError(f"{name} must be a {kind.__name__}, not {value!r}")
+        if pull not in ("missing", "always", "never"):
+            raise InvalidRequestError(f"pull must be 'missing', 'always' or 'never', not {pull!r}")
+        if platform not in (None, "linux/amd64", "linux/arm64"):
+            raise InvalidRequestError(
+                f"platform must be 'linux/amd64' or 'linux/arm64', not {platform!r}"
+            )
+        self._settings = Settings(
+            image=check_image(image),
+            pull=pull,
+            workdir=paths.directory(workdir, "workdir"),
+            workspace=workspace,
+            lifecycle=lifecycle,
+            network=network,
+            limits=limits,
+            security=security,
+            env=options.check_env(env),
+            user=options.check_user(user),
+            labels=options.check_labels(labels, "labels"),
+            hooks=hooks,
+            platform=platform,
+        )
+        self._progress = progress
+        self._docker_host = docker_host
+        self._engine: Engine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sessions: weakref.WeakSet[AsyncSession] = weakref.WeakSet()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} image={self._settings.image!r} sessions={len(self._sessions)}>"
+        )
+
+    # Presets: an image in which the usual command of that language is there.
+
+    @classmethod
+    def python(cls, version: str = "3.13", **options: Unpack[SandboxOptions]) -> Self:
+        """Sessions in ``python:<version>-slim``; takes the class's options except ``image``."""
+        return cls(image=f"python:{version}-slim", **options)
+
+    @classmethod
+    def node(cls, version: str = "22", **options: Unpack[SandboxOptions]) -> Self:
+        """Sessions in ``node:<version>-bookworm``; takes the class's options except ``image``."""
+        return cls(image=f"node:{version}-bookworm", **options)
+
+    @classmethod
+    def deno(cls, version: str = "debian", **options: Unpack[SandboxOptions]) -> Self:
+        """Sessions in ``denoland/deno:<version>``; takes the class's options except ``image``."""
+        return cls(image=f"denoland/deno:{version}", **options)
+
+    # --- sessions -----------------------------------------------------------------------------
+
+    def create_session(
+        self,
+        *,
+        id: str | None = None,
+        workspace: Workspace | None = None,
+        manifest: Manifest | None = None,
+        metadata: Mapping[str, str] | None = None,
+        ports: Sequence[int] = (),
+    ) -> SessionRequest:
+        """Make a session: ``await`` it, or use it with ``async with``.
+
+        On an error or a cancellation nothing is left on the engine.
+
+        Args:
+            id: unique on the engine; made up when not given.
+            workspace: instead of the sandbox's.
+            manifest: what is staged before the first command.
+            metadata: noted with the session, shown by :meth:`list_sessions`.
+            ports: container ports that the engine publishes on loopback (bridge networks only).
+
+        Raises:
+            InvalidRequestError: before anything was created.
+            EngineUnavailableError: no engine answers.
+            ImageNotFoundError, ImagePullError, ImageRefusedError: about the image.
+            SessionExistsError: the id is in use.
+            WorkspaceBusyError: another session holds the persistent workspace.
+            SupervisorError: PID 1 did not come up.
+        """
+        chosen = self._settings.workspace if workspace is None else workspace
+        if not isinstance(chosen, Workspace):
+            raise InvalidRequestError(f"workspace must be a Workspace, not {workspace!r}")
+        if manifest is not None and not isinstance(manifest, Manifest):
+            raise InvalidRequestError(f"manifest must be a Manifest, not {manifest!r}")
+        session_id = new_session_id() if id is None else options.check_name(id, "session id")
+        order = Order(
+            session_id=session_id,
+            workspace=chosen,
+            manifest=manifest or Manifest(),
+            metadata=options.check_labels(metadata, "metadata"),
+            ports=tuple(options.whole(p, "port", minimum=1, maximum=65535) for p in ports),
+        )
+        check_manifest(order.manifest, self._settings.limits)
+        return SessionRequest(lambda: self._create(order))
+
+    def connect(self, id: str) -> SessionRequest:
+        """Join a live session of this engine, made by any process: ``await`` it or ``async with``.
+
+        Leaving the block detaches; only ``destroy()`` ends the session.
+
+        Raises:
+            SessionNotFoundError: no live session has this id.
+        """
+        session_id = options.check_name(id, "session id")
+        return SessionRequest(lambda: self._connect(session_id))
+
+    async def list_sessions(self) -> list[SessionInfo]:
+        """Return every session of the engine, whoever made it, oldest first."""
+        containers = await self._use().list_sessions()
+        return sorted(map(_info, containers), key=lambda info: (info.created_at, info.id))
+
+    async def list_workspaces(self) -> list[str]:
+        """Return the ids of the persistent workspaces on the engine."""
+        return sorted(await self._use().list_workspaces())
+
+    async def remove_workspace(self, id: str) -> None:
+        """Delete a persistent workspace with all its files; an unknown one is no error.
+
+        Raises:
+            WorkspaceBusyError: a session holds it.
+        """
+        await self._use().remove_workspace(options.check_name(id, "workspace id"))
+
+    async def destroy_session(self, id: str) -> None:
+        """End a session of this engine by its id, without joining it. Idempotent."""
+        session_id = options.check_name(id, "session id")
+        engine = self._use()
+        container = await engine.find_session(session_id)
+        destroy = container is not None and container.destroy_workspace
+        await engine.remove_session(session_id, destroy_workspace=destroy)
+
+    async def gc(self, *, supervisors: bool = False) -> SweepReport:
+        """Remove what no lease could: leftovers of crashed clients and engines.
+
+        Never a live session, never a persistent workspace.
+
+        Args:
+            supervisors: also volumes of older supervisors that nothing uses.
+        """
+        return await sweep(self._use(), supervisors=supervisors)
+
+    async def engine_info(self) -> EngineInfo:
+        """Return what the engine is and can enforce."""
+        return await self._use().info()
+
+    async def close(self) -> None:
+        """Destroy what this sandbox created and still lives, except what is detached."""
+        if self._closed:
+            return
+        self._closed = True
+        sessions = list(self._sessions)
+        results = await asyncio.gather(
+            *(self._leave(session) for session in sessions), return_exceptions=True
+        )
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._engine is not None:
+            await self._engine.close()
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise errors[0]
+
+    async def _leave(self, session: AsyncSession) -> None:
+        if session.owned and not self._settings.lifecycle.detached:
+            await session.destroy()
+        else:
+            await session.detach()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    # --- how ----------------------------------------------------------------------------------
+
+    def _use(self) -> Engine:
+        if self._closed:
+            raise InvalidRequestError("this sandbox has been closed")
+        loop = asyncio.get_running_loop()
+        if self._engine is None:
+            # Here, because the engine's client library is most of the time that an import takes.
+            from fumehood.engines.docker import DockerEngine
+
+            self._engine = DockerEngine(self._docker_host)
+            self._loop = loop
+        elif loop is not self._loop:
+            raise InvalidRequestError(
+                "this sandbox belongs to another event loop; make one for each loop"
+            )
+        return self._engine
+
+    async def _create(self, order: Order) -> AsyncSession:
+        start = time.monotonic()
+        engine = self._use()
+        settings = self._settings
+        image = await engine.prepare_image(
+            settings.image, pull=settings.pull, platform=settings.platform, progress=self._progress
+        )
+        session = await create(engine, settings, order, image, forget=self._forget)
+        self._sessions.add(session)
+        self._start_sweeper()
+        duration = time.monotonic() - start
+        logger.info("session %s is ready after %.0f ms", order.session_id, duration * 1000)
+        await hooks_module.tell(
+            settings.hooks.on_session_create,
+            hooks_module.SessionCreated(
+                session_id=order.session_id, image=image.reference, duration=duration
+            ),
+        )
+        return session
+
+    async def _connect(self, session_id: str) -> AsyncSession:
+        session = await join(self._use(), self._settings, session_id, forget=self._forget)
+        self._sessions.add(session)
+        return session
+
+    def _forget(self, session: AsyncSession) -> None:
+        # A bound method: as long as a session lives, so does its sandbox, and with it the engine.
+        self._sessions.discard(session)
+
+    def _start_sweeper(self) -> None:
+        """Sweep once per sandbox, beside the first session: nobody waits for it."""
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep_once())
+
+    async def _sweep_once(self) -> None:
+        try:
+            await self.gc()
+        except SandboxError as exc:
+            logger.warning("the sweep at start-up failed: %s", exc)
+
+
+def _info(container: Container) -> SessionInfo:
+    return SessionInfo(
+        id=container.session_id,
+        state=container.state,
+        image=container.image,
+        created_at=datetime.fromtimestamp(container.created_at, UTC),
+        workspace_id=container.workspace_id,
+        detached=container.detached,
+        owner=container.owner,
+        metadata=dict(container.metadata),
+        ttl=container.ttl,
+        idle_timeout=container.idle_timeout,
+    )

@@ -1,0 +1,312 @@
+"""A session: one isolated container, and everything that can be done in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import warnings
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from fumehood import hooks
+from fumehood._core import CANCEL_PATIENCE, SessionCore
+from fumehood._limits import effective
+from fumehood._tether.tether import ended_error
+from fumehood._wire.messages import Done, Fail, Request
+from fumehood._wire.table import EndCode, Field, Operation
+from fumehood.engines.base import Engine
+from fumehood.errors import InvalidRequestError, SandboxError, SessionError
+from fumehood.exec import ExecPart
+from fumehood.files import FilesPart
+from fumehood.options import Limits, Network, Seconds, Security, optional_seconds
+from fumehood.results import EffectiveLimits, EndReason, SessionState
+
+logger = logging.getLogger("fumehood.session")
+
+_EXIT_BASE = 64  # protocol/PROTOCOL.md: the supervisor's exit code is 64 + its reason
+_EXIT_REASONS: dict[int, EndReason] = {
+    _EXIT_BASE + code: EndReason(code.name.lower()) for code in EndCode
+}
+_SIGKILLED, _SIGTERMED = 128 + 9, 128 + 15
+
+
+class AsyncSession(ExecPart, FilesPart):
+    """A live session. Made by a sandbox's ``create_session`` or ``connect``, never by hand.
+
+    Used as a context manager, one that was created is destroyed at the end of the block, and one
+    that was connected to is left alone. One event loop; any number of tasks at once.
+
+    Example::
+
+        async with sandbox.create_session() as session:
+            result = await session.exec(["python", "-c", "print(6 * 7)"])
+            print(result.stdout)
+    """
+
+    def __init__(
+        self,
+        core: SessionCore,
+        engine: Engine,
+        *,
+        owner: bool,
+        limits: Limits,
+        network: Network,
+        security: Security,
+        metadata: Mapping[str, str],
+        published_ports: Mapping[int, int],
+        destroy_workspace: bool,
+        created_at: float,
+        forget: Callable[[AsyncSession], None],
+    ) -> None:
+        self._core = core
+        self._engine = engine
+        self._owner = owner
+        self._limits = limits
+        self._network = network
+        self._security = security
+        self._metadata = dict(metadata)
+        self._published_ports = dict(published_ports)
+        self._destroy_workspace = destroy_workspace
+        self._created_at = created_at
+        self._forget = forget
+        self._state = SessionState.RUNNING
+        self._end_reason: EndReason | None = None
+        self._destroying: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        core.tether.on_end = self._tether_ended
+
+    def __repr__(self) -> str:
+        reason = f" ({self._end_reason})" if self._end_reason is not None else ""
+        return f"<{type(self).__name__} {self.id} {self._state}{reason}>"
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The session's id: unique on its engine, and what ``connect`` takes."""
+        return self._core.id
+
+    @property
+    def workdir(self) -> str:
+        """The workspace's directory in the container."""
+        return self._core.workdir
+
+    @property
+    def owned(self) -> bool:
+        """Whether this client made the session, so that leaving its block destroys it."""
+        return self._owner
+
+    @property
+    def state(self) -> SessionState:
+        """Where the session is, as far as this client knows."""
+        return self._state
+
+    @property
+    def end_reason(self) -> EndReason | None:
+        """Why the session ended; None while it lives. Known also after its container is gone."""
+        return self._end_reason
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the creator noted with the session."""
+        return dict(self._metadata)
+
+    @property
+    def published_ports(self) -> Mapping[int, int]:
+        """The engine's loopback port for each container port that was asked for."""
+        return dict(self._published_ports)
+
+    @property
+    def effective_limits(self) -> EffectiveLimits:
+        """What the kernel enforces, as the supervisor read it back inside the container."""
+        ready = self._core.tether.ready
+        if ready is None:
+            raise SessionError(f"session {self.id} was never ready", session_id=self.id)
+        return effective(ready, self._limits, self._network, self._security)
+
+    def statistics(self) -> dict[str, int]:
+        """Return live numbers of the tether: channels, bytes pending."""
+        return self._core.tether.statistics()
+
+    # --- its lease ----------------------------------------------------------------------------
+
+    async def extend(self, *, ttl: Seconds | None) -> None:
+        """Give the session ``ttl`` more seconds from now; ``None`` takes its time limit away.
+
+        Raises:
+            InvalidRequestError: a detached session without an idle time needs a limit.
+            SessionEndedError: it is over.
+        """
+        value = optional_seconds(ttl, "ttl", minimum=0.1)
+        milliseconds = 0 if value is None else max(1, math.ceil(value * 1000))
+        await self._ask(Request(Operation.LEASE, {Field.TTL_MS: milliseconds}), "extend")
+
+    async def ping(self) -> float:
+        """Make a round trip to the supervisor and return the seconds that it took.
+
+        Raises:
+            SessionEndedError: the session is over.
+        """
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await self._ask(Request(Operation.STATUS, {}), "ping")
+        return loop.time() - start
+
+    async def _ask(self, request: Request, op: str) -> Done:
+        channel = self._core.tether.open(request)
+        try:
+            answer = await channel.answer()
+        finally:
+            await channel.aclose(CANCEL_PATIENCE)
+        if isinstance(answer, Fail):
+            text = answer.message or answer.error.name.lower().replace("_", " ")
+            raise InvalidRequestError(f"{op}: {text}", op=op, session_id=self.id)
+        assert isinstance(answer, Done)
+        return answer
+
+    # --- its end ------------------------------------------------------------------------------
+
+    async def destroy(self) -> None:
+        """End the session and remove everything of it: processes, container, ephemeral workspace.
+
+        Returns when the engine no longer knows the container. Idempotent, and safe from several
+        tasks; once begun it goes on to its end even when the caller is cancelled. A persistent
+        workspace is kept unless it was made with ``destroy_with_session=True``.
+
+        Raises:
+            EngineError: the engine could not remove it; call again, or leave it to the sweep.
+        """
+        if self._destroying is None or _failed(self._destroying):
+            self._destroying = asyncio.create_task(self._destroy())
+        await asyncio.shield(self._destroying)
+
+    def disown(self) -> None:
+        """Mark a session that never came to be: its maker removes what there is of it."""
+        self._state = SessionState.ENDED
+        self._end_reason = EndReason.DESTROYED
+
+    async def _destroy(self) -> None:
+        if self._end_reason is None:
+            self._end_reason = EndReason.DESTROYED
+        self._state = SessionState.ENDED
+        self._core.tether.refuse(lambda: ended_error(self.id, EndReason.DESTROYED))
+        try:
+            await self._engine.remove_session(self.id, destroy_workspace=self._destroy_workspace)
+        finally:
+            await self._core.tether.close()
+        await self._finished()
+
+    async def detach(self) -> None:
+        """Leave the session without ending it: its lease decides how long it lives. Idempotent."""
+        if self._state is SessionState.RUNNING:
+            self._state = SessionState.DETACHED
+        await self._core.tether.close()
+        self._forget(self)
+
+    async def wait_ended(self) -> EndReason:
+        """Wait until the session is over, whatever the cause, and return why."""
+        while self._end_reason is None:
+            await self._core.tether.wait_closed()
+            if self._ending is not None:
+                await asyncio.shield(self._ending)
+            if self._end_reason is None and self._state is SessionState.DETACHED:
+                raise SessionError(
+                    f"this client has left session {self.id}", op="wait_ended", session_id=self.id
+                )
+        return self._end_reason
+
+    def _tether_ended(self, reason: EndReason) -> None:
+        """The tether tells of an end that we did not ask for."""
+        if self._end_reason is not None:
+            return
+        self._end_reason = reason
+        self._state = SessionState.ENDED
+        logger.info("session %s ended: %s", self.id, reason)
+        self._ending = asyncio.create_task(self._after_end(reason))
+
+    async def _after_end(self, reason: EndReason) -> None:
+        """Learn the true cause where the stream could not tell it, and leave nothing behind."""
+        try:
+            await self._core.tether.close()
+            if reason in (EndReason.PROTOCOL, EndReason.RESOURCES):
+                # What spoke there is not to be trusted with its own end.
+                await self._engine.remove_session(self.id)
+            elif reason is EndReason.LOST:
+                await self._learn_reason()
+            if self._destroy_workspace and self._owner and reason is not EndReason.LOST:
+                await self._engine.remove_session(self.id, destroy_workspace=True)
+        except SandboxError as exc:
+            logger.warning("after the end of session %s: %s", self.id, exc)
+        await self._finished()
+
+    async def _learn_reason(self) -> None:
+        if await self._engine.find_session(self.id) is not None:
+            return
+        code = await self._engine.exit_code(self.id, since=self._created_at)
+        if code in _EXIT_REASONS:
+            self._end_reason = _EXIT_REASONS[code]
+        elif code in (_SIGKILLED, _SIGTERMED):
+            self._end_reason = EndReason.STOPPED
+
+    async def _finished(self) -> None:
+        self._forget(self)
+        reason = self._end_reason or EndReason.LOST
+        await hooks.tell(
+            self._core.hooks.on_destroy,
+            hooks.SessionDestroyed(session_id=self.id, reason=reason),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Destroy the session, or leave it where it was only connected to."""
+        await (self.destroy() if self._owner else self.detach())
+
+    def __del__(self) -> None:
+        if getattr(self, "_owner", False) and self._state is SessionState.RUNNING:
+            warnings.warn(
+                f"session {self.id} was never destroyed; it ends by its lease",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+class SessionRequest:
+    """What ``create_session`` and ``connect`` return: await it, or use it with ``async with``."""
+
+    def __init__(self, make: Callable[[], Awaitable[AsyncSession]]) -> None:
+        self._make = make
+        self._session: AsyncSession | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncSession]:
+        """Make the session."""
+        return self._make().__await__()
+
+    async def __aenter__(self) -> AsyncSession:
+        """Make the session."""
+        self._session = await self._make()
+        return await self._session.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, as the session itself would."""
+        assert self._session is not None
+        await self._session.__aexit__(kind, error, trace)
