@@ -162,7 +162,7 @@ def _copy(task: asyncio.Task[_T], future: concurrent.futures.Future[_T]) -> None
 
 def get() -> Portal:
     """Return this process's portal, starting it at the first call."""
-    global _portal  # noqa: PLW0603 - one for the process
+    global _portal
     with _lock:
         if _portal is None:
             _portal = Portal()
@@ -175,7 +175,7 @@ def _close_at_exit() -> None:
 
 
 def _forget_in_child() -> None:
-    global _portal, _lock  # noqa: PLW0603
+    global _portal, _lock
     # The thread did not survive the fork, and the lock may have been held by another one.
     _lock = threading.Lock()
     _portal = None
