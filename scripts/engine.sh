@@ -16,7 +16,7 @@ readonly pidfile=$state/dockerd.pid daemon_log=$state/dockerd.log
 readonly patience=60 # seconds until a new dockerd must answer
 
 # The engine that docker's own client would use: DOCKER_HOST, its context, or the default socket.
-answers() { have docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+answers() { have docker && bounded 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
 is_ours() {
     [[ -s $pidfile ]] && local pid && pid=$(<"$pidfile") &&

@@ -9,7 +9,8 @@
 #   fumehood/test-busybox          static busybox; no /etc/passwd, no /tmp
 #   fumehood/test-scratch          one static binary, /hello, and nothing else
 #
-# No registry is needed: Debian's packages are enough. The recipe's hash is a label of the image.
+# On Debian and Ubuntu no registry is needed: packages are enough. On other machines two of them are
+# built from public images. The recipe's hash is a label of the image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
@@ -31,19 +32,37 @@ recipe() {
     local item
     for item in "$@"; do
         if [[ $(type -t "$item") == function ]]; then declare -f "$item"; else cat "$item"; fi
-    done | sha256sum | cut -c1-16
+    done | (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 }
 
-# need COMMAND PACKAGE: on Debian and Ubuntu as root, install what is missing.
-need() {
+# can_have COMMAND PACKAGE: the command is there, or was just installed.
+can_have() {
     have "$1" && return
-    if ! { has_apt && is_root; }; then
-        die "'$1' is needed to build the test images" \
-            "On Debian or Ubuntu: apt-get install $2" \
-            "Where an image registry can be reached, 'make demo' needs none of this."
-    fi
-    apt_install "$2"
+    if has_apt && is_root; then apt_install "$2"; else return 1; fi
 }
+
+# Ask the public registry with a short patience: without a network this must fail in seconds.
+registry_answers() {
+    "$python" - <<'PYTHON' 2>/dev/null
+import urllib.error, urllib.request
+try:
+    urllib.request.urlopen("https://registry-1.docker.io/v2/", timeout=3)
+except urllib.error.HTTPError as error:
+    raise SystemExit(error.code != 401)
+PYTHON
+}
+
+# from_dockerfile IMAGE NAME RECIPE: build it from public images, without a build context.
+from_dockerfile() {
+    local image=$1 file=tests/images/$2.Dockerfile
+    # `docker build` cannot tell in time that no registry answers.
+    registry_answers || die "$image cannot be made: no image registry answers" \
+        "On Debian and Ubuntu, mmdebstrap and busybox-static (apt-get install) are enough for it."
+    step "build $image from $file" build_from "$file" --label "$label=$3" --tag "$image"
+}
+
+# The file is all of the build: there is no context to send.
+build_from() { docker build --quiet "${@:2}" - <"$1"; }
 
 # --- Debian with Python -----------------------------------------------------------------------
 
@@ -62,9 +81,9 @@ python_rootfs() {
 
 build_python() {
     local image=fumehood/test-python id
-    id=$(recipe build_python python_rootfs)
+    id=$(recipe build_python python_rootfs tests/images/python.Dockerfile)
     is_current $image "$id" && return
-    need mmdebstrap mmdebstrap
+    can_have mmdebstrap mmdebstrap || { from_dockerfile $image python "$id" && return; }
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || apt_install debian-archive-keyring
     step "Debian $suite with Python" python_rootfs "$work/python.tar"
     step "import $image" docker import \
@@ -109,11 +128,11 @@ busybox_rootfs() {
 
 build_busybox() {
     local image=fumehood/test-busybox id
-    id=$(recipe build_busybox busybox_rootfs)
+    id=$(recipe build_busybox busybox_rootfs tests/images/busybox.Dockerfile)
     is_current $image "$id" && return
-    need busybox busybox-static
-    # The dynamic busybox of other packages would not run in an image that has no libc.
-    ! (ldd "$(command -v busybox)" >/dev/null 2>&1) || apt_install busybox-static
+    can_have busybox busybox-static || { from_dockerfile $image busybox "$id" && return; }
+    # A dynamic busybox would not run in an image that has no libc.
+    ! ldd "$(command -v busybox)" >/dev/null 2>&1 || apt_install busybox-static
     step "busybox root" busybox_rootfs "$work/busybox.tar"
     step "import $image" docker import \
         --change 'ENV PATH=/bin' --change 'CMD ["sh"]' --change "LABEL $label=$id" \
@@ -152,24 +171,13 @@ build_scratch() {
 
 # --- the demo's -------------------------------------------------------------------------------
 
-# Ask the public registry with a short patience: without a network this must fail in seconds.
-registry_answers() {
-    "$python" - <<'PYTHON' 2>/dev/null
-import urllib.error, urllib.request
-try:
-    urllib.request.urlopen("https://registry-1.docker.io/v2/", timeout=3)
-except urllib.error.HTTPError as error:
-    raise SystemExit(error.code != 401)
-PYTHON
-}
-
 demo_image() {
     if docker image inspect $public_image >/dev/null 2>&1; then
         echo $public_image
     elif docker image inspect fumehood/test-python >/dev/null 2>&1; then
         build_python
         echo fumehood/test-python
-    elif registry_answers && (step "pull $public_image" timeout 120 docker pull -q $public_image); then
+    elif registry_answers && (step "pull $public_image" bounded 120 docker pull -q $public_image); then
         echo $public_image
     else
         say "  no image registry answers: building an image from Debian's packages"
@@ -181,7 +189,7 @@ demo_image() {
 mkdir -p "$work"
 # Two runs at once (two terminals) must not build the same image twice.
 exec 9>"$work/.lock"
-flock 9
+! have flock || flock 9
 
 case ${1:-all} in
 demo) demo_image ;;

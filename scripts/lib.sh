@@ -12,10 +12,22 @@ die() {
     exit 1
 }
 
+# Microseconds; a bash before version 5 (macOS brings one) counts whole seconds.
+now() {
+    local time=${EPOCHREALTIME:-$(date +%s).000000}
+    printf '%s' "${time/[.,]/}"
+}
+
+# bounded SECONDS COMMAND…: end it when it takes longer, where the machine has a tool for that.
+bounded() {
+    if have timeout; then timeout "$@"; else "${@:2}"; fi
+}
+
 # step NAME COMMAND…: run it and say how long it took. Its output is shown when it fails.
 step() {
-    local name=$1 started=${EPOCHREALTIME/[.,]/} log status
+    local name=$1 started log status
     shift
+    started=$(now)
     log=$(mktemp)
     # Not `"$@" || status=$?`: that would switch -e off inside a function that is the command.
     set +e
@@ -25,7 +37,7 @@ step() {
     ) >"$log" 2>&1 </dev/null
     status=$?
     set -e
-    local tenths=$(((${EPOCHREALTIME/[.,]/} - started) / 100000))
+    local tenths=$((($(now) - started) / 100000))
     if ((status != 0)); then
         tail -n 40 "$log" >&2
         rm -f "$log"

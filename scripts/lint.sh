@@ -9,15 +9,16 @@ PATH=$PWD/.venv/bin:$PATH
 failed=()
 
 check() {
-    local name=$1 output status=0 started=${EPOCHREALTIME/[.,]/} verdict=ok
+    local name=$1 output status=0 started verdict=ok
     shift
+    started=$(now)
     output=$("$@" 2>&1 </dev/null) || status=$?
     if ((status != 0)); then
         verdict=FAILED
         failed+=("$name")
         printf '%s\n' "$output"
     fi
-    local tenths=$(((${EPOCHREALTIME/[.,]/} - started) / 100000))
+    local tenths=$((($(now) - started) / 100000))
     printf '  %-44s %-6s %4d.%d s\n' "$name" "$verdict" $((tenths / 10)) $((tenths % 10))
 }
 
