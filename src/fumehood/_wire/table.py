@@ -36,7 +36,7 @@ class Frame(IntEnum):
     PONG = 0x06
     DESTROY = 0x07
     END = 0x08
-    PART = 0x0F
+    PART = 0x0f
     OPEN = 0x10
     STDIN = 0x11
     EOF = 0x12
@@ -61,7 +61,7 @@ class Field(IntEnum):
     BUILD = 0x07
     ARCHITECTURE = 0x08
     CONFIGURED = 0x09
-    CONNECTION = 0x0A
+    CONNECTION = 0x0a
     USER = 0x10
     WORKDIR = 0x11
     ENV = 0x12
@@ -72,9 +72,9 @@ class Field(IntEnum):
     DETACHED = 0x17
     WORKLOAD_CAPS = 0x18
     MAX_FILE_BYTES = 0x19
-    MAX_PROCESSES = 0x1A
-    CHOWN_WORKSPACE = 0x1B
-    WRITE_HOSTS = 0x1C
+    MAX_PROCESSES = 0x1a
+    CHOWN_WORKSPACE = 0x1b
+    WRITE_HOSTS = 0x1c
     UID = 0x20
     GID = 0x21
     HOME = 0x22
@@ -85,12 +85,12 @@ class Field(IntEnum):
     CPU_PERIOD_US = 0x27
     OPEN_FILES = 0x28
     NO_NEW_PRIVS = 0x29
-    SECCOMP = 0x2A
-    CAP_BOUNDING = 0x2B
-    WORKSPACE_FS = 0x2C
-    WORKSPACE_BYTES = 0x2D
-    ROOTFS_READONLY = 0x2E
-    KERNEL = 0x2F
+    SECCOMP = 0x2a
+    CAP_BOUNDING = 0x2b
+    WORKSPACE_FS = 0x2c
+    WORKSPACE_BYTES = 0x2d
+    ROOTFS_READONLY = 0x2e
+    KERNEL = 0x2f
     CGROUP_VERSION = 0x30
     TMP_BYTES = 0x31
     UPTIME_MS = 0x32
@@ -109,26 +109,26 @@ class Field(IntEnum):
     PATH = 0x47
     TARGET = 0x48
     ROOT = 0x49
-    OFFSET = 0x4A
-    LIMIT = 0x4B
-    MODE = 0x4C
-    PARENTS = 0x4D
-    RECURSIVE = 0x4E
-    FOLLOW = 0x4F
+    OFFSET = 0x4a
+    LIMIT = 0x4b
+    MODE = 0x4c
+    PARENTS = 0x4d
+    RECURSIVE = 0x4e
+    FOLLOW = 0x4f
     REASON = 0x58
     EXIT_CODE = 0x59
-    SIGNAL = 0x5A
-    DURATION_US = 0x5B
-    STDOUT_TOTAL = 0x5C
-    STDERR_TOTAL = 0x5D
-    KILLED = 0x5E
-    LEFT_RUNNING = 0x5F
+    SIGNAL = 0x5a
+    DURATION_US = 0x5b
+    STDOUT_TOTAL = 0x5c
+    STDERR_TOTAL = 0x5d
+    KILLED = 0x5e
+    LEFT_RUNNING = 0x5f
     SIZE = 0x60
     ENTRIES = 0x61
     ERROR = 0x68
     ERRNO = 0x69
-    STEP = 0x6A
-    MESSAGE = 0x6B
+    STEP = 0x6a
+    MESSAGE = 0x6b
     TYPE = 0x70
     MODIFIED_NS = 0x71
     NAME = 0x72
@@ -147,7 +147,7 @@ class Operation(IntEnum):
     REMOVE = 0x07
     RENAME = 0x08
     LEASE = 0x09
-    STATUS = 0x0A
+    STATUS = 0x0a
 
 
 class ExecCode(IntEnum):
@@ -205,27 +205,27 @@ class ErrorCode(IntEnum):
     ESCAPES = 0x07
     NOT_REGULAR = 0x08
     TOO_LARGE = 0x09
-    NO_SPACE = 0x0A
-    READ_ONLY = 0x0B
-    INVALID = 0x0C
-    NAME_TOO_LONG = 0x0D
-    TOO_MANY_LINKS = 0x0E
+    NO_SPACE = 0x0a
+    READ_ONLY = 0x0b
+    INVALID = 0x0c
+    NAME_TOO_LONG = 0x0d
+    TOO_MANY_LINKS = 0x0e
     PROGRAM_NOT_FOUND = 0x14
     PROGRAM_NOT_EXECUTABLE = 0x15
     CWD = 0x16
     USER_NOT_FOUND = 0x17
     USER_REFUSED = 0x18
     ARGUMENT_TOO_LONG = 0x19
-    PROCESS_LIMIT = 0x1E
-    OUT_OF_MEMORY = 0x1F
+    PROCESS_LIMIT = 0x1e
+    OUT_OF_MEMORY = 0x1f
     TOO_MANY_CHANNELS = 0x20
     TOO_MANY_ENTRIES = 0x21
     HELPER_TIMEOUT = 0x28
     HELPER_DIED = 0x29
-    CANCELLED = 0x2A
-    UNSUPPORTED = 0x2B
-    BUSY = 0x2C
-    IO = 0x2D
+    CANCELLED = 0x2a
+    UNSUPPORTED = 0x2b
+    BUSY = 0x2c
+    IO = 0x2d
 
 
 class Violation(IntEnum):
@@ -240,12 +240,12 @@ class Violation(IntEnum):
     FIELD_ORDER = 0x07
     FIELD_REPEATED = 0x08
     FIELD_MISSING = 0x09
-    FIELD_LENGTH = 0x0A
-    BAD_TEXT = 0x0B
-    BAD_VALUE = 0x0C
-    BAD_CREDIT = 0x0D
-    BAD_STATE = 0x0E
-    BODY_TOO_LONG = 0x0F
+    FIELD_LENGTH = 0x0a
+    BAD_TEXT = 0x0b
+    BAD_VALUE = 0x0c
+    BAD_CREDIT = 0x0d
+    BAD_STATE = 0x0e
+    BODY_TOO_LONG = 0x0f
 
 
 FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
@@ -338,40 +338,7 @@ FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
         Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}),
         Field.ROOT: frozenset({0, 1}),
-        Field.ERROR: frozenset(
-            {
-                1,
-                2,
-                3,
-                4,
-                5,
-                6,
-                7,
-                8,
-                9,
-                10,
-                11,
-                12,
-                13,
-                14,
-                20,
-                21,
-                22,
-                23,
-                24,
-                25,
-                30,
-                31,
-                32,
-                33,
-                40,
-                41,
-                42,
-                43,
-                44,
-                45,
-            }
-        ),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
     }
 )
@@ -484,59 +451,12 @@ FRAME_LENGTH: Final[MappingProxyType[Frame, tuple[int, int]]] = MappingProxyType
 FRAME_REQUIRED: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyType(
     {
         Frame.HELLO: frozenset({Field.VERSION_MIN, Field.VERSION_MAX, Field.NONCE}),
-        Frame.WELCOME: frozenset(
-            {Field.VERSION, Field.BUILD, Field.ARCHITECTURE, Field.CONFIGURED, Field.CONNECTION}
-        ),
-        Frame.CONFIGURE: frozenset(
-            {
-                Field.WORKDIR,
-                Field.TTL_MS,
-                Field.IDLE_MS,
-                Field.GRACE_MS,
-                Field.HEARTBEAT_MS,
-                Field.DETACHED,
-                Field.WORKLOAD_CAPS,
-                Field.MAX_FILE_BYTES,
-                Field.MAX_PROCESSES,
-                Field.CHOWN_WORKSPACE,
-                Field.WRITE_HOSTS,
-            }
-        ),
-        Frame.READY: frozenset(
-            {
-                Field.UID,
-                Field.GID,
-                Field.MEMORY_MAX,
-                Field.SWAP_MAX,
-                Field.PIDS_MAX,
-                Field.CPU_QUOTA_US,
-                Field.CPU_PERIOD_US,
-                Field.OPEN_FILES,
-                Field.NO_NEW_PRIVS,
-                Field.SECCOMP,
-                Field.CAP_BOUNDING,
-                Field.WORKSPACE_FS,
-                Field.WORKSPACE_BYTES,
-                Field.ROOTFS_READONLY,
-                Field.KERNEL,
-                Field.CGROUP_VERSION,
-                Field.TMP_BYTES,
-            }
-        ),
+        Frame.WELCOME: frozenset({Field.VERSION, Field.BUILD, Field.ARCHITECTURE, Field.CONFIGURED, Field.CONNECTION}),
+        Frame.CONFIGURE: frozenset({Field.WORKDIR, Field.TTL_MS, Field.IDLE_MS, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES, Field.CHOWN_WORKSPACE, Field.WRITE_HOSTS}),
+        Frame.READY: frozenset({Field.UID, Field.GID, Field.MEMORY_MAX, Field.SWAP_MAX, Field.PIDS_MAX, Field.CPU_QUOTA_US, Field.CPU_PERIOD_US, Field.OPEN_FILES, Field.NO_NEW_PRIVS, Field.SECCOMP, Field.CAP_BOUNDING, Field.WORKSPACE_FS, Field.WORKSPACE_BYTES, Field.ROOTFS_READONLY, Field.KERNEL, Field.CGROUP_VERSION, Field.TMP_BYTES}),
         Frame.END: frozenset({Field.REASON}),
         Frame.OPEN: frozenset({Field.OPERATION}),
-        Frame.EXIT: frozenset(
-            {
-                Field.REASON,
-                Field.EXIT_CODE,
-                Field.SIGNAL,
-                Field.DURATION_US,
-                Field.STDOUT_TOTAL,
-                Field.STDERR_TOTAL,
-                Field.KILLED,
-                Field.LEFT_RUNNING,
-            }
-        ),
+        Frame.EXIT: frozenset({Field.REASON, Field.EXIT_CODE, Field.SIGNAL, Field.DURATION_US, Field.STDOUT_TOTAL, Field.STDERR_TOTAL, Field.KILLED, Field.LEFT_RUNNING}),
         Frame.DONE: frozenset(),
         Frame.FAIL: frozenset({Field.ERROR, Field.ERRNO, Field.STEP}),
     }
@@ -547,51 +467,20 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.HELLO: frozenset({Field.CAPABILITY, Field.CLIENT}),
         Frame.WELCOME: frozenset({Field.CAPABILITY, Field.UPTIME_MS}),
         Frame.CONFIGURE: frozenset({Field.USER, Field.ENV}),
-        Frame.READY: frozenset(
-            {
-                Field.HOME,
-                Field.HEARTBEAT_MS,
-                Field.DETACHED,
-                Field.WORKLOAD_CAPS,
-                Field.MAX_FILE_BYTES,
-                Field.MAX_PROCESSES,
-            }
-        ),
+        Frame.READY: frozenset({Field.HOME, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES}),
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset(),
-        Frame.DONE: frozenset(
-            {
-                Field.SIZE,
-                Field.ENTRIES,
-                Field.UPTIME_MS,
-                Field.TTL_LEFT_MS,
-                Field.IDLE_LEFT_MS,
-                Field.CHANNELS,
-                Field.CONNECTIONS,
-                Field.TREES,
-            }
-        ),
+        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES}),
         Frame.FAIL: frozenset({Field.MESSAGE, Field.SIZE}),
     }
 )
 
 OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = MappingProxyType(
     {
-        Operation.EXEC: frozenset(
-            {
-                Field.ARGUMENT,
-                Field.CWD,
-                Field.TIMEOUT_MS,
-                Field.STDOUT_LIMIT,
-                Field.STDERR_LIMIT,
-                Field.STDIN,
-            }
-        ),
+        Operation.EXEC: frozenset({Field.ARGUMENT, Field.CWD, Field.TIMEOUT_MS, Field.STDOUT_LIMIT, Field.STDERR_LIMIT, Field.STDIN}),
         Operation.READ: frozenset({Field.PATH, Field.ROOT, Field.OFFSET, Field.LIMIT}),
-        Operation.WRITE: frozenset(
-            {Field.PATH, Field.ROOT, Field.LIMIT, Field.MODE, Field.PARENTS}
-        ),
+        Operation.WRITE: frozenset({Field.PATH, Field.ROOT, Field.LIMIT, Field.MODE, Field.PARENTS}),
         Operation.LIST: frozenset({Field.PATH, Field.ROOT, Field.LIMIT, Field.RECURSIVE}),
         Operation.STAT: frozenset({Field.PATH, Field.ROOT, Field.FOLLOW}),
         Operation.MAKE_DIRECTORY: frozenset({Field.PATH, Field.ROOT, Field.MODE, Field.PARENTS}),
@@ -662,7 +551,5 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
     }
 )
 
-ENTRY_REQUIRED: Final = frozenset(
-    {Field.TYPE, Field.SIZE, Field.MODE, Field.MODIFIED_NS, Field.UID, Field.GID, Field.NAME}
-)
+ENTRY_REQUIRED: Final = frozenset({Field.TYPE, Field.SIZE, Field.MODE, Field.MODIFIED_NS, Field.UID, Field.GID, Field.NAME})
 ENTRY_OPTIONAL: Final = frozenset({Field.LINK})
