@@ -1,0 +1,206 @@
+"""Fixtures for tests of the engine alone: a stand-in supervisor, unique names, a leak check.
+
+The stand-in (``standin/supervisor.c``) speaks no wire: what is tested here is how bytes get to PID
+1 and back, and what is left on the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.peer import SECONDS, Peer
+from fumehood._supervisor import binary, install
+from fumehood.engines import docker_listing, labels
+from fumehood.engines.base import Image, SessionRequest
+from fumehood.engines.docker import DockerEngine
+from fumehood.engines.docker_client import ApiClient
+from fumehood.options import Limits, Network, Security
+
+IMAGE = "fumehood/test-busybox"
+RUN = f"t{secrets.token_hex(4)}"
+"""In every name that this run makes: other runs may use the same engine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture(scope="session")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in, compiled: by the machine's compiler or by the one that builds the wheel."""
+    source = Path(__file__).parent / "standin" / "supervisor.c"
+    made = tmp_path_factory.mktemp("standin") / "supervisor"
+    compiler = shutil.which("cc")
+    command = (
+        [compiler]
+        if compiler
+        else [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl"]
+    )
+    subprocess.run(
+        [*command, "-static", "-Os", "-s", "-Wall", "-Werror", "-o", str(made), str(source)],
+        check=True,
+    )
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def supervisor_is_the_standin(standin: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(binary.VARIABLE, str(standin))
+        yield
+        asyncio.run(remove_volume(binary.load("amd64").volume))
+
+
+async def remove_volume(name: str) -> None:
+    async with client() as api:
+        for _ in range(50):
+            found = await api.find(f"volumes/{name}", doing="looking for a volume of the tests")
+            if found is None:
+                return
+            try:
+                await api.request("DELETE", f"volumes/{name}", doing="removing it")
+            except Exception:  # noqa: BLE001 - it is in use by something that is being removed
+                await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def client() -> AsyncIterator[ApiClient]:
+    api = ApiClient(None)
+    try:
+        yield api
+    finally:
+        await api.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left_on_the_engine() -> Iterator[None]:
+    yield
+    deadline = time.monotonic() + SECONDS
+    left = asyncio.run(leftovers())
+    while left and time.monotonic() < deadline:
+        time.sleep(0.1)
+        left = asyncio.run(leftovers())
+    assert not left
+
+
+async def leftovers() -> list[str]:
+    """Return what this run has left: containers by label, volumes by name and label."""
+    async with client() as api:
+        containers = docker_listing.sequence(
+            await api.request(
+                "GET",
+                "containers/json",
+                params={"all": "1", "filters": json.dumps({"label": [labels.OURS]})},
+                doing="looking for leftovers",
+            )
+        )
+        volumes = docker_listing.mapping(
+            await api.request(
+                "GET",
+                "volumes",
+                params={"filters": json.dumps({"label": [labels.OURS]})},
+                doing="looking for leftovers",
+            )
+        )
+    left = [f"container {item}" for item in map(docker_listing.mapping, containers) if mine(item)]
+    left += [
+        f"volume {item}"
+        for item in map(docker_listing.mapping, docker_listing.sequence(volumes.get("Volumes")))
+        if mine(item)
+    ]
+    return left
+
+
+def mine(item: Any) -> bool:
+    marks = docker_listing.text_map(item.get("Labels"))
+    return any(
+        marks.get(key, "").startswith(RUN) for key in (labels.SESSION, labels.WORKSPACE)
+    ) or (labels.INSTALL in marks and marks[labels.INSTALL] == binary.load("amd64").volume)
+
+
+@pytest.fixture
+def unique() -> Callable[[], str]:
+    """Make an id that nothing else has."""
+    return lambda: f"{RUN}-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[DockerEngine]:
+    engine = DockerEngine()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+@pytest.fixture
+async def image(engine: DockerEngine) -> Image:
+    return await engine.prepare_image(IMAGE, pull="never")
+
+
+MakeRequest = Callable[..., SessionRequest]
+
+
+@pytest.fixture
+def make_request(image: Image, unique: Callable[[], str]) -> MakeRequest:
+    """Make a request with a new id; keyword arguments replace its fields."""
+
+    def make(**changes: Any) -> SessionRequest:
+        fields: dict[str, Any] = {
+            "session_id": unique(),
+            "nonce": secrets.token_hex(32),
+            "image": image,
+            "workdir": "/workspace",
+            "network": Network.none(),
+            "limits": Limits(memory_mb=64, pids=32),
+            "security": Security(),
+            "owner": f"test:{os.getpid()}",
+        }
+        return SessionRequest(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+async def open_session(
+    engine: DockerEngine, make_request: MakeRequest
+) -> AsyncIterator[Callable[..., Any]]:
+    """Create a session that is removed at the end of the test; returns (request, peer)."""
+    made: list[tuple[SessionRequest, Peer]] = []
+
+    async def open_(**changes: Any) -> tuple[SessionRequest, Peer]:
+        request = make_request(**changes)
+        peer = Peer(await engine.create_session(request))
+        made.append((request, peer))
+        return request, peer
+
+    yield open_
+    for request, peer in made:
+        await peer.stream.close()
+        await engine.remove_session(
+            request.session_id, destroy_workspace=request.workspace_id is not None
+        )
+
+
+@pytest.fixture
+def forget_installed() -> Iterator[None]:
+    """Make this process forget which engines have the supervisor."""
+    install._seen.clear()
+    yield
+    install._seen.clear()
