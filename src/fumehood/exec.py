@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType, TracebackType
 from typing import Self
@@ -24,6 +24,8 @@ from fumehood.results import ExecEvent, ExecReason, ExecResult, Exit, Stderr, St
 from fumehood.text import StreamDecoder
 
 Argument = str | bytes | os.PathLike[str]
+Input = str | bytes | Iterable[bytes] | AsyncIterable[bytes]
+"""Standard input: whole, or in pieces that are asked for as fast as the command takes them."""
 
 _UNLIMITED = (1 << 64) - 1
 _STDOUT = 1
@@ -47,6 +49,7 @@ class _Command:
     timeout: float | None
     keep: int
     input: bytes | None
+    source: Iterable[bytes] | AsyncIterable[bytes] | None
     request: Request
 
 
@@ -59,7 +62,7 @@ class ExecPart(SessionPart):
         *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
-        input: str | bytes | None = None,
+        input: Input | None = None,
         user: str | int | None = None,
         timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
@@ -75,7 +78,9 @@ class ExecPart(SessionPart):
             argv: the program and its arguments. A ``str`` is refused: see :meth:`shell`.
             cwd: working directory, relative to the workspace or absolute.
             env: added to the session's environment.
-            input: standard input; ``None`` is an empty one.
+            input: standard input; ``None`` is an empty one. An iterable's pieces are sent as fast as
+                the command reads (a plain one is stepped in a thread); what it raises kills the
+                command and is raised here.
             user: ``name``, ``uid``, ``name:group`` or ``uid:gid`` instead of the session's user.
             timeout: seconds; default ``Limits.timeout``, ``None`` for no limit.
             check: raise for a result that is not ``ok``.
@@ -103,7 +108,7 @@ class ExecPart(SessionPart):
         *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
-        input: str | bytes | None = None,
+        input: Input | None = None,
         user: str | int | None = None,
         timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
@@ -135,7 +140,7 @@ class ExecPart(SessionPart):
         *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
-        input: str | bytes | None = None,
+        input: Input | None = None,
         user: str | int | None = None,
         timeout: Seconds | EllipsisType | None = ...,
         max_output_bytes: int | None = None,
@@ -222,7 +227,10 @@ class ExecStream:
 
     async def _finish(self, answer: Answer) -> ExecEvent:
         self._over = True
-        await _stop_feeder(self._feeder)
+        failure = await _stop_feeder(self._feeder)
+        if failure is not None:
+            await _report(self._core, self._command, None, failure)
+            raise failure
         result = _result(
             self._core, self._command, bytes(self._kept[0]), bytes(self._kept[1]), answer
         )
@@ -275,7 +283,7 @@ def _command(
     argv: Sequence[Argument],
     cwd: str,
     env: Mapping[str, str] | None,
-    input: str | bytes | None,
+    input: Input | None,
     user: str | int | None,
     timeout: Seconds | EllipsisType | None,
     max_output_bytes: int | None,
@@ -289,9 +297,7 @@ def _command(
         limit = options.whole(max_output_bytes, "max_output_bytes", minimum=0, maximum=1 << 40)
     deadline = core.limits.timeout if isinstance(timeout, EllipsisType) else timeout
     checked = options.optional_seconds(deadline, "timeout", minimum=0.001)
-    data = input.encode("utf-8", "surrogateescape") if isinstance(input, str) else input
-    if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
-        raise InvalidRequestError(f"input must be str, bytes or None, not {type(input).__name__}")
+    data, source = _input(input)
     directory = paths.working_directory(cwd)
     name = options.check_user(user)
     wire_limit = limit if capped or max_output_bytes is not None else _UNLIMITED
@@ -306,7 +312,7 @@ def _command(
         timeout_ms=0 if checked is None else max(1, math.ceil(checked * 1000)),
         stdout_limit=wire_limit,
         stderr_limit=wire_limit,
-        stdin=data is not None,
+        stdin=input is not None,
     )
     return _Command(
         argv=tuple(item.decode("utf-8", "replace") for item in raw),
@@ -314,9 +320,27 @@ def _command(
         user=name,
         timeout=checked,
         keep=min(limit, core.limits.max_output_bytes) if not capped else limit,
-        input=None if data is None else bytes(data),
+        input=data,
+        source=source,
         request=request,
     )
+
+
+def _input(
+    value: Input | None,
+) -> tuple[bytes | None, Iterable[bytes] | AsyncIterable[bytes] | None]:
+    """Return a command's input as it is to be sent: whole, or where its pieces come from."""
+    if value is None:
+        return None, None
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape"), None
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value), None
+    if not isinstance(value, (Iterable, AsyncIterable)):
+        raise InvalidRequestError(
+            f"input must be str, bytes, pieces of bytes or None, not {type(value).__name__}"
+        )
+    return None, value
 
 
 MAX_ARGUMENT_BYTES = 2 << 20
@@ -354,12 +378,12 @@ async def _run(core: SessionCore, command: _Command) -> ExecResult:
     error: BaseException | None = None
     try:
         result = await _collect(core, command)
+        return result
     except BaseException as exc:
         error = exc
         raise
     finally:
         await _report(core, command, result, error)
-    return result
 
 
 async def _collect(core: SessionCore, command: _Command) -> ExecResult:
@@ -375,7 +399,9 @@ async def _collect(core: SessionCore, command: _Command) -> ExecResult:
         await _kill(channel)
         raise
     finally:
-        await _stop_feeder(feeder)
+        failure = await _stop_feeder(feeder)
+    if failure is not None:
+        raise failure
     return _result(core, command, b"".join(stdout), b"".join(stderr), answer)
 
 
@@ -417,6 +443,9 @@ class _backstop:  # noqa: N801 - used like a function
 
 def _open(core: SessionCore, command: _Command) -> tuple[Channel, asyncio.Task[None] | None]:
     """Open the channel; start a task for input that does not fit the first window."""
+    if command.source is not None:
+        channel = core.tether.open(command.request)
+        return channel, asyncio.create_task(_feed_pieces(channel, command.source))
     if command.input is None:
         return core.tether.open(command.request), None
     channel, sent = core.tether.open_with_input(command.request, command.input)
@@ -430,11 +459,37 @@ async def _feed(channel: Channel, rest: memoryview) -> None:
         channel.end_input()
 
 
-async def _stop_feeder(feeder: asyncio.Task[None] | None) -> None:
-    if feeder is not None:
-        feeder.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(feeder)
+async def _feed_pieces(channel: Channel, source: Iterable[bytes] | AsyncIterable[bytes]) -> None:
+    try:
+        async for piece in source if isinstance(source, AsyncIterable) else _in_thread(source):
+            if not isinstance(piece, (bytes, bytearray, memoryview)):
+                raise InvalidRequestError(  # noqa: TRY004 - a caller's value, as all others
+                    f"input holds {type(piece).__name__}, which is not bytes"
+                )
+            if not await channel.send(piece):
+                return
+        channel.end_input()
+    except Exception:
+        # Its input will never end, so the command might not either.
+        channel.abandon()
+        raise
+
+
+async def _in_thread(source: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Step an iterable that may block: a file, a pipe."""
+    iterator = iter(source)
+    while (piece := await asyncio.to_thread(next, iterator, None)) is not None:
+        yield piece
+
+
+async def _stop_feeder(feeder: asyncio.Task[None] | None) -> BaseException | None:
+    """End the task that gives input; return what had gone wrong in it."""
+    if feeder is None:
+        return None
+    feeder.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait({feeder})
+    return feeder.exception() if feeder.done() and not feeder.cancelled() else None
 
 
 async def _kill(channel: Channel) -> None:

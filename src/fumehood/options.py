@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, cast
 
 from fumehood import paths
 from fumehood.errors import InvalidRequestError
@@ -358,10 +358,11 @@ def _check_seccomp(profile: str) -> None:
     if profile == "unconfined":
         raise InvalidRequestError("seccomp 'unconfined' is refused: give a profile as JSON text")
     try:
-        parsed = json.loads(profile)
+        parsed: object = json.loads(profile)
     except ValueError as exc:
         raise InvalidRequestError(f"seccomp must be a profile as JSON text: {exc}") from exc
-    action = parsed.get("defaultAction") if isinstance(parsed, dict) else None
+    fields = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
+    action = fields.get("defaultAction")
     if action is None or action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
         raise InvalidRequestError("a seccomp profile must deny by default (its defaultAction)")
 
@@ -375,11 +376,11 @@ class Manifest:
         Manifest(files={"main.py": "print('hi')"}, directories=("out",), env={"LANG": "C.UTF-8"})
     """
 
-    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    files: Mapping[str, str | bytes] = field(default_factory=dict[str, str | bytes])
     """Contents by path, relative to the workspace; parents are made."""
     directories: tuple[str, ...] = ()
     """Directories to make, relative to the workspace."""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
     """Environment of every command of the session."""
 
     def __post_init__(self) -> None:

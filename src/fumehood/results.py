@@ -251,6 +251,6 @@ class SessionInfo:
     workspace_id: str | None
     detached: bool
     owner: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     ttl: float | None = None
     idle_timeout: float | None = None

@@ -73,8 +73,8 @@ class SessionRequest:
     detached: bool = False
     owner: str = ""
     """Who made it, for people: ``user@host:pid``."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     ports: tuple[int, ...] = ()
     platform: str | None = None
 
@@ -97,7 +97,7 @@ class Container:
     workdir: str
     destroy_workspace: bool = False
     """Whether a persistent workspace goes with its session."""
-    published_ports: Mapping[int, int] = field(default_factory=dict)
+    published_ports: Mapping[int, int] = field(default_factory=dict[int, int])
     ttl: float | None = None
     idle_timeout: float | None = None
     owner: str = ""
@@ -126,7 +126,7 @@ class EngineInfo:
     live_restore: bool
     address: str
     warnings: tuple[str, ...] = ()
-    components: Mapping[str, str] = field(default_factory=dict)
+    components: Mapping[str, str] = field(default_factory=dict[str, str])
     """Versions of what it is made of (``containerd``, ``runc``)."""
 
 
@@ -138,7 +138,7 @@ class SweepReport:
     volumes: tuple[str, ...] = ()
     supervisors: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-    failed: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class ByteStream(Protocol):
@@ -158,24 +158,31 @@ class ByteStream(Protocol):
         stream or at the error that ended it (already a fumehood error, or None for a clean end),
         and never before data that arrived earlier was delivered.
         """
+        ...
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the supervisor. Never blocks; after the end of the stream, a no-op."""
+        ...
 
     async def drain(self) -> None:
         """Wait until what is queued is below the high-water mark, or the stream has ended."""
+        ...
 
     def pause_reading(self) -> None:
         """Stop delivery until :meth:`resume_reading`; at most one chunk may still arrive."""
+        ...
 
     def resume_reading(self) -> None:
         """Go on with delivery."""
+        ...
 
     def diagnostics(self) -> str:
         """The last 4 KiB that the supervisor (or the runtime) wrote to stderr, made printable."""
+        ...
 
     async def close(self) -> None:
         """End both directions and release the connection. Idempotent."""
+        ...
 
 
 class Engine(Protocol):
@@ -188,6 +195,7 @@ class Engine(Protocol):
             EngineUnavailableError: nothing answers at the address.
             EngineUnsupportedError: no API version that both sides speak.
         """
+        ...
 
     async def prepare_image(
         self,
@@ -205,6 +213,7 @@ class Engine(Protocol):
             ImageRefusedError: it declares a VOLUME other than the workspace, or is for another
                 platform than the one asked for.
         """
+        ...
 
     async def create_session(self, request: SessionRequest) -> ByteStream:
         """Put the supervisor on the engine if needed, create, attach, start; return the stream.
@@ -218,6 +227,7 @@ class Engine(Protocol):
             EngineUnsupportedError: a limit, runtime or profile that the engine does not enforce.
             EngineError: the engine failed; nothing of this call is left.
         """
+        ...
 
     async def open_relay(self, container: Container) -> ByteStream:
         """Open one more stream to a running session's supervisor, through the engine's exec.
@@ -225,12 +235,15 @@ class Engine(Protocol):
         Raises:
             SessionNotFoundError: the container is gone or not running.
         """
+        ...
 
     async def find_session(self, session_id: str) -> Container | None:
         """Return the session's container, by exact name and label, or None."""
+        ...
 
     async def list_sessions(self) -> Sequence[Container]:
         """Return every container of ours, running or not."""
+        ...
 
     async def remove_session(self, session_id: str, *, destroy_workspace: bool = False) -> None:
         """Kill and remove a session's container and its ephemeral volume; idempotent.
@@ -239,15 +252,18 @@ class Engine(Protocol):
         progress; bounded by 60 s). With ``destroy_workspace`` its persistent volume goes too,
         after the container.
         """
+        ...
 
     async def exit_code(self, session_id: str, *, since: float) -> int | None:
         """Return the exit code of a container that is gone, from the engine's events, or None.
 
         An engine remembers only its latest events.
         """
+        ...
 
     async def list_workspaces(self) -> Sequence[str]:
         """Return the ids of the persistent workspaces on this engine."""
+        ...
 
     async def remove_workspace(self, workspace_id: str) -> None:
         """Delete a persistent workspace that no session holds; unknown ones are no error.
@@ -255,6 +271,7 @@ class Engine(Protocol):
         Raises:
             WorkspaceBusyError: a session holds it.
         """
+        ...
 
     async def sweep(
         self,
@@ -276,6 +293,8 @@ class Engine(Protocol):
             expired: asked about each running session whose TTL, as it was at its creation, is over
                 (it may have been extended since, which the engine does not see). ``None``: it is.
         """
+        ...
 
     async def close(self) -> None:
         """Release connections. Idempotent."""
+        ...

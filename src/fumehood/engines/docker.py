@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 from fumehood._supervisor import binary as supervisor_binary
 from fumehood._supervisor.install import Installer
@@ -82,7 +83,8 @@ class DockerEngine:
             if self._facts is None:
                 version = await self._api.version()
                 async with self._api.calling("asking what the engine can do") as docker:
-                    raw = docker_listing.mapping(await docker.system.info())
+                    answer = cast("object", await docker.system.info())
+                raw = docker_listing.mapping(answer)
                 info = docker_facts.engine_info(
                     version, raw, address=self.address, api_version=self._api.api_version
                 )

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
@@ -26,9 +26,9 @@ from fumehood.errors import EngineError, EngineUnavailableError, EngineUnsupport
 
 _log = logging.getLogger("fumehood.engine")
 
-MIN_API = (1, 41)
+MIN_API: tuple[int, int] = (1, 41)
 """The oldest Engine API that has what the hardened profile needs (Docker 20.10)."""
-MAX_API = (1, 52)
+MAX_API: tuple[int, int] = (1, 52)
 """The newest one that we ask for: a later engine is spoken to in this version."""
 
 CALL_SECONDS = 60.0
@@ -113,7 +113,7 @@ class ApiClient:
         return docker
 
     @asynccontextmanager
-    async def _watched(self, doing: str, seconds: float | None) -> AsyncIterator[None]:
+    async def _watched(self, doing: str, seconds: float | None) -> AsyncGenerator[None, None]:
         """Bound what is done by a deadline in seconds and map its errors."""
         assert self._endpoint is not None
         try:
@@ -128,7 +128,7 @@ class ApiClient:
     @asynccontextmanager
     async def calling(
         self, doing: str, *, seconds: float | None = CALL_SECONDS
-    ) -> AsyncIterator[aiodocker.Docker]:
+    ) -> AsyncGenerator[aiodocker.Docker, None]:
         """Give aiodocker for one call, with a deadline in seconds, mapped errors and a log line.
 
         Raises:
@@ -231,7 +231,7 @@ class ApiClient:
     @asynccontextmanager
     async def waiting(
         self, container: str, condition: str, *, doing: str, seconds: float
-    ) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    ) -> AsyncGenerator[Callable[[], Awaitable[int]], None]:
         """Register a wait for a container; give a coroutine function that returns its exit code.
 
         The engine has the wait before the body runs: a container that is started there and ends at
@@ -257,8 +257,9 @@ class ApiClient:
 
             async def exit_code() -> int:
                 answer = json.loads(await response.read())
-                if error := (answer.get("Error") or {}).get("Message"):
-                    raise EngineError(f"{doing} failed: {printable(error)}")
+                error = cast("object", (answer.get("Error") or {}).get("Message"))
+                if error:
+                    raise EngineError(f"{doing} failed: {printable(str(error))}")
                 return int(answer["StatusCode"])
 
             yield exit_code

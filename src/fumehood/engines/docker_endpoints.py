@@ -30,18 +30,22 @@ class Endpoint(Protocol):
     @property
     def address(self) -> str:
         """The address as a person would write it."""
+        ...
 
     async def open(self) -> tuple[str, aiohttp.BaseConnector]:
         """Return the base URL of requests, and a connector without a limit of connections.
 
         Every session's stream holds a connection for as long as the session is used.
         """
+        ...
 
     async def diagnosis(self) -> str:
         """Return what the way itself said of a failure, printable; ``""`` if nothing."""
+        ...
 
     async def close(self) -> None:
         """Release what the connector needed, after it was closed. Idempotent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ becomes part of a message.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import aiohttp
@@ -45,7 +45,7 @@ def api_error(status: int, message: str, doing: str) -> ApiError:
 
 
 @contextmanager
-def mapped(doing: str, address: str) -> Iterator[None]:
+def mapped(doing: str, address: str) -> Generator[None, None, None]:
     """Turn foreign exceptions into ours while the engine at ``address`` is asked for something.
 
     Args:

@@ -185,9 +185,14 @@ def _context_endpoint(name: str, config: Path) -> Endpoint:
             "unset DOCKER_CONTEXT"
         ) from exc
     endpoints = meta.get("Endpoints")
-    docker = endpoints.get("docker") if isinstance(endpoints, dict) else None
-    if not isinstance(docker, dict):
+    found = (
+        cast("Mapping[str, object]", endpoints).get("docker")
+        if isinstance(endpoints, dict)
+        else None
+    )
+    if not isinstance(found, dict):
         raise EngineUnavailableError(f"docker context {name!r} has no docker endpoint")
+    docker = cast("Mapping[str, object]", found)
     tls = TlsFiles.in_directory(
         config / "contexts" / "tls" / directory / "docker",
         verify=docker.get("SkipTLSVerify") is not True,

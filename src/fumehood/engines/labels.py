@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from typing import cast
 
 from fumehood.engines.base import SessionRequest
 
@@ -98,7 +99,8 @@ def metadata(labels: Mapping[str, str]) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         return {}
-    return {str(key): text for key, text in value.items() if isinstance(text, str)}
+    entries = cast("dict[str, object]", value)
+    return {key: text for key, text in entries.items() if isinstance(text, str)}
 
 
 def _number(value: float | None) -> str:
