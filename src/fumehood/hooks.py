@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fumehood.results import EndReason, ExecResult
 
-logger = logging.getLogger("fumehood.hooks")
+logger: logging.Logger = logging.getLogger("fumehood.hooks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Wor
 from fumehood.results import SessionInfo
 from fumehood.session import AsyncSession, SessionRequest
 
-logger = logging.getLogger("fumehood.sandbox")
+logger: logging.Logger = logging.getLogger("fumehood.sandbox")
 
 DEFAULT_IMAGE = "python:3.13-slim"
 DEFAULT_WORKDIR = "/workspace"

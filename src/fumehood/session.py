@@ -23,7 +23,7 @@ from fumehood.files import FilesPart
 from fumehood.options import Limits, Network, Seconds, Security, optional_seconds
 from fumehood.results import EffectiveLimits, EndReason, SessionState
 
-logger = logging.getLogger("fumehood.session")
+logger: logging.Logger = logging.getLogger("fumehood.session")
 
 _EXIT_BASE = 64  # protocol/PROTOCOL.md: the supervisor's exit code is 64 + its reason
 _EXIT_REASONS: dict[int, EndReason] = {

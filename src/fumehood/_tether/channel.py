@@ -37,7 +37,7 @@ class Channel:
 
     def __init__(self, tether: Tether, number: int) -> None:
         self._tether = tether
-        self.number = number
+        self.number: int = number
         self._output: deque[Output] = deque()
         self._answer: Answer | None = None
         self._failure: Callable[[], SandboxError] | None = None

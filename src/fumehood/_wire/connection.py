@@ -289,7 +289,7 @@ class Connection:
             raise WireViolationError(
                 Violation.BAD_STATE, f"WELCOME: configured={int(welcome.configured)}"
             )
-        self.state = State.AWAIT_READY
+        self.state: State = State.AWAIT_READY
         return Welcomed(welcome)
 
     def _entry(self, raw: RawFrame) -> _Channel:

@@ -48,7 +48,7 @@ class StdcopyParser:
         self._header = b""
         self._left = 0
         self._type = _STDOUT
-        self.stderr = Ring(MAX_DIAGNOSTICS)
+        self.stderr: Ring = Ring(MAX_DIAGNOSTICS)
 
     @property
     def at_boundary(self) -> bool:
@@ -139,9 +139,9 @@ class DockerStream(asyncio.Protocol):
         self._ended = False
         self._end: Exception | None = None
         self._closed = False
-        self.received = 0
+        self.received: int = 0
         """Payload bytes delivered."""
-        self.sent = 0
+        self.sent: int = 0
         """Bytes queued for the supervisor."""
 
     def __repr__(self) -> str:
