@@ -136,7 +136,7 @@ class Connection:
         self._last_channel = 0
         self._window = ReceiveWindow(table.CONNECTION_WINDOW)
         self._configure: Configure | None = None
-        self.state = State.NEW
+        self.state: State = State.NEW
 
     def __repr__(self) -> str:
         return f"<Connection {self.state.name} channels={len(self._channels)}>"
@@ -289,7 +289,7 @@ class Connection:
             raise WireViolationError(
                 Violation.BAD_STATE, f"WELCOME: configured={int(welcome.configured)}"
             )
-        self.state: State = State.AWAIT_READY
+        self.state = State.AWAIT_READY
         return Welcomed(welcome)
 
     def _entry(self, raw: RawFrame) -> _Channel:
