@@ -36,7 +36,7 @@ demo: venv supervisor engine ## run real sandbox sessions and say what happens (
 
 .PHONY: bench
 bench: venv supervisor engine images ## measure against the engine's own API; prints one table
-	@$(PYTHON) benchmarks/run.py $(ARGS)
+	@$(PYTHON) -m benchmarks $(ARGS)
 
 ##@ Check it
 
