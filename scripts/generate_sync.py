@@ -97,7 +97,7 @@ from fumehood import files as _files
 from fumehood import session as _session
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
-from fumehood.exec import Argument
+from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.options import Seconds
 from fumehood.results import (

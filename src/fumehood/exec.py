@@ -24,7 +24,8 @@ from fumehood.results import ExecEvent, ExecReason, ExecResult, Exit, Stderr, St
 from fumehood.text import StreamDecoder
 
 Argument = str | bytes | os.PathLike[str]
-Input = str | bytes | Iterable[bytes] | AsyncIterable[bytes]
+Pieces = Iterable[bytes] | AsyncIterable[bytes]
+Input = str | bytes | Pieces
 """Standard input: whole, or in pieces that are asked for as fast as the command takes them."""
 
 _UNLIMITED = (1 << 64) - 1
@@ -49,7 +50,7 @@ class _Command:
     timeout: float | None
     keep: int
     input: bytes | None
-    source: Iterable[bytes] | AsyncIterable[bytes] | None
+    source: Pieces | None
     request: Request
 
 
@@ -78,9 +79,9 @@ class ExecPart(SessionPart):
             argv: the program and its arguments. A ``str`` is refused: see :meth:`shell`.
             cwd: working directory, relative to the workspace or absolute.
             env: added to the session's environment.
-            input: standard input; ``None`` is an empty one. An iterable's pieces are sent as fast as
-                the command reads (a plain one is stepped in a thread); what it raises kills the
-                command and is raised here.
+            input: standard input; ``None`` is an empty one. The pieces of an iterable are sent as
+                fast as the command reads (a plain one is stepped in a thread); what it raises kills
+                the command and is raised here.
             user: ``name``, ``uid``, ``name:group`` or ``uid:gid`` instead of the session's user.
             timeout: seconds; default ``Limits.timeout``, ``None`` for no limit.
             check: raise for a result that is not ``ok``.
@@ -326,17 +327,13 @@ def _command(
     )
 
 
-def _input(
-    value: Input | None,
-) -> tuple[bytes | None, Iterable[bytes] | AsyncIterable[bytes] | None]:
+def _input(value: Input | None) -> tuple[bytes | None, Pieces | None]:
     """Return a command's input as it is to be sent: whole, or where its pieces come from."""
-    if value is None:
-        return None, None
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape"), None
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value), None
-    if not isinstance(value, (Iterable, AsyncIterable)):
+    if value is not None and not hasattr(value, "__iter__") and not hasattr(value, "__aiter__"):
         raise InvalidRequestError(
             f"input must be str, bytes, pieces of bytes or None, not {type(value).__name__}"
         )
@@ -459,13 +456,11 @@ async def _feed(channel: Channel, rest: memoryview) -> None:
         channel.end_input()
 
 
-async def _feed_pieces(channel: Channel, source: Iterable[bytes] | AsyncIterable[bytes]) -> None:
+async def _feed_pieces(channel: Channel, source: Pieces) -> None:
     try:
         async for piece in source if isinstance(source, AsyncIterable) else _in_thread(source):
             if not isinstance(piece, (bytes, bytearray, memoryview)):
-                raise InvalidRequestError(  # noqa: TRY004 - a caller's value, as all others
-                    f"input holds {type(piece).__name__}, which is not bytes"
-                )
+                raise InvalidRequestError(f"input holds {type(piece).__name__}, which is not bytes")
             if not await channel.send(piece):
                 return
         channel.end_input()

@@ -11,7 +11,7 @@ from fumehood import files as _files
 from fumehood import session as _session
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
-from fumehood.exec import Argument
+from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.options import Seconds
 from fumehood.results import (
@@ -228,7 +228,7 @@ class Session(Blocking[_session.AsyncSession]):
         *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
-        input: str | bytes | None = None,
+        input: Input | None = None,
         user: str | int | None = None,
         timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
@@ -244,7 +244,9 @@ class Session(Blocking[_session.AsyncSession]):
             argv: the program and its arguments. A ``str`` is refused: see :meth:`shell`.
             cwd: working directory, relative to the workspace or absolute.
             env: added to the session's environment.
-            input: standard input; ``None`` is an empty one.
+            input: standard input; ``None`` is an empty one. The pieces of an iterable are sent as
+                fast as the command reads (a plain one is stepped in a thread); what it raises kills
+                the command and is raised here.
             user: ``name``, ``uid``, ``name:group`` or ``uid:gid`` instead of the session's user.
             timeout: seconds; default ``Limits.timeout``, ``None`` for no limit.
             check: raise for a result that is not ``ok``.
@@ -279,7 +281,7 @@ class Session(Blocking[_session.AsyncSession]):
         *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
-        input: str | bytes | None = None,
+        input: Input | None = None,
         user: str | int | None = None,
         timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
@@ -311,7 +313,7 @@ class Session(Blocking[_session.AsyncSession]):
         *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
-        input: str | bytes | None = None,
+        input: Input | None = None,
         user: str | int | None = None,
         timeout: Seconds | EllipsisType | None = ...,
         max_output_bytes: int | None = None,
