@@ -1,0 +1,1 @@
+"""Figures, each beside its raw baseline from the same run. See README.md in this directory."""

@@ -1,0 +1,111 @@
+"""Measure, and print one table: ``python -m benchmarks`` in the root of the checkout.
+
+Missed targets are shown, and are no failure: the exit status is 0 unless something broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import table
+from benchmarks.bench import Bench, Group, open_bench
+from benchmarks.row import NotMeasurableError, Row
+from benchmarks.rows import GROUPS
+
+_DEFAULT_IMAGE = "fumehood/test-python"
+
+
+def _arguments() -> argparse.Namespace:
+    names = [name for group in GROUPS for name in group.rows]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure fumehood against the engine's own API."
+    )
+    parser.add_argument(
+        "--row",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help=f"only rows whose names begin so (repeatable): {', '.join(names)}",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write one line for each row")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as the README holds it"
+    )
+    parser.add_argument(
+        "--image",
+        default=os.environ.get("FUMEHOOD_IMAGE", _DEFAULT_IMAGE),
+        help="needs sh, yes, head, cat and date (default: $FUMEHOOD_IMAGE or %(default)s)",
+    )
+    arguments = parser.parse_args()
+    for name in arguments.row:
+        if not any(known.startswith(name) for known in names):
+            parser.error(f"no row's name begins with {name!r}; there are: {', '.join(names)}")
+    return arguments
+
+
+def _chosen(name: str, wanted: Sequence[str]) -> bool:
+    return not wanted or any(name.startswith(start) for start in wanted)
+
+
+async def _measure(bench: Bench, group: Group, wanted: Sequence[str]) -> tuple[list[Row], bool]:
+    """Measure one group; return its rows that were asked for, and whether nothing broke."""
+    names = ", ".join(group.rows)
+    start = time.monotonic()
+    try:
+        rows = await group.measure(bench)
+    except NotMeasurableError as exc:
+        _say(f"  {names}: not measurable here: {exc}")
+        return [], True
+    except Exception:  # noqa: BLE001 - one broken row must not hide the others
+        _say(f"  {names}: FAILED\n{traceback.format_exc()}")
+        return [], False
+    _say(f"  {names}: {time.monotonic() - start:.1f} s")
+    return [row for row in rows if _chosen(row.name, wanted)], True
+
+
+async def _run(image: str, wanted: Sequence[str]) -> tuple[list[Row], bool]:
+    rows: list[Row] = []
+    whole = True
+    async with open_bench(image) as bench:
+        for group in GROUPS:
+            if any(_chosen(name, wanted) for name in group.rows):
+                found, good = await _measure(bench, group, wanted)
+                rows += found
+                whole = whole and good
+        info = await bench.sandbox.engine_info()
+    _say(
+        f"  Docker {info.version}, {info.operating_system}, kernel {info.kernel}, "
+        f"{os.cpu_count()} CPUs, Python {platform.python_version()}; "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+    return rows, whole
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run what was asked for and return the exit status."""
+    arguments = _arguments()
+    start = time.monotonic()
+    rows, whole = asyncio.run(_run(arguments.image, arguments.row))
+    _say(f"  measured in {time.monotonic() - start:.0f} s\n")
+    print(table.markdown(rows) if arguments.markdown else table.text(rows))
+    if arguments.json is not None:
+        lines = [json.dumps(row.as_json(), ensure_ascii=False) for row in rows]
+        arguments.json.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return 0 if whole else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

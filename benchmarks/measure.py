@@ -1,0 +1,108 @@
+"""Measuring: alternating sides, percentiles, memory as the kernel counts it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.row import NotMeasurableError
+
+MIB = 1 << 20
+
+Call = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the things that are compared, and how often it runs in each round."""
+
+    call: Call
+    times: int = 1
+
+
+async def alternate(rounds: int, sides: Mapping[str, Side]) -> dict[str, list[float]]:
+    """Run the sides by turns and return the seconds of each call.
+
+    A machine's speed drifts within a minute by more than some targets allow; sides that take turns
+    drift together. Every other round goes backwards, so that none always follows the same other.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    order = list(sides.items())
+    for _ in range(rounds):
+        for name, side in order:
+            for _ in range(side.times):
+                start = time.perf_counter()
+                await side.call()
+                times[name].append(time.perf_counter() - start)
+        order.reverse()
+    return times
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Return the smallest value that at least ``percent`` of the values do not exceed."""
+    ordered = sorted(values)
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[max(0, int(rank) - 1)]
+
+
+def median(values: list[float]) -> float:
+    """Return the 50th percentile."""
+    return percentile(values, 50)
+
+
+async def crowd(call: Call, *, total: int, at_once: int) -> None:
+    """Run a call ``total`` times, ``at_once`` at a time."""
+    left = iter(range(total))
+
+    async def work() -> None:
+        for _ in left:
+            await call()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(work())
+
+
+# --- memory, by /proc: Linux only -------------------------------------------------------------
+
+
+def status_mib(field: str) -> float:
+    """Return a memory field (``VmRSS``, ``VmHWM``) of this process in MiB."""
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise NotMeasurableError(f"/proc/self/status has no {field}")
+
+
+def status_threads() -> int:
+    """Return how many threads this process has."""
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("Threads:"):
+            return int(line.split()[1])
+    raise NotMeasurableError("/proc/self/status has no Threads")
+
+
+def forget_peak() -> None:
+    """Make the peak (``VmHWM``) count from now on."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError as exc:
+        raise NotMeasurableError(f"the peak of memory cannot be reset: {exc}") from exc
+
+
+def pss_mib(pid: int) -> float:
+    """Return the proportional set size of a process of this machine in MiB."""
+    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise NotMeasurableError(f"/proc/{pid}/smaps_rollup has no Pss")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except OSError as exc:
+        raise NotMeasurableError(f"needs root on the engine's own Linux machine: {exc}") from exc
