@@ -197,12 +197,9 @@ def test_a_password_in_an_ssh_address_is_refused_and_not_shown() -> None:
 def test_ssh_is_called_as_the_docker_command_line_calls_it() -> None:
     endpoint = docker_host.parse("ssh://me@host:2222/run/docker.sock")
     assert isinstance(endpoint, SshEndpoint)
-    assert (
-        endpoint.command
-        == (
-            "ssh -l me -p 2222 -o ConnectTimeout=30 -T -- host "
-            "docker --host unix:///run/docker.sock system dial-stdio"
-        ).split()
+    assert " ".join(endpoint.command) == (
+        "ssh -l me -p 2222 -o ConnectTimeout=30 -T -- host "
+        "docker --host unix:///run/docker.sock system dial-stdio"
     )
 
 
