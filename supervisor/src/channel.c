@@ -1,0 +1,327 @@
+#define _GNU_SOURCE
+#include "channel.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "exec.h"
+#include "lease.h"
+#include "task.h"
+#include "transfer.h"
+
+static struct channel channels[WIRE_MAX_CHANNELS];
+static uint32_t live;
+
+static bool has_input(enum operation operation)
+{
+	switch (operation) {
+#define X(name, input, output) case OPERATION_##name: return input;
+	WIRE_OPERATIONS(X)
+#undef X
+	}
+	return false;
+}
+
+static struct channel *channel_new(struct connection *connection, uint32_t id, enum operation operation)
+{
+	for (uint32_t i = 0; i < WIRE_MAX_CHANNELS; i++) {
+		struct channel *channel = &channels[i];
+
+		if (channel->connection)
+			continue;
+		*channel = (struct channel){
+			.connection = connection, .id = id, .operation = operation,
+			.output_window = WIRE_CHANNEL_WINDOW, .input_window = WIRE_CHANNEL_WINDOW,
+			.input_open = has_input(operation), .input.fd = -1,
+		};
+		buffer_init(&channel->queue, WIRE_CHANNEL_WINDOW, 0);
+		live++;
+		lease_busy();
+		return channel;
+	}
+	return NULL;
+}
+
+static void channel_free(struct channel *channel)
+{
+	source_close(&channel->input);
+	buffer_free(&channel->queue);
+	if (channel->task) {
+		channel->task->channel = NULL;
+		flow_discard(&channel->task->out);
+		flow_discard(&channel->task->err);
+	}
+	channel->connection = NULL;
+	live--;
+	if (live == 0)
+		lease_quiet();
+}
+
+uint32_t channel_count(void)
+{
+	return live;
+}
+
+struct channel *channel_find(const struct connection *connection, uint32_t id)
+{
+	for (uint32_t i = 0; i < WIRE_MAX_CHANNELS; i++)
+		if (channels[i].connection == connection && channels[i].id == id)
+			return &channels[i];
+	return NULL;
+}
+
+/* A FAIL for a channel that never came to be. */
+static void refuse(struct connection *connection, uint32_t id, uint32_t error)
+{
+	struct wire_writer writer;
+	uint8_t frame[128];
+
+	wire_writer_init(&writer, frame, sizeof(frame));
+	wire_begin(&writer, FRAME_FAIL, id);
+	wire_put_uint(&writer, FIELD_ERROR, error);
+	wire_put_uint(&writer, FIELD_ERRNO, 0);
+	wire_put_text(&writer, FIELD_STEP, "open", 4);
+	wire_end(&writer);
+	connection_send(connection, &writer);
+}
+
+uint32_t channel_open(struct connection *connection, uint32_t id, const struct wire_frame *frame)
+{
+	struct wire_message message;
+	struct channel *channel;
+	enum operation operation;
+	uint32_t violation = fields_parse(frame, &message);
+
+	if (violation)
+		return violation;
+	operation = (enum operation)wire_uint(&message, FIELD_OPERATION, 0);
+	if (operation == OPERATION_LEASE || operation == OPERATION_STATUS) {
+		lease_answer(connection, id, &message);
+		return 0;
+	}
+	channel = channel_new(connection, id, operation);
+	if (!channel) {
+		refuse(connection, id, ERROR_TOO_MANY_CHANNELS);
+		return 0;
+	}
+	if (operation == OPERATION_EXEC)
+		exec_open(channel, &message);
+	else
+		transfer_open(channel, &message);
+	return 0;
+}
+
+/* --- input ----------------------------------------------------------------------------------------------- */
+
+static void input_consumed(struct channel *channel, size_t bytes)
+{
+	struct wire_writer writer;
+	uint8_t frame[WIRE_HEADER_BYTES + 4];
+
+	channel->input_owed += (uint32_t)bytes;
+	channel->input_moved += bytes;
+	if (channel->input_owed < WIRE_CREDIT_STEP)
+		return;
+	wire_writer_init(&writer, frame, sizeof(frame));
+	wire_put_credit(&writer, channel->id, channel->input_owed);
+	channel->input_window += channel->input_owed;
+	channel->input_owed = 0;
+	connection_send(channel->connection, &writer);
+}
+
+/* What nobody will read is consumed: the client must be able to go on to its EOF. */
+static void input_break(struct channel *channel)
+{
+	size_t queued = channel->queue.length;
+
+	channel->input_broken = true;
+	source_close(&channel->input);
+	buffer_free(&channel->queue);
+	input_consumed(channel, queued);
+}
+
+/* After every write: the end of input is passed on once nothing is queued. */
+static void input_check_end(struct channel *channel)
+{
+	if (!channel->input_ended || channel->queue.length || channel->input.fd < 0)
+		return;
+	source_close(&channel->input);
+	if (channel->task)
+		channel->task->kind->input_ended(channel->task);
+}
+
+/* Write what the pipe takes. Returns how much, after an error everything. */
+static size_t input_write(struct channel *channel, const uint8_t *data, size_t length)
+{
+	ssize_t done = write(channel->input.fd, data, length);
+
+	if (done >= 0)
+		return (size_t)done;
+	if (errno == EAGAIN || errno == EINTR)
+		return 0;
+	input_break(channel);
+	return length;
+}
+
+static void input_ready(struct source *source)
+{
+	struct channel *channel = container_of(source, struct channel, input);
+	size_t length;
+	const uint8_t *data = buffer_peek(&channel->queue, &length);
+
+	if (data) {
+		size_t done = input_write(channel, data, length);
+
+		if (channel->input_broken)
+			return;
+		buffer_consume(&channel->queue, done);
+		input_consumed(channel, done);
+	}
+	if (channel->queue.length)
+		source_arm(source, EPOLLOUT);
+	input_check_end(channel);
+}
+
+bool channel_connect_input(struct channel *channel, int fd)
+{
+	if (!source_open(&channel->input, fd, 0, input_ready))
+		return false;
+	input_ready(&channel->input);
+	return true;
+}
+
+uint32_t channel_stdin(struct channel *channel, const uint8_t *data, uint32_t length)
+{
+	size_t done = 0;
+
+	if (!channel->input_open)
+		return VIOLATION_BAD_STATE;
+	if (length > channel->input_window)
+		return VIOLATION_BAD_CREDIT;
+	channel->input_window -= length;
+	if (channel->input_broken) {
+		input_consumed(channel, length);
+		return 0;
+	}
+	if (channel->input.fd >= 0 && channel->queue.length == 0) {
+		done = input_write(channel, data, length);
+		input_consumed(channel, done);
+	}
+	if (done < length) {
+		if (!buffer_append(&channel->queue, data + done, length - done)) {
+			connection_drop(channel->connection);
+			return 0;
+		}
+		if (channel->input.fd >= 0)
+			source_arm(&channel->input, EPOLLOUT);
+	}
+	return 0;
+}
+
+uint32_t channel_eof(struct channel *channel)
+{
+	if (!channel->input_open)
+		return VIOLATION_BAD_STATE;
+	channel->input_open = false;
+	channel->input_ended = true;
+	input_check_end(channel);
+	return 0;
+}
+
+uint32_t channel_cancel(struct channel *channel)
+{
+	if (channel->cancelled)
+		return VIOLATION_BAD_STATE;
+	channel->cancelled = true;
+	if (channel->task)
+		channel->task->kind->cancel(channel->task);
+	return 0;
+}
+
+/* --- output ---------------------------------------------------------------------------------------------- */
+
+uint32_t channel_credit(const struct channel *channel)
+{
+	uint32_t room = connection_credit(channel->connection);
+
+	return room < channel->output_window ? room : channel->output_window;
+}
+
+void channel_spend(struct channel *channel, uint8_t frame, uint8_t *room, uint32_t length)
+{
+	wire_header(room, frame, length, channel->id);
+	channel->output_window -= length;
+	connection_spend(channel->connection, WIRE_HEADER_BYTES + length, length,
+			 (uint32_t)(channel - channels) + 1);
+}
+
+static void resume(struct channel *channel)
+{
+	if (channel->task) {
+		flow_resume(&channel->task->out);
+		flow_resume(&channel->task->err);
+	}
+}
+
+uint32_t channel_return_credit(struct channel *channel, uint32_t bytes)
+{
+	if (bytes > WIRE_CHANNEL_WINDOW - channel->output_window)
+		return VIOLATION_BAD_CREDIT;
+	channel->output_window += bytes;
+	resume(channel);
+	return 0;
+}
+
+/* Begin behind the channel that was served last: otherwise the first ones would take every byte of a scarce window. */
+void channels_resume(struct connection *connection)
+{
+	uint32_t first = connection->served;
+
+	for (uint32_t i = 0; i < WIRE_MAX_CHANNELS; i++) {
+		struct channel *channel = &channels[(first + i) % WIRE_MAX_CHANNELS];
+
+		if (channel->connection == connection)
+			resume(channel);
+	}
+}
+
+/* --- the end --------------------------------------------------------------------------------------------- */
+
+void channel_end(struct channel *channel, const struct wire_writer *last)
+{
+	connection_send(channel->connection, last);
+	channel_free(channel);
+}
+
+void channel_fail(struct channel *channel, uint32_t error, uint32_t err_no, const char *step, uint64_t size)
+{
+	struct wire_writer writer;
+	uint8_t frame[256];
+
+	wire_writer_init(&writer, frame, sizeof(frame));
+	wire_begin(&writer, FRAME_FAIL, channel->id);
+	if (size != UINT64_MAX)
+		wire_put_uint(&writer, FIELD_SIZE, size);
+	wire_put_uint(&writer, FIELD_ERROR, error);
+	wire_put_uint(&writer, FIELD_ERRNO, err_no);
+	wire_put_text(&writer, FIELD_STEP, step, strnlen(step, 64));
+	wire_end(&writer);
+	channel_end(channel, &writer);
+}
+
+void channels_abandon(const struct connection *connection)
+{
+	for (uint32_t i = 0; i < WIRE_MAX_CHANNELS; i++) {
+		struct channel *channel = &channels[i];
+
+		if (channel->connection != connection)
+			continue;
+		if (channel->task)
+			channel->task->kind->cancel(channel->task);
+		/* The cancel may have ended it. */
+		if (channel->connection == connection)
+			channel_free(channel);
+	}
+}

@@ -1,0 +1,69 @@
+/* One client: its handshake, its frames in, its frames out.
+ *
+ * Memory, at most: a frame's reader (one frame and what a read brought after it), one body in parts
+ * (WIRE_MAX_BODY), and a queue of output that is bounded by QUEUE_LIMIT; all of it only while it is in use.
+ */
+#ifndef FUMEHOOD_CONNECTION_H
+#define FUMEHOOD_CONNECTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buffer.h"
+#include "loop.h"
+#include "wire.h"
+
+enum connection_state {
+	CONNECTION_FREE,
+	CONNECTION_HELLO,          /* nothing but HELLO may come */
+	CONNECTION_CONFIGURE,      /* the first connection, greeted */
+	CONNECTION_PREPARING,      /* its configuration is being carried out: nothing is read */
+	CONNECTION_OPEN,
+	CONNECTION_STATES,
+};
+
+struct connection {
+	enum connection_state state;
+	uint32_t number;           /* 1: the container's own stdin and stdout */
+	bool doomed;               /* to be closed at the end of the turn */
+	bool pending;              /* frames are waiting in the reader */
+	bool paused;               /* reading waits for room in the queue */
+	struct source in, out;
+	struct wire_reader reader;
+	struct buffer queue;
+	uint32_t window;           /* bytes of output that may still be sent */
+	uint32_t highest;          /* channel number */
+	uint32_t served;           /* where the next round over the channels begins */
+	uint64_t heard;            /* monotonic: the last byte from it */
+};
+
+/* The container's own stdin and stdout become connection 1. */
+void connection_first(void);
+/* Listen for relays. False with errno. */
+bool connections_listen(void);
+uint32_t connection_count(void);
+
+/* Queue whole frames. A connection that cannot hold them is dropped. */
+void connection_send(struct connection *connection, const struct wire_writer *frames);
+/* Room in the queue for one data frame: NULL when there is none (the connection is then dropped). */
+uint8_t *connection_reserve(struct connection *connection, size_t bytes);
+/* Output bytes that may be sent now. */
+uint32_t connection_credit(const struct connection *connection);
+/* `bytes` of the reserved room are used, `data` of them count against the window; the next round begins at `next`. */
+void connection_spend(struct connection *connection, size_t bytes, uint32_t data, uint32_t next);
+/* Close it at the end of the turn. */
+void connection_drop(struct connection *connection);
+
+/* The configuration has been carried out: answer READY, let everybody go on. */
+void connections_ready(void);
+/* Once a turn: frames that wait in readers, then output, then what is to be closed. True when some still wait. */
+bool connections_turn(void);
+/* A long gap in which PID 1 did not run: nobody could be heard. */
+void connections_excuse(uint64_t now);
+uint64_t connections_deadline(void);
+void connections_due(uint64_t now);
+
+/* The last frame to everybody, and at most this long for it to leave. */
+void connections_end(const struct wire_writer *end, uint64_t patience);
+
+#endif

@@ -1,0 +1,340 @@
+#define _GNU_SOURCE
+#include "exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "cgroup.h"
+#include "clock.h"
+#include "lookup.h"
+#include "process.h"
+#include "reaper.h"
+#include "session.h"
+#include "task.h"
+#include "tree.h"
+
+/* --- the end --------------------------------------------------------------------------------------------- */
+
+/* Whether the leader's death looks like the kernel's memory killer and a kill of that kind happened meanwhile. */
+static bool out_of_memory(const struct command *command)
+{
+	bool killed = WIFSIGNALED(command->status) && WTERMSIG(command->status) == SIGKILL;
+	bool told = WIFEXITED(command->status) && WEXITSTATUS(command->status) == 128 + SIGKILL;
+
+	return (killed || told) && cgroup_oom_kills() > command->oom_kills;
+}
+
+/* From our own state and the kernel's, never from a number that the command chose. */
+static uint32_t end_reason(const struct command *command)
+{
+	bool by_us = command->cause && WIFSIGNALED(command->status) && WTERMSIG(command->status) == SIGKILL;
+
+	if (by_us)
+		return command->cause;
+	if (out_of_memory(command))
+		return EXEC_OUT_OF_MEMORY;
+	return WIFSIGNALED(command->status) ? EXEC_SIGNALED : EXEC_EXITED;
+}
+
+static void send_exit(struct task *task)
+{
+	const struct command *command = &task->command;
+	uint32_t number = WIFSIGNALED(command->status) ? (uint32_t)WTERMSIG(command->status) : 0;
+	uint32_t code = number ? 128 + number : (uint32_t)WEXITSTATUS(command->status);
+	struct wire_writer writer;
+	uint8_t frame[256];
+
+	wire_writer_init(&writer, frame, sizeof(frame));
+	wire_begin(&writer, FRAME_EXIT, task->channel->id);
+	wire_put_uint(&writer, FIELD_REASON, end_reason(command));
+	wire_put_uint(&writer, FIELD_EXIT_CODE, code);
+	wire_put_uint(&writer, FIELD_SIGNAL, number);
+	wire_put_uint(&writer, FIELD_DURATION_US,
+		      command->ended_at > task->started ? command->ended_at - task->started : 0);
+	wire_put_uint(&writer, FIELD_STDOUT_TOTAL, task->out.total);
+	wire_put_uint(&writer, FIELD_STDERR_TOTAL, task->err.total);
+	wire_put_uint(&writer, FIELD_KILLED, command->killed);
+	wire_put_uint(&writer, FIELD_LEFT_RUNNING, command->left_running);
+	wire_end(&writer);
+	channel_end(task->channel, &writer);
+}
+
+/* Go on as far as possible: after every change. The task may be gone afterwards. */
+static void advance(struct task *task)
+{
+	struct command *command = &task->command;
+
+	if (task->channel) {
+		if (!command->ended || (command->killing && task->pid) || (command->lost && tree_strays()))
+			return;
+		if (!command->settled) {
+			command->settled = true;
+			flow_settle(&task->out);
+			flow_settle(&task->err);
+		}
+		if (flow_pending(&task->out) || flow_pending(&task->err))
+			return;
+		if (!command->survivors) {
+			flow_close(&task->out);
+			flow_close(&task->err);
+		}
+		send_exit(task);
+	}
+	if (task->pid == 0)
+		task_free(task);
+}
+
+/* --- events ---------------------------------------------------------------------------------------------- */
+
+static void on_failure(struct task *task, const struct reaper_report *report)
+{
+	const char *step = report->step <= STEP_SETUP ? reaper_steps[report->step] : "setup";
+
+	if (task->channel)
+		channel_fail(task->channel, report->error, report->err_no, step, UINT64_MAX);
+}
+
+static void on_end(struct task *task, const struct reaper_report *report)
+{
+	struct command *command = &task->command;
+
+	command->ended = true;
+	command->survivors = report->survivors;
+	command->status = (int)report->status;
+	command->ended_at = report->at;
+	task->deadline = NEVER;
+	if (!task->channel || !command->survivors || command->killing)
+		return;
+	/* A command that a signal ended takes its tree along; one that came to its own end leaves it. */
+	if (WIFSIGNALED(command->status))
+		tree_kill(task);
+	else
+		command->left_running = tree_count(task);
+}
+
+/* Read what the reaper and the command's process have told. What read(2) returned. */
+static ssize_t take_reports(struct task *task)
+{
+	struct reaper_report reports[2];
+	ssize_t got = read(task->report.fd, reports, sizeof(reports));
+
+	for (size_t i = 0; got > 0 && (i + 1) * sizeof(reports[0]) <= (size_t)got; i++) {
+		if (reports[i].kind == REAPER_FAILED)
+			on_failure(task, &reports[i]);
+		else
+			on_end(task, &reports[i]);
+	}
+	return got;
+}
+
+static void exec_reported(struct task *task)
+{
+	ssize_t got = take_reports(task);
+
+	if (got == 0 || task->command.ended)
+		source_close(&task->report);
+	else
+		source_arm(&task->report, EPOLLIN);
+	advance(task);
+}
+
+static void exec_reaped(struct task *task, int status)
+{
+	struct command *command = &task->command;
+
+	/* What it told before it ended comes first. */
+	if (task->report.fd >= 0)
+		take_reports(task);
+	source_close(&task->report);
+	if (!command->ended && WIFEXITED(status)) {
+		command->ended = true;
+		if (task->channel)
+			channel_fail(task->channel, ERROR_IO, 0, "setup", UINT64_MAX);
+	} else if (!command->ended) {
+		/* The memory killer took the reaper. What it had adopted is PID 1's now: strays, all of them. */
+		command->ended = command->lost = true;
+		command->status = SIGKILL;
+		command->ended_at = clock_monotonic();
+		tree_stray_seen();
+	}
+	advance(task);
+}
+
+static void exec_due(struct task *task, uint64_t now)
+{
+	(void)now;
+	task->deadline = NEVER;
+	task->command.cause = EXEC_TIMED_OUT;
+	tree_kill(task);
+	advance(task);
+}
+
+/* What is still in the pipes is not wanted, and nobody can be made to wait for credit that may never come. */
+static void exec_cancel(struct task *task)
+{
+	struct command *command = &task->command;
+
+	task->out.limit = task->err.limit = 0;
+	flow_resume(&task->out);
+	flow_resume(&task->err);
+	if (command->ended && !command->survivors)
+		return;
+	if (!command->cause)
+		command->cause = EXEC_CANCELLED;
+	task->deadline = NEVER;
+	command->left_running = 0;
+	tree_kill(task);
+}
+
+static void exec_input_ended(struct task *task)
+{
+	(void)task;
+}
+
+const struct task_kind exec_kind = {
+	.reported = exec_reported, .reaped = exec_reaped, .due = exec_due, .cancel = exec_cancel,
+	.flowed = advance, .input_ended = exec_input_ended,
+};
+
+/* --- the start ------------------------------------------------------------------------------------------- */
+
+/* Both ends of each pipe; in[0] is /dev/null when there is no input. */
+struct ends {
+	int in[2], out[2], err[2], report[2];
+};
+
+static void close_pair(int ends[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (ends[i] >= 0)
+			close(ends[i]);
+}
+
+static void close_ends(struct ends *ends)
+{
+	close_pair(ends->in);
+	close_pair(ends->out);
+	close_pair(ends->err);
+	close_pair(ends->report);
+}
+
+static bool make_ends(struct ends *ends, bool input)
+{
+	*ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+	if (input && !process_pipe(ends->in, 1)) {
+		ends->in[0] = ends->in[1] = -1;
+		return false;
+	}
+	if (!process_pipe(ends->out, 0)) {
+		ends->out[0] = ends->out[1] = -1;
+		return false;
+	}
+	if (!process_pipe(ends->err, 0)) {
+		ends->err[0] = ends->err[1] = -1;
+		return false;
+	}
+	if (pipe2(ends->report, O_CLOEXEC | O_NONBLOCK) < 0) {
+		ends->report[0] = ends->report[1] = -1;
+		return false;
+	}
+	return true;
+}
+
+/* Hand our ends over to the task and its channel, and forget them. */
+static bool take_ends(struct task *task, struct ends *ends, const struct wire_message *message)
+{
+	struct channel *channel = task->channel;
+
+	if (!flow_open(&task->out, ends->out[0], task, channel, FRAME_STDOUT,
+		       wire_uint(message, FIELD_STDOUT_LIMIT, 0)))
+		return false;
+	ends->out[0] = -1;
+	if (!flow_open(&task->err, ends->err[0], task, channel, FRAME_STDERR,
+		       wire_uint(message, FIELD_STDERR_LIMIT, 0)))
+		return false;
+	ends->err[0] = -1;
+	if (!task_open_report(task, ends->report[0]))
+		return false;
+	ends->report[0] = -1;
+	if (ends->in[1] >= 0) {
+		if (!channel_connect_input(channel, ends->in[1]))
+			return false;
+		ends->in[1] = -1;
+	}
+	return true;
+}
+
+static uint32_t fork_error(int err_no)
+{
+	return err_no == ENOMEM ? ERROR_OUT_OF_MEMORY : ERROR_PROCESS_LIMIT;
+}
+
+void exec_start(struct channel *channel, const struct wire_message *message, const struct identity *identity)
+{
+	struct ends ends;
+	struct launch launch;
+	struct task *task = task_new(&exec_kind, channel);
+	uint64_t timeout = wire_uint(message, FIELD_TIMEOUT_MS, 0);
+	pid_t pid;
+
+	if (!task) {
+		channel_fail(channel, ERROR_PROCESS_LIMIT, 0, "fork", UINT64_MAX);
+		return;
+	}
+	if (!make_ends(&ends, wire_flag(message, FIELD_STDIN))) {
+		int err_no = errno;
+
+		close_ends(&ends);
+		task_free(task);
+		channel_fail(channel, ERROR_IO, (uint32_t)err_no, "setup", UINT64_MAX);
+		return;
+	}
+	launch = (struct launch){
+		.message = message, .identity = identity,
+		.in = ends.in[0] >= 0 ? ends.in[0] : session.null_fd, .out = ends.out[1], .err = ends.err[1],
+		.report = ends.report[1],
+	};
+	task->command.oom_kills = cgroup_oom_kills();
+	pid = fork();
+	if (pid == 0)
+		reaper_main(&launch);
+	if (pid < 0 || (task->pid = pid, channel->task = task, !take_ends(task, &ends, message))) {
+		int err_no = errno;
+
+		close_ends(&ends);
+		if (pid > 0) {
+			/* It runs already; it dies with its tree, and its slot is freed when it is reaped. */
+			channel_fail(channel, ERROR_IO, (uint32_t)err_no, "setup", UINT64_MAX);
+			tree_kill(task);
+			return;
+		}
+		task_free(task);
+		channel_fail(channel, fork_error(err_no), (uint32_t)err_no, "fork", UINT64_MAX);
+		return;
+	}
+	close_ends(&ends);
+	if (timeout)
+		task->deadline = clock_after_ms(task->started, timeout);
+}
+
+void exec_open(struct channel *channel, const struct wire_message *message)
+{
+	uint32_t error = arguments_check(message);
+	uint32_t length;
+	const uint8_t *user = wire_bytes(message, FIELD_USER, &length);
+
+	if (error) {
+		channel_fail(channel, error, 0, "setup", UINT64_MAX);
+		return;
+	}
+	channel->input_open = wire_flag(message, FIELD_STDIN);
+	if (!user || (length == strlen(session.user_spec) && memcmp(user, session.user_spec, length) == 0))
+		exec_start(channel, message, &session.user);
+	else
+		lookup_for_exec(channel, message, user, length);
+}

@@ -1,0 +1,158 @@
+#define _GNU_SOURCE
+#include "flow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "connection.h"
+#include "session.h"
+#include "task.h"
+
+/* Of one pipe in one turn: enough for speed, little enough that timers and other channels are not kept waiting. */
+#define SEND_PIECES 4
+#define DISCARD_STEP (1u << 20)
+/* What a busy pipe may grow to. Small commands keep the kernel's 64 KiB, of which a user has a limited number. */
+#define BUSY_PIPE (256 * 1024)
+
+static size_t least(uint64_t a, uint64_t b)
+{
+	return (size_t)(a < b ? a : b);
+}
+
+/* How many bytes may be sent now: 0 while credit or room is missing. */
+static size_t sendable(const struct flow *flow)
+{
+	uint32_t credit = channel_credit(flow->channel);
+
+	return least(least(credit, flow->limit), least(flow->until, WIRE_MAX_PAYLOAD));
+}
+
+/* Both return what read(2) does: bytes, 0 at the end, -1 with errno. */
+static ssize_t send_piece(struct flow *flow, size_t want)
+{
+	ssize_t got;
+	uint8_t *room = connection_reserve(flow->channel->connection, WIRE_HEADER_BYTES + want);
+
+	if (!room) {
+		errno = ENOMEM;
+		return -1;
+	}
+	got = read(flow->source.fd, room + WIRE_HEADER_BYTES, want);
+	if (got > 0) {
+		flow->limit -= (uint64_t)got;
+		channel_spend(flow->channel, flow->frame, room, (uint32_t)got);
+	}
+	return got;
+}
+
+static ssize_t discard_piece(struct flow *flow)
+{
+	/* Only where a kernel cannot splice into /dev/null (gVisor) is it ever touched. */
+	static uint8_t scratch[WIRE_MAX_PAYLOAD];
+	ssize_t got = splice(flow->source.fd, NULL, session.null_fd, NULL, least(flow->until, DISCARD_STEP),
+			     SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+	if (got < 0 && (errno == EINVAL || errno == ENOSYS))
+		got = read(flow->source.fd, scratch, least(flow->until, sizeof(scratch)));
+	return got;
+}
+
+static void grow_pipe(struct flow *flow, ssize_t got)
+{
+	if (got == WIRE_MAX_PAYLOAD && flow->total == WIRE_MAX_PAYLOAD)
+		(void)fcntl(flow->source.fd, F_SETPIPE_SZ, BUSY_PIPE);
+}
+
+/* Take what can be taken now. Returns false when the pipe is over. */
+static bool flow_take(struct flow *flow)
+{
+	for (int i = 0; i < SEND_PIECES && flow->until; i++) {
+		bool sending = flow->channel && flow->limit;
+		size_t want = sending ? sendable(flow) : 0;
+		ssize_t got;
+
+		if (sending && want == 0) {
+			flow->blocked = true;
+			return true;
+		}
+		got = sending ? send_piece(flow, want) : discard_piece(flow);
+		if (got == 0)
+			return false;
+		if (got < 0 && errno == ENOMEM)
+			flow->blocked = true;
+		if (got < 0)
+			return errno == EAGAIN || errno == EINTR || errno == ENOMEM;
+		flow->total += (uint64_t)got;
+		if (flow->until != UNBOUNDED)
+			flow->until -= (uint64_t)got;
+		grow_pipe(flow, got);
+		if ((size_t)got < want)
+			break;
+	}
+	return true;
+}
+
+static void flow_ready(struct source *source)
+{
+	struct flow *flow = container_of(source, struct flow, source);
+	uint64_t before = flow->total;
+
+	if (!flow_take(flow))
+		flow_close(flow);
+	else if (!flow->blocked && flow->until)
+		source_arm(source, EPOLLIN);
+	if (flow->source.fd < 0 || flow->total != before)
+		flow->task->kind->flowed(flow->task);
+}
+
+bool flow_open(struct flow *flow, int fd, struct task *task, struct channel *channel, uint8_t frame,
+	       uint64_t limit)
+{
+	*flow = (struct flow){
+		.source.fd = -1, .task = task, .channel = channel, .frame = frame, .limit = limit,
+		.until = UNBOUNDED,
+	};
+	return source_open(&flow->source, fd, EPOLLIN, flow_ready);
+}
+
+void flow_close(struct flow *flow)
+{
+	source_close(&flow->source);
+	flow->blocked = false;
+}
+
+void flow_resume(struct flow *flow)
+{
+	if (!flow->blocked || flow->source.fd < 0)
+		return;
+	flow->blocked = false;
+	source_arm(&flow->source, EPOLLIN);
+}
+
+void flow_discard(struct flow *flow)
+{
+	flow->channel = NULL;
+	flow->until = UNBOUNDED;
+	flow->blocked = false;
+	if (flow->source.fd >= 0)
+		source_arm(&flow->source, EPOLLIN);
+}
+
+void flow_settle(struct flow *flow)
+{
+	int held = 0;
+
+	if (flow->source.fd < 0)
+		return;
+	if (ioctl(flow->source.fd, FIONREAD, &held) < 0 || held < 0)
+		held = 0;
+	flow->until = (uint64_t)held;
+}
+
+bool flow_pending(const struct flow *flow)
+{
+	return flow->source.fd >= 0 && flow->until > 0;
+}

@@ -1,0 +1,44 @@
+/* Output on its way: from a process's pipe into frames of a channel, or, beyond the cap and for
+ * nobody, into /dev/null, counted. */
+#ifndef FUMEHOOD_FLOW_H
+#define FUMEHOOD_FLOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop.h"
+
+struct channel;
+struct task;
+
+/* No bound on what is still to be taken. */
+#define UNBOUNDED UINT64_MAX
+
+struct flow {
+	struct source source;      /* closed: there is nothing more */
+	struct task *task;         /* told of every change */
+	struct channel *channel;   /* NULL: everything is discarded */
+	uint8_t frame;             /* FRAME_STDOUT or FRAME_STDERR */
+	bool blocked;              /* waits for credit or for room, not armed */
+	uint64_t limit;            /* bytes that may still be sent; the rest is counted and dropped */
+	uint64_t until;            /* bytes still to be taken: what the pipe held when its command ended */
+	uint64_t total;            /* bytes taken */
+};
+
+/* Start with the read end of a pipe, non-blocking. False with errno. */
+bool flow_open(struct flow *flow, int fd, struct task *task, struct channel *channel, uint8_t frame,
+	       uint64_t limit);
+void flow_close(struct flow *flow);
+
+/* Credit has come, or room in the connection's queue. */
+void flow_resume(struct flow *flow);
+
+/* Nothing of this is wanted by anybody any more: go on taking it, so that the writer lives on. */
+void flow_discard(struct flow *flow);
+
+/* Take no more than what is in the pipe now. */
+void flow_settle(struct flow *flow);
+/* Whether something that was asked for is still to be taken. */
+bool flow_pending(const struct flow *flow);
+
+#endif

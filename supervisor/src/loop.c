@@ -1,0 +1,161 @@
+#define _GNU_SOURCE
+#include "loop.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "connection.h"
+#include "lease.h"
+#include "session.h"
+#include "task.h"
+#include "tree.h"
+
+#define EVENT_STEP 64
+/* PID 1 did not run for so long: paused, suspended, restored. Nobody could be heard meanwhile. */
+#define GAP (2 * SECOND)
+
+static int epoll_fd = -1;
+static struct source signals = {.fd = -1};
+static bool children;
+
+/* --- sources --------------------------------------------------------------------------------------------- */
+
+static bool control(struct source *source, int operation, uint32_t events)
+{
+	struct epoll_event event = {.events = events | EPOLLONESHOT, .data.ptr = source};
+
+	return epoll_ctl(epoll_fd, operation, source->fd, &event) == 0;
+}
+
+bool source_open(struct source *source, int fd, uint32_t events, void (*ready)(struct source *source))
+{
+	*source = (struct source){.fd = fd, .armed = events != 0, .ready = ready};
+	if (control(source, EPOLL_CTL_ADD, events))
+		return true;
+	source->fd = -1;
+	return false;
+}
+
+void source_arm(struct source *source, uint32_t events)
+{
+	source->armed = control(source, EPOLL_CTL_MOD, events);
+}
+
+void source_close(struct source *source)
+{
+	if (source->fd < 0)
+		return;
+	/* Explicitly: a child that was forked a moment ago may still hold the same open file. */
+	(void)control(source, EPOLL_CTL_DEL, 0);
+	close(source->fd);
+	source->fd = -1;
+	source->armed = false;
+}
+
+/* --- signals --------------------------------------------------------------------------------------------- */
+
+static void signals_ready(struct source *source)
+{
+	struct signalfd_siginfo info[4];
+	ssize_t got = read(source->fd, info, sizeof(info));
+
+	for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(info[0]); i++) {
+		if (info[i].ssi_signo == SIGCHLD)
+			children = true;
+		/* From outside the container it comes with no sender. From inside anybody may send it. */
+		else if (info[i].ssi_signo == SIGTERM && info[i].ssi_pid == 0)
+			session_end(END_STOPPED);
+	}
+	source_arm(source, EPOLLIN);
+}
+
+bool loop_init(void)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_fd < 0)
+		return false;
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return fd >= 0 && source_open(&signals, fd, EPOLLIN, signals_ready);
+}
+
+/* --- turns ----------------------------------------------------------------------------------------------- */
+
+static uint64_t earliest(void)
+{
+	uint64_t deadlines[] = {lease_deadline(), connections_deadline(), tasks_deadline(), trees_deadline()};
+	uint64_t first = NEVER;
+
+	for (size_t i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++)
+		if (deadlines[i] < first)
+			first = deadlines[i];
+	return first;
+}
+
+/* Milliseconds for epoll_wait, rounded up: waking too early would mean to turn for nothing. */
+static int wait_until(uint64_t deadline, uint64_t now)
+{
+	uint64_t wait;
+
+	if (deadline == NEVER)
+		return -1;
+	if (deadline <= now)
+		return 0;
+	wait = (deadline - now + MILLISECOND - 1) / MILLISECOND;
+	return wait > INT_MAX ? INT_MAX : (int)wait;
+}
+
+/* Wait for events, handle them. Returns the time afterwards. */
+static void wait_and_handle(bool busy)
+{
+	struct epoll_event events[EVENT_STEP];
+	uint64_t before = clock_boottime(), after;
+	int wait = busy ? 0 : wait_until(earliest(), clock_monotonic());
+	int got = epoll_wait(epoll_fd, events, EVENT_STEP, wait);
+
+	/* Boot time, so that a suspended host counts; a wait that had a limit and went far beyond it. */
+	after = clock_boottime();
+	if (wait >= 0 && after - before > (uint64_t)wait * MILLISECOND + GAP)
+		connections_excuse(clock_monotonic());
+	for (int i = 0; i < got; i++) {
+		struct source *source = events[i].data.ptr;
+
+		/* A handler before this one may have closed it. */
+		if (source->fd < 0)
+			continue;
+		source->armed = false;
+		source->ready(source);
+	}
+}
+
+_Noreturn void loop_run(void)
+{
+	bool busy = false;
+
+	while (!session_ending()) {
+		uint64_t now;
+
+		wait_and_handle(busy);
+		if (children)
+			children = tasks_reap();
+		busy = connections_turn() || children;
+		now = clock_monotonic();
+		if (earliest() <= now) {
+			tasks_due(now);
+			trees_due(now);
+			connections_due(now);
+			lease_due(now);
+			busy |= connections_turn();
+		}
+	}
+	session_finish();
+}

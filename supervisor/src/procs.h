@@ -1,0 +1,34 @@
+/* A picture of all processes of the container, from /proc. */
+#ifndef FUMEHOOD_PROCS_H
+#define FUMEHOOD_PROCS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Who a process belongs to, besides the index of a task. */
+enum { ROOT_UNKNOWN = -1, ROOT_OUTSIDE = -2, ROOT_STRAY = -3 };
+
+struct proc {
+	pid_t pid, parent;
+	uint64_t began;            /* start time: tells a pid that is used again */
+	uint32_t threads;
+	char state;                /* as in /proc/PID/stat */
+	bool victim;               /* was sent SIGKILL when this picture was taken */
+	int root;                  /* index of the task that it descends from, or a ROOT_* */
+};
+
+struct procs {
+	struct proc *list;         /* by rising pid */
+	uint32_t count, capacity;
+};
+
+/* Look at all processes. False when /proc cannot be read or memory is out. */
+bool procs_scan(struct procs *procs);
+/* Find out the root of each. */
+void procs_attribute(struct procs *procs);
+const struct proc *procs_find(const struct procs *procs, pid_t pid);
+bool procs_alive(const struct proc *proc);
+void procs_free(struct procs *procs);
+
+#endif

@@ -1,0 +1,160 @@
+#define _GNU_SOURCE
+#include "reaper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "caps.h"
+#include "clock.h"
+#include "process.h"
+#include "session.h"
+
+/* Where the command's ends and the report lie while its process is set up. */
+#define REPORT_FD 3
+
+const char *const reaper_steps[] = {
+	[STEP_PROGRAM] = "program", [STEP_CWD] = "cwd", [STEP_USER] = "user",
+	[STEP_FORK] = "fork", [STEP_SETUP] = "setup",
+};
+
+static void tell(int fd, const struct reaper_report *report)
+{
+	/* Less than PIPE_BUF into a pipe that holds at most two of them: whole, at once. */
+	while (write(fd, report, sizeof(*report)) < 0 && errno == EINTR)
+		;
+}
+
+static void tell_failure(int fd, uint32_t error, int err_no, uint32_t step)
+{
+	struct reaper_report report = {
+		.kind = REAPER_FAILED, .error = error, .err_no = (uint32_t)err_no, .step = step,
+		.at = clock_monotonic(),
+	};
+
+	tell(fd, &report);
+}
+
+_Noreturn static void refuse(int fd, uint32_t error, uint32_t step)
+{
+	tell_failure(fd, error, errno, step);
+	_exit(127);
+}
+
+/* 0, 1 and 2 are the command's, REPORT_FD closes at exec, everything else is closed here and now. */
+static bool arrange_descriptors(const struct launch *launch)
+{
+	int ends[4] = {launch->in, launch->out, launch->err, launch->report};
+
+	/* PID 1 holds 0, 1 and 2 itself, so an end that lies below 4 can only be 3. */
+	for (int i = 0; i < 4; i++)
+		if (ends[i] <= REPORT_FD && (ends[i] = fcntl(ends[i], F_DUPFD_CLOEXEC, REPORT_FD + 1)) < 0)
+			return false;
+	for (int i = 0; i < 3; i++)
+		if (dup2(ends[i], i) < 0)
+			return false;
+	if (dup3(ends[3], REPORT_FD, O_CLOEXEC) < 0)
+		return false;
+	process_close_from(REPORT_FD + 1);
+	return true;
+}
+
+static bool enter_directory(const struct wire_message *message)
+{
+	char path[WIRE_MAX_PATH + 1];
+	uint32_t length;
+	const uint8_t *cwd = wire_bytes(message, FIELD_CWD, &length);
+
+	if (fchdir(session.workspace_fd) < 0)
+		return false;
+	arguments_path(path, cwd, length);
+	return (path[0] == '.' && path[1] == '\0') || chdir(path) == 0;
+}
+
+/* The workspace is left open until the change of directory, which is made with the command's own rights. */
+_Noreturn static void command_main(const struct launch *launch)
+{
+	struct rlimit core = {0, 0};
+	struct arguments arguments;
+	sigset_t none;
+	int report = launch->report;
+
+	if (setsid() < 0)
+		refuse(report, ERROR_IO, STEP_SETUP);
+	process_yield();
+	if (setrlimit(RLIMIT_NOFILE, &session.open_files) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
+		refuse(report, ERROR_IO, STEP_SETUP);
+	if (!caps_become(launch->identity, session.caps))
+		refuse(report, ERROR_PERMISSION, STEP_USER);
+	if (!enter_directory(launch->message))
+		refuse(report, ERROR_CWD, STEP_CWD);
+	if (!arguments_make(&arguments, launch->message, launch->identity))
+		refuse(report, ERROR_OUT_OF_MEMORY, STEP_SETUP);
+	if (!arrange_descriptors(launch))
+		refuse(report, ERROR_IO, STEP_SETUP);
+	signal(SIGPIPE, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	arguments_exec(&arguments);
+	refuse(REPORT_FD, arguments.error, STEP_PROGRAM);
+}
+
+/* Reap until nobody is left, and tell once, when the command itself has ended. */
+_Noreturn static void reap(pid_t leader, int fd)
+{
+	struct reaper_report report = {.kind = REAPER_ENDED};
+	bool ended = false;
+
+	for (;;) {
+		int status;
+		/* Once the command has ended, first see whether anything else is there; then wait. */
+		pid_t pid = waitpid(-1, &status, __WALL | (ended && report.kind ? WNOHANG : 0));
+
+		if (pid < 0 && errno == EINTR)
+			continue;
+		if (ended && report.kind && pid <= 0) {
+			report.survivors = pid == 0;
+			tell(fd, &report);
+			report.kind = 0;
+			close(fd);
+		}
+		if (pid < 0)
+			_exit(0);
+		if (pid == leader && !ended) {
+			ended = true;
+			report.status = (uint32_t)status;
+			report.at = clock_monotonic();
+		}
+	}
+}
+
+_Noreturn void reaper_main(const struct launch *launch)
+{
+	pid_t leader;
+	int fd = launch->report;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
+		tell_failure(fd, ERROR_UNSUPPORTED, errno, STEP_SETUP);
+		_exit(1);
+	}
+	leader = fork();
+	if (leader == 0)
+		command_main(launch);
+	if (leader < 0) {
+		tell_failure(fd, errno == ENOMEM ? ERROR_OUT_OF_MEMORY : ERROR_PROCESS_LIMIT, errno, STEP_FORK);
+		_exit(1);
+	}
+	/* Nothing of the tether, and none of the command's ends, stays here. */
+	dup2(fd, 0);
+	process_close_from(1);
+	if (!caps_set(0, 0, 0))
+		_exit(1);
+	reap(leader, 0);
+}

@@ -1,0 +1,96 @@
+/* Everything that runs for a channel: a child of PID 1, its pipes, its deadline. Also what outlives its channel.
+ *
+ * PID 1's only children are tasks: any other child that appears is a stray.
+ */
+#ifndef FUMEHOOD_TASK_H
+#define FUMEHOOD_TASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "files.h"
+#include "flow.h"
+#include "loop.h"
+#include "users.h"
+
+struct channel;
+struct task;
+
+/* What a kind of task does when something happens to it. None may be NULL. */
+struct task_kind {
+	void (*reported)(struct task *task);           /* the report pipe has something, or is over */
+	void (*reaped)(struct task *task, int status); /* the child has ended; task->pid is 0 */
+	void (*due)(struct task *task, uint64_t now);  /* task->deadline has passed */
+	void (*cancel)(struct task *task);             /* CANCEL, or the channel is going: it is still set */
+	void (*flowed)(struct task *task);             /* output has moved or ended */
+	void (*input_ended)(struct task *task);        /* all input was written, and EOF came */
+};
+
+/* A command's own state; exec.c says what it means. */
+struct command {
+	uint32_t cause;            /* EXEC_TIMED_OUT or EXEC_CANCELLED: why we killed it; 0 */
+	bool ended;                /* the leader has */
+	bool survivors;            /* and processes of its tree had not */
+	bool settled;              /* `until` of the flows is fixed */
+	bool lost;                 /* its reaper died under it */
+	int status;                /* of the leader, as wait(2) gives it */
+	uint64_t ended_at;
+	uint64_t oom_kills;        /* the cgroup's counter when it began */
+	uint32_t left_running;
+	/* tree.c's: */
+	bool killing;
+	uint32_t killed;
+	uint32_t rounds;
+	uint64_t kill_began, next_round;
+};
+
+/* A file operation's. */
+struct transfer {
+	int commit;                /* write: where the 'C' goes; -1 */
+	bool reported, aborted;
+	uint64_t moved;            /* bytes at the time when the deadline was set */
+	struct helper_report report;
+};
+
+/* A user's look-up: the identity as far as it has come, and the OPEN that waits for it. */
+struct lookup {
+	uint32_t have;
+	struct { uint32_t error; struct identity identity; } answer;
+	uint32_t body_length;
+	uint8_t body[];
+};
+
+struct task {
+	const struct task_kind *kind; /* NULL: a free slot */
+	pid_t pid;                 /* 0: reaped */
+	struct channel *channel;   /* NULL: nobody waits for it */
+	struct source report;
+	struct flow out, err;
+	uint64_t started, deadline;
+	union {
+		struct command command;
+		struct transfer transfer;
+		struct lookup *lookup;
+	};
+};
+
+/* A free slot, all closed: NULL when there is none. */
+struct task *task_new(const struct task_kind *kind, struct channel *channel);
+/* Everything of it is closed; its child has been reaped. */
+void task_free(struct task *task);
+
+/* Slots in use, for loops: task_at(i) for i below task_high() may be free. */
+uint32_t task_high(void);
+struct task *task_at(uint32_t index);
+struct task *task_of_pid(pid_t pid);
+
+/* Arm the report pipe of a task, taking over `fd`. */
+bool task_open_report(struct task *task, int fd);
+
+/* Reap what has ended. True when there may be more. */
+bool tasks_reap(void);
+uint64_t tasks_deadline(void);
+void tasks_due(uint64_t now);
+
+#endif
