@@ -75,7 +75,7 @@ class AsyncSession(ExecPart, FilesPart):
         self._end_reason: EndReason | None = None
         self._destroying: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        core.tether.on_end = self._tether_ended
+        core.tether.watch(self._tether_ended)
 
     def __repr__(self) -> str:
         reason = f" ({self._end_reason})" if self._end_reason is not None else ""

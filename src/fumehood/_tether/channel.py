@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 from fumehood._wire.connection import Output
 from fumehood._wire.messages import Answer
-from fumehood.errors import SandboxError
+from fumehood.errors import InvalidRequestError, SandboxError
 
 if TYPE_CHECKING:
     from fumehood._tether.tether import Tether
+
+
+_SMALL = 4096
+"""Pieces below this many bytes are put together while they wait: a program that writes single bytes
+to a caller that stalls would otherwise cost a hundred times what its window says."""
 
 
 class Channel:
@@ -27,6 +32,7 @@ class Channel:
     __slots__ = (
         "_abandoned",
         "_answer",
+        "_done",
         "_failure",
         "_input_waiter",
         "_output",
@@ -41,6 +47,7 @@ class Channel:
         self._output: deque[Output] = deque()
         self._answer: Answer | None = None
         self._failure: Callable[[], SandboxError] | None = None
+        self._done: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._input_waiter: asyncio.Future[None] | None = None
         self._abandoned = False
@@ -93,6 +100,8 @@ class Channel:
         closed its input or ended, and its answer says the rest.
         """
         view = memoryview(data)
+        if view.format != "B" or not view.c_contiguous:
+            view = memoryview(view.tobytes())  # windows count bytes, not items
         while view:
             if self.finished:
                 return False
@@ -125,20 +134,30 @@ class Channel:
         self.cancel()
 
     async def aclose(self, patience: float) -> None:
-        """End the conversation; wait at most ``patience`` seconds for the supervisor's word."""
+        """End the conversation; wait at most ``patience`` seconds for the supervisor's word.
+
+        Any task may do so, also while another one waits for output. No word in time is no error:
+        either the session is over, or the supervisor is so busy killing that its own escalation
+        ends the session. Neither is this caller's to report.
+        """
         if self.finished:
             return
         self.abandon()
         try:
             async with asyncio.timeout(patience):
-                await self.answer()
-        except (TimeoutError, SandboxError):
-            # Not to be had: either the session is over, or the supervisor is so busy killing that
-            # its own escalation ends the session. Neither is this caller's to report.
+                await self._until_done()
+        except TimeoutError:
             return
 
+    async def _until_done(self) -> None:
+        if not self.finished:
+            if self._done is None:
+                self._done = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._done)
+
     async def _wait(self) -> None:
-        assert self._waiter is None, "two tasks take output from one channel"
+        if self._waiter is not None:
+            raise InvalidRequestError("another task waits for this output already")
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -146,7 +165,8 @@ class Channel:
             self._waiter = None
 
     async def _wait_input(self) -> None:
-        assert self._input_waiter is None, "two tasks give input to one channel"
+        if self._input_waiter is not None:
+            raise InvalidRequestError("another task gives input here already")
         self._input_waiter = asyncio.get_running_loop().create_future()
         try:
             await self._input_waiter
@@ -160,6 +180,14 @@ class Channel:
         if self._abandoned:
             self._tether.consumed(self.number, len(item.data))
             return
+        last = self._output[-1] if self._output else None
+        if (
+            last is not None
+            and last.stream == item.stream
+            and max(len(last.data), len(item.data)) < _SMALL
+        ):
+            self._output[-1] = item._replace(data=last.data + item.data)
+            return
         self._output.append(item)
         self._wake()
 
@@ -170,8 +198,7 @@ class Channel:
     def finish(self, answer: Answer) -> None:
         """Take the answer from the tether."""
         self._answer = answer
-        self._wake()
-        self._wake_input()
+        self._wake_all()
 
     def fail(self, failure: Callable[[], SandboxError]) -> None:
         """Note that there will be no answer. Output that came before is thrown away with it."""
@@ -179,8 +206,13 @@ class Channel:
             return
         self._failure = failure
         self._output.clear()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         self._wake()
         self._wake_input()
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from fumehood._tether.channel import Channel
+from fumehood._tether.cleanup import stop
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import (
     Configured,
@@ -16,6 +18,7 @@ from fumehood._wire.connection import (
     Finished,
     InputCredit,
     Output,
+    Pinged,
     State,
     Welcomed,
 )
@@ -30,6 +33,7 @@ from fumehood.errors import (
     SupervisorError,
 )
 from fumehood.results import EndReason
+from fumehood.text import printable
 
 logger = logging.getLogger("fumehood.tether")
 
@@ -43,6 +47,10 @@ END_REASONS: dict[EndCode, EndReason] = {
     EndCode.PROTOCOL: EndReason.PROTOCOL,
     EndCode.RESOURCES: EndReason.RESOURCES,
 }
+
+
+_BEATS = 3
+"""Pings that go unanswered, one each third of the heartbeat time, before the other end is lost."""
 
 
 class Tether:
@@ -72,13 +80,16 @@ class Tether:
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._failure: Callable[[], SandboxError] | None = None
-        self._last_heard = 0.0
+        self._end_reason: EndReason | None = None
+        self._on_end: Callable[[EndReason], None] | None = None
+        self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._pings = 0
+        self._pinged: bytes | None = None
+        self._ponger: asyncio.Task[None] | None = None
         self.welcome: Welcome | None = None
         self.ready: Ready | None = None
         self.end: End | None = None
-        self.on_end: Callable[[EndReason], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Tether {self._session_id} {self._connection.state.name} {self.statistics()}>"
@@ -96,7 +107,6 @@ class Tether:
 
     def begin(self, configure: Configure | None) -> None:
         """Start to talk; channels may be opened at once, before anything has come back."""
-        self._last_heard = self._loop.time()
         self._connection.start(configure)
         self._stream.start(self._on_data, self._on_close)
         self._flush()
@@ -123,6 +133,12 @@ class Tether:
             raise self._failure()
         self._arm_heartbeat()
 
+    def watch(self, on_end: Callable[[EndReason], None]) -> None:
+        """Be told, once, of an end that this client did not ask for; at once if it has come."""
+        self._on_end = on_end
+        if self._end_reason is not None:
+            on_end(self._end_reason)
+
     async def wait_closed(self) -> None:
         """Wait until the session's end or the stream's is known."""
         await asyncio.shield(self._closed)
@@ -136,6 +152,7 @@ class Tether:
                 session_id=self._session_id,
             )
         )
+        await stop(self._ponger)
         await self._stream.close()
 
     def destroy(self) -> None:
@@ -160,7 +177,7 @@ class Tether:
 
     def call_soon(self, action: Callable[[], None]) -> None:
         """Run something on the tether's loop, from any thread; nothing once the loop is closed."""
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: everything on it is over
             self._loop.call_soon_threadsafe(action)
 
     # --- channels -----------------------------------------------------------------------------
@@ -236,14 +253,12 @@ class Tether:
     def _on_data(self, data: bytes) -> None:
         if self._failure is not None:
             return
-        self._last_heard = self._loop.time()
+        self._silent = 0
         try:
-            events = self._connection.receive_data(data)
+            for event in self._connection.receive_data(data):
+                self._dispatch(event)
         except WireViolationError as violation:
-            self._violated(violation)
-            return
-        for event in events:
-            self._dispatch(event)
+            self.violated(violation)
         if self._failure is None:
             self._flush()
 
@@ -260,6 +275,8 @@ class Tether:
             channel = self._channels.get(event.channel)
             if channel is not None:
                 channel.credit()
+        elif isinstance(event, Pinged):
+            self._answer_ping(event.token)
         elif isinstance(event, Welcomed):
             self.welcome = event.welcome
             logger.debug("session %s: %s", self._session_id, event.welcome)
@@ -276,21 +293,26 @@ class Tether:
     def _ended(self, end: End) -> None:
         self.end = end
         reason = END_REASONS[end.reason]
-        logger.debug("session %s ended: %s %s", self._session_id, reason, end.message)
+        text = printable(end.message)
+        logger.debug("session %s ended: %s %s", self._session_id, reason, text)
         settled = self._settled.done()
 
         def failure() -> SandboxError:
-            if end.error is not None or not settled:
-                return SupervisorError(
-                    f"session {self._session_id} could not be set up: "
-                    f"{end.message or end.error or reason}",
-                    session_id=self._session_id,
-                )
-            return ended_error(self._session_id, reason)
+            if settled:
+                return ended_error(self._session_id, reason, text)
+            why = text or (end.error.name.lower() if end.error is not None else str(reason))
+            return SupervisorError(
+                f"session {self._session_id} could not be set up: {why}",
+                session_id=self._session_id,
+            )
 
         self._break(failure, reason)
 
-    def _violated(self, violation: WireViolationError) -> None:
+    def violated(self, violation: WireViolationError) -> None:
+        """Take the other end for hostile: everything fails with this violation.
+
+        Also for what only a caller can see to be one, such as a record inside the output.
+        """
         logger.error("session %s: %s", self._session_id, violation.detail)
         detail = violation.detail
         code = violation.violation
@@ -334,6 +356,7 @@ class Tether:
         if self._failure is not None:
             return
         self._failure = failure
+        self._pinged = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -344,34 +367,57 @@ class Tether:
         self._settle()
         if not self._closed.done():
             self._closed.set_result(None)
-        if reason is not None and self.on_end is not None:
-            self.on_end(reason)
+        self._end_reason = reason
+        if reason is not None and self._on_end is not None:
+            self._on_end(reason)
 
     # --- signs of life ------------------------------------------------------------------------
 
     def _arm_heartbeat(self) -> None:
         if self._failure is None and self._timer is None:
-            self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
+            self._timer = self._loop.call_later(self._heartbeat / _BEATS, self._beat)
 
     def _beat(self) -> None:
+        """Ask for a sign of life, or find that there was none.
+
+        Beats are counted, not seconds: after a suspended host or a blocked loop there has been one
+        beat, and the other end gets its time to answer.
+        """
         self._timer = None
         if self._failure is not None:
             return
-        silence = self._loop.time() - self._last_heard
-        if silence > self._heartbeat:
-            self._on_close(TimeoutError(f"no sign of life for {silence:.0f} s"))
+        if self._silent == _BEATS:
+            self._on_close(TimeoutError(f"no sign of life for {self._heartbeat:g} s"))
             return
+        self._silent += 1
         self._pings += 1
         self._connection.ping(self._pings.to_bytes(8, "big"))
         self._flush()
         self._arm_heartbeat()
 
+    def _answer_ping(self, token: bytes) -> None:
+        """Answer, as fast as the stream takes it: of a flood of pings, the newest."""
+        self._pinged = token
+        if self._ponger is None:
+            self._ponger = self._loop.create_task(self._pong())
 
-def ended_error(session_id: str, reason: EndReason) -> SessionEndedError:
+    async def _pong(self) -> None:
+        try:
+            while self._pinged is not None:
+                token, self._pinged = self._pinged, None
+                self._connection.pong(token)
+                self._flush()
+                await self._stream.drain()
+        finally:
+            self._ponger = None
+
+
+def ended_error(session_id: str, reason: EndReason, detail: str = "") -> SessionEndedError:
     """Return the error for an operation on a session that is over."""
     kind = SessionLostError if reason is EndReason.LOST else SessionEndedError
+    more = f" ({detail})" if detail else ""
     return kind(
-        f"session {session_id} is over: {_EXPLANATIONS[reason]}",
+        f"session {session_id} is over: {_EXPLANATIONS[reason]}{more}",
         reason=reason,
         session_id=session_id,
     )

@@ -43,7 +43,7 @@ class WireViolationError(ProtocolError):
 
 
 class RawFrame(NamedTuple):
-    """One frame as it stands on the wire."""
+    """One frame; a CONFIGURE or OPEN that came in parts is one, with its whole body."""
 
     frame: Frame
     channel: int
@@ -72,23 +72,35 @@ _RULES: tuple[_Rule | None, ...] = tuple(_rule(code) for code in range(256))
 
 
 class FrameReader:
-    """Cut a stream into frames; nothing longer than one frame is ever kept.
+    """Cut a stream into frames; at most one frame, or one body that comes in parts, is kept.
 
     Args:
         sender: who writes the stream that is read.
     """
 
-    __slots__ = ("_pending", "_sender", "_violated")
+    __slots__ = (
+        "_body",
+        "_body_channel",
+        "_body_length",
+        "_needed",
+        "_pending",
+        "_sender",
+        "_violated",
+    )
 
     def __init__(self, sender: Side) -> None:
         self._sender = sender
-        self._pending = b""
+        self._pending = bytearray()
+        self._needed = table.HEADER_BYTES  # nothing can be said of fewer bytes than these
+        self._body: list[bytes] = []
+        self._body_length = 0
+        self._body_channel = 0
         self._violated = False
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that has not fully arrived."""
-        return len(self._pending)
+        """Bytes of a frame, or of a body in parts, that has not fully arrived."""
+        return len(self._pending) + self._body_length
 
     def feed(self, data: bytes) -> Iterator[RawFrame]:
         """Yield the frames that are complete with ``data``.
@@ -99,39 +111,76 @@ class FrameReader:
         if self._violated:
             raise LocalProtocolError("the reader has seen a violation and cannot go on")
         if self._pending:
-            data = self._pending + data
-            self._pending = b""
+            self._pending += data
+            if len(self._pending) < self._needed:
+                return
+            data = bytes(self._pending)
+            self._pending.clear()
         at, end = 0, len(data)
+        self._needed = table.HEADER_BYTES
         while end - at >= table.HEADER_BYTES:
             word, channel = _HEADER.unpack_from(data, at)
             length = word & 0xFFFFFF
             rule = self._check(word >> 24, length, channel)
             stop = at + table.HEADER_BYTES + length
             if stop > end:
+                self._needed = table.HEADER_BYTES + length
                 break
-            yield RawFrame(rule.frame, channel, data[at + table.HEADER_BYTES : stop])
+            raw = self._whole(RawFrame(rule.frame, channel, data[at + table.HEADER_BYTES : stop]))
             at = stop
+            if raw is not None:
+                yield raw
         if at < end:
-            self._pending = data[at:]
+            self._pending += data[at:]
 
     def _check(self, code: int, length: int, channel: int) -> _Rule:
         rule = _RULES[code]
         if rule is None:
             raise self._violation(Violation.BAD_FRAME, f"frame type {code:#04x} is not known")
+        name = rule.frame.name
         if self._sender not in rule.senders:
             raise self._violation(
-                Violation.BAD_DIRECTION, f"{rule.frame.name} is not a {self._sender}'s to send"
+                Violation.BAD_DIRECTION, f"{name} is not a {self._sender}'s to send"
             )
         if (rule.channel == "zero") != (channel == 0) and rule.channel != "any":
-            raise self._violation(Violation.BAD_CHANNEL, f"{rule.frame.name} on channel {channel}")
+            raise self._violation(Violation.BAD_CHANNEL, f"{name} on channel {channel}")
         if length > rule.most:
-            raise self._violation(Violation.TOO_LONG, f"{rule.frame.name} of {length} bytes")
+            raise self._violation(Violation.TOO_LONG, f"{name} of {length} bytes")
         if length < rule.least:
-            raise self._violation(Violation.TOO_SHORT, f"{rule.frame.name} of {length} bytes")
+            raise self._violation(Violation.TOO_SHORT, f"{name} of {length} bytes")
+        if self._body:
+            last = Frame.CONFIGURE if self._body_channel == 0 else Frame.OPEN
+            if channel != self._body_channel or rule.frame not in (Frame.PART, last):
+                raise self._violation(
+                    Violation.BAD_STATE, f"{name} on channel {channel} inside a body in parts"
+                )
+            if self._body_length + length > table.MAX_BODY:
+                raise self._violation(
+                    Violation.BODY_TOO_LONG, f"a body of {self._body_length + length} bytes"
+                )
         return rule
+
+    def _whole(self, raw: RawFrame) -> RawFrame | None:
+        """Put a body together; check what the payload alone can show."""
+        if raw.frame is Frame.PART:
+            self._body.append(raw.payload)
+            self._body_length += len(raw.payload)
+            self._body_channel = raw.channel
+            return None
+        if self._body:
+            body = b"".join((*self._body, raw.payload))
+            self._body.clear()
+            self._body_length = 0
+            return RawFrame(raw.frame, raw.channel, body)
+        if raw.frame is Frame.CREDIT and not any(raw.payload):
+            raise self._violation(Violation.BAD_CREDIT, "CREDIT of nothing")
+        return raw
 
     def _violation(self, violation: Violation, detail: str) -> WireViolationError:
         self._violated = True
+        self._pending.clear()
+        self._body.clear()
+        self._body_length = 0
         return WireViolationError(violation, detail)
 
 
@@ -179,9 +228,20 @@ def encode_fields(values: Mapping[Field, int | bytes | str | Iterable[bytes | st
 
 
 def decode_fields(
-    payload: bytes, required: frozenset[Field], optional: frozenset[Field], what: str
+    payload: bytes,
+    required: frozenset[Field],
+    optional: frozenset[Field],
+    what: str,
+    frame: Frame | None = None,
 ) -> dict[Field, Value]:
     """Return the fields of a payload, checked against what may and must be there.
+
+    Args:
+        payload: the bytes.
+        required: the fields that must be there.
+        optional: those that may.
+        what: for messages.
+        frame: whose payload it is; None for a record.
 
     Raises:
         WireViolationError: the first thing found wrong, from the front.
@@ -222,7 +282,17 @@ def decode_fields(
         raise WireViolationError(
             Violation.FIELD_MISSING, f"{what}: {min(missing).name.lower()} is missing"
         )
+    _check_codes(values, what, frame)
     return values
+
+
+def _check_codes(values: Mapping[Field, Value], what: str, frame: Frame | None) -> None:
+    for field, value in values.items():
+        codes = table.FIELD_VALUES.get(field)
+        if codes is None and frame is not None:
+            codes = table.FRAME_VALUES.get((frame, field))
+        if codes is not None and value not in codes:
+            raise WireViolationError(Violation.BAD_VALUE, f"{what}: {field.name.lower()}={value!r}")
 
 
 def _value(field: Field, raw: bytes, what: str) -> int | bytes | str:
@@ -257,7 +327,11 @@ def decode_frame_fields(raw: RawFrame) -> dict[Field, Value]:
     what = raw.frame.name
     if raw.frame is not Frame.OPEN:
         return decode_fields(
-            raw.payload, table.FRAME_REQUIRED[raw.frame], table.FRAME_OPTIONAL[raw.frame], what
+            raw.payload,
+            table.FRAME_REQUIRED[raw.frame],
+            table.FRAME_OPTIONAL[raw.frame],
+            what,
+            raw.frame,
         )
     operation = operation_of(raw.payload)
     return decode_fields(
@@ -265,28 +339,32 @@ def decode_frame_fields(raw: RawFrame) -> dict[Field, Value]:
         table.OPERATION_REQUIRED[operation] | {Field.OPERATION},
         table.OPERATION_OPTIONAL[operation],
         what,
+        raw.frame,
     )
 
 
 def operation_of(payload: bytes) -> Operation:
-    """Return the operation of an OPEN, wherever among its fields it stands."""
-    at = 0
-    while at + 4 <= len(payload):
+    """Return the operation of an OPEN, which says what other fields belong: it is looked for first.
+
+    Raises:
+        WireViolationError: there is none before the first field that is cut, or it is not known.
+    """
+    at, end = 0, len(payload)
+    while end - at >= 4:
         word = int.from_bytes(payload[at : at + 4], "big")
+        length = word & 0xFFFFFF
         at += 4
-        raw = payload[at : at + (word & 0xFFFFFF)]
-        if word >> 24 == Field.OPERATION and len(raw) == 8:
-            code = _UINT.unpack(raw)[0]
+        if length > end - at:
+            break
+        if word >> 24 == Field.OPERATION and length == 8:
+            code = _UINT.unpack_from(payload, at)[0]
             if code not in Operation._value2member_map_:
                 raise WireViolationError(Violation.BAD_VALUE, f"OPEN: operation={code}")
             return Operation(code)
-        at += word & 0xFFFFFF
+        at += length
     raise WireViolationError(Violation.FIELD_MISSING, "OPEN: operation is missing")
 
 
 def decode_credit(raw: RawFrame) -> int:
-    """Return the bytes of a CREDIT frame."""
-    amount = int.from_bytes(raw.payload, "big")
-    if amount == 0:
-        raise WireViolationError(Violation.BAD_CREDIT, "CREDIT of nothing")
-    return amount
+    """Return the bytes of a CREDIT frame; the reader has refused 0."""
+    return int.from_bytes(raw.payload, "big")

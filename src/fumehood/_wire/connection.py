@@ -7,9 +7,10 @@ and after one the connection refuses to go on. Bytes to be sent collect until
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, RawFrame, WireViolationError
@@ -26,8 +27,10 @@ from fumehood._wire.messages import (
     Request,
     Welcome,
 )
-from fumehood._wire.table import Frame, Operation, Violation
+from fumehood._wire.table import Field, Frame, Operation, Violation
 from fumehood.errors import LocalProtocolError
+
+_RECORD = 4 + table.MAX_RECORD
 
 
 class State(Enum):
@@ -96,6 +99,12 @@ class InputCredit(NamedTuple):
     channel: int
 
 
+class Pinged(NamedTuple):
+    """The supervisor wants a sign of life: :meth:`Connection.pong` gives it."""
+
+    token: bytes
+
+
 class Finished(NamedTuple):
     """The terminal frame of a channel."""
 
@@ -109,7 +118,7 @@ class Ended(NamedTuple):
     end: End
 
 
-Event = Welcomed | Configured | Output | InputCredit | Finished | Ended
+Event = Welcomed | Configured | Output | InputCredit | Pinged | Finished | Ended
 
 
 @dataclass(slots=True)
@@ -117,7 +126,25 @@ class _Channel:
     operation: Operation
     receive: ReceiveWindow
     send: SendWindow | None  # None: the operation has no input, or it is closed
+    left: list[int]  # bytes that stdout and stderr may still bring
     cancelled: bool = False
+
+
+def _output_limits(request: Request) -> list[int]:
+    """How many bytes of stdout and stderr a request has asked for at most.
+
+    They hold the caller's memory: credit alone bounds what waits, not what comes in all.
+    """
+    fields = request.fields
+    if request.operation is Operation.EXEC:
+        most = [fields[Field.STDOUT_LIMIT], fields[Field.STDERR_LIMIT]]
+    elif request.operation is Operation.READ:
+        most = [fields[Field.LIMIT], 0]
+    elif request.operation is Operation.LIST:
+        most = [cast("int", fields[Field.LIMIT]) * _RECORD, 0]
+    else:
+        most = [_RECORD, 0] if request.operation is Operation.STAT else [0, 0]
+    return cast("list[int]", most)
 
 
 class Connection:
@@ -173,14 +200,15 @@ class Connection:
             raise LocalProtocolError(
                 f"no channel can be opened: the connection is {self.state.name}"
             )
-        self._last_channel += 1
-        channel = self._last_channel
+        channel = self._last_channel + 1
         self._out.append(request.encode(channel))
+        self._last_channel = channel
         operation = request.operation
         self._channels[channel] = _Channel(
             operation=operation,
             receive=ReceiveWindow(table.CHANNEL_WINDOW),
             send=SendWindow(table.CHANNEL_WINDOW) if table.OPERATION_INPUT[operation] else None,
+            left=_output_limits(request),
         )
         return channel
 
@@ -227,6 +255,10 @@ class Connection:
         """Ask for a sign of life."""
         self._out.append(codec.encode_frame(Frame.PING, 0, token))
 
+    def pong(self, token: bytes) -> None:
+        """Give the sign of life that a PING asked for."""
+        self._out.append(codec.encode_frame(Frame.PONG, 0, token))
+
     def destroy(self) -> None:
         """Ask for the session's end."""
         self._out.append(codec.encode_frame(Frame.DESTROY, 0))
@@ -236,25 +268,25 @@ class Connection:
 
     # --- in -----------------------------------------------------------------------------------
 
-    def receive_data(self, data: bytes) -> list[Event]:
-        """Take bytes from the stream and return what they mean, in order.
+    def receive_data(self, data: bytes) -> Iterator[Event]:
+        """Take bytes from the stream and yield what they mean, in order, as far as they are legal.
+
+        What comes out does not depend on how the stream was cut into pieces.
 
         Raises:
             WireViolationError: the bytes break a rule. The connection is broken from then on.
         """
         if self.state is State.BROKEN:
             raise LocalProtocolError("the connection is broken")
-        events: list[Event] = []
         try:
             for raw in self._reader.feed(data):
                 event = self._receive(raw)
                 if event is not None:
-                    events.append(event)
+                    yield event
         except WireViolationError:
             self.state = State.BROKEN
             self._channels.clear()
             raise
-        return events
 
     def _receive(self, raw: RawFrame) -> Event | None:
         frame = raw.frame
@@ -269,8 +301,7 @@ class Connection:
         if frame is Frame.CREDIT:
             return self._input_credit(raw)
         if frame is Frame.PING:
-            self._out.append(codec.encode_frame(Frame.PONG, 0, raw.payload))
-            return None
+            return Pinged(raw.payload)
         if frame is Frame.PONG:
             return None
         if frame is Frame.WELCOME:
@@ -310,6 +341,11 @@ class Connection:
                 Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
             )
         size = len(raw.payload)
+        entry.left[stream - 1] -= size
+        if entry.left[stream - 1] < 0:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"{raw.frame.name} beyond the limit that was asked for"
+            )
         self._window.receive(size)
         entry.receive.receive(size)
         credit = self._window.consume(size)

@@ -1,14 +1,14 @@
 """Typed messages: what the fields of a frame mean, and nothing of when they may come.
 
-Each outgoing message encodes itself; each incoming one is built from checked fields. Numbers that
-stand for a code outside its set are violations here, so nothing above ever sees one.
+Each outgoing message encodes itself; each incoming one is built from fields that the codec has
+checked. What only the meaning of a number can forbid is a violation here, so nothing above sees it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import RawFrame, Value, WireViolationError
@@ -24,7 +24,10 @@ from fumehood._wire.table import (
     Violation,
 )
 
-_Code = TypeVar("_Code", EndCode, ErrorCode, ExecCode, FileCode)
+_MAX_ERRNO = 4095  # the kernel's own bound
+_MAX_SIGNAL = 64
+_RECORD_HEADER = 4  # the length before a record
+
 Fields = dict[Field, Value]
 
 
@@ -38,13 +41,6 @@ def _optional_uint(fields: Fields, field: Field) -> int | None:
 
 def _text(fields: Fields, field: Field) -> str:
     return cast("str", fields.get(field, ""))
-
-
-def _code(kind: type[_Code], fields: Fields, field: Field, what: str) -> _Code:
-    value = _uint(fields, field)
-    if value not in kind._value2member_map_:
-        raise WireViolationError(Violation.BAD_VALUE, f"{what}: {field.name.lower()}={value}")
-    return kind(value)
 
 
 # --- client to supervisor ---------------------------------------------------------------------
@@ -245,8 +241,8 @@ class End:
         """Build it from a frame."""
         fields = codec.decode_frame_fields(raw)
         return cls(
-            reason=_code(EndCode, fields, Field.REASON, "END"),
-            error=_code(ErrorCode, fields, Field.ERROR, "END") if Field.ERROR in fields else None,
+            reason=EndCode(_uint(fields, Field.REASON)),
+            error=ErrorCode(_uint(fields, Field.ERROR)) if Field.ERROR in fields else None,
             message=_text(fields, Field.MESSAGE),
         )
 
@@ -269,12 +265,12 @@ class Exit:
         """Build it from a frame."""
         fields = codec.decode_frame_fields(raw)
         exit_code, signal = _uint(fields, Field.EXIT_CODE), _uint(fields, Field.SIGNAL)
-        if exit_code > 255 or signal > 64 or (signal and exit_code != 128 + signal):
+        if exit_code > 255 or signal > _MAX_SIGNAL or (signal and exit_code != 128 + signal):
             raise WireViolationError(
                 Violation.BAD_VALUE, f"EXIT: exit_code={exit_code}, signal={signal}"
             )
         return cls(
-            reason=_code(ExecCode, fields, Field.REASON, "EXIT"),
+            reason=ExecCode(_uint(fields, Field.REASON)),
             exit_code=exit_code,
             signal=signal,
             duration_us=_uint(fields, Field.DURATION_US),
@@ -324,9 +320,12 @@ class Fail:
     def decode(cls, raw: RawFrame) -> Fail:
         """Build it from a frame."""
         fields = codec.decode_frame_fields(raw)
+        errno = _uint(fields, Field.ERRNO)
+        if errno > _MAX_ERRNO:
+            raise WireViolationError(Violation.BAD_VALUE, f"FAIL: errno={errno}")
         return cls(
-            error=_code(ErrorCode, fields, Field.ERROR, "FAIL"),
-            errno=_uint(fields, Field.ERRNO),
+            error=ErrorCode(_uint(fields, Field.ERROR)),
+            errno=errno,
             step=_text(fields, Field.STEP),
             message=_text(fields, Field.MESSAGE),
             size=_optional_uint(fields, Field.SIZE),
@@ -353,10 +352,11 @@ class Entry:
 class EntryReader:
     """Cut the output of ``list`` and ``stat`` into records; nothing longer than one is kept."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_needed", "_pending")
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending = bytearray()
+        self._needed = _RECORD_HEADER
 
     def feed(self, data: bytes) -> Iterator[Entry]:
         """Yield the records that are complete with ``data``.
@@ -364,17 +364,25 @@ class EntryReader:
         Raises:
             WireViolationError: a record that may not be.
         """
-        data = self._pending + data
+        if self._pending:
+            self._pending += data
+            if len(self._pending) < self._needed:
+                return
+            data = bytes(self._pending)
+            self._pending.clear()
         at, end = 0, len(data)
-        while end - at >= 4:
-            length = int.from_bytes(data[at : at + 4], "big")
+        self._needed = _RECORD_HEADER
+        while end - at >= _RECORD_HEADER:
+            length = int.from_bytes(data[at : at + _RECORD_HEADER], "big")
             if length > table.MAX_RECORD:
                 raise WireViolationError(Violation.TOO_LONG, f"a record of {length} bytes")
-            if end - at - 4 < length:
+            stop = at + _RECORD_HEADER + length
+            if stop > end:
+                self._needed = _RECORD_HEADER + length
                 break
-            yield _entry(data[at + 4 : at + 4 + length])
-            at += 4 + length
-        self._pending = data[at:]
+            yield _entry(data[at + _RECORD_HEADER : stop])
+            at = stop
+        self._pending += data[at:]
 
     def finish(self) -> None:
         """Note the end of the output.
@@ -389,7 +397,7 @@ class EntryReader:
 def _entry(record: bytes) -> Entry:
     fields = codec.decode_fields(record, table.ENTRY_REQUIRED, table.ENTRY_OPTIONAL, "record")
     return Entry(
-        type=_code(FileCode, fields, Field.TYPE, "record"),
+        type=FileCode(_uint(fields, Field.TYPE)),
         size=_uint(fields, Field.SIZE),
         mode=_uint(fields, Field.MODE),
         modified_ns=_uint(fields, Field.MODIFIED_NS),

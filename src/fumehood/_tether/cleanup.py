@@ -1,0 +1,40 @@
+"""Clean-up that is never left half-way: the one place where a cancellation is made to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+logger = logging.getLogger("fumehood.tether")
+
+_T = TypeVar("_T")
+
+
+async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run clean-up to its end, however often the caller is cancelled meanwhile.
+
+    The work must bound itself. A cancellation is held back, not lost: it goes on afterwards, and
+    then what the work raised is logged, since only one of the two can be raised.
+    """
+    task = asyncio.ensure_future(work)
+    held: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as exc:
+            held = exc
+    if held is None:
+        return task.result()
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("clean-up of a cancelled operation failed: %s", error)
+    raise held
+
+
+async def stop(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task of ours and wait until it is gone; what it raised no longer matters."""
+    if task is None or task.done():
+        return
+    task.cancel()
+    await asyncio.wait({task})
