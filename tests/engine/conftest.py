@@ -21,12 +21,13 @@ from typing import Any
 
 import pytest
 
-from engine.peer import SECONDS, Peer
+from engine.peer import SECONDS, Peer, eventually
 from fumehood._supervisor import binary, install
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.base import Image, SessionRequest
 from fumehood.engines.docker import DockerEngine
 from fumehood.engines.docker_client import ApiClient
+from fumehood.engines.docker_errors import ApiError
 from fumehood.options import Limits, Network, Security
 
 IMAGE = "fumehood/test-busybox"
@@ -46,17 +47,20 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stand-in, compiled: by the machine's compiler or by the one that builds the wheel."""
     source = Path(__file__).parent / "standin" / "supervisor.c"
     made = tmp_path_factory.mktemp("standin") / "supervisor"
+    compile_static(source, made)
+    return made
+
+
+def compile_static(source: Path, made: Path) -> None:
+    """Compile a program that needs nothing of an image."""
     compiler = shutil.which("cc")
-    command = (
-        [compiler]
-        if compiler
-        else [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl"]
-    )
+    command = [compiler] if compiler else [sys.executable, "-m", "ziglang", "cc"]
+    if not compiler:
+        command += ["-target", "x86_64-linux-musl"]
     subprocess.run(
         [*command, "-static", "-Os", "-s", "-Wall", "-Werror", "-o", str(made), str(source)],
         check=True,
     )
-    return made
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,15 +72,19 @@ def supervisor_is_the_standin(standin: Path) -> Iterator[None]:
 
 
 async def remove_volume(name: str) -> None:
+    """Remove a volume, waiting for containers that are being removed."""
     async with client() as api:
-        for _ in range(50):
-            found = await api.find(f"volumes/{name}", doing="looking for a volume of the tests")
-            if found is None:
-                return
+
+        async def removed() -> bool:
+            if await api.find(f"volumes/{name}", doing="looking for a volume of the tests") is None:
+                return True
             try:
                 await api.request("DELETE", f"volumes/{name}", doing="removing it")
-            except Exception:  # noqa: BLE001 - it is in use by something that is being removed
-                await asyncio.sleep(0.1)
+            except ApiError as exc:
+                return exc.status == 404
+            return True
+
+        await eventually(removed)
 
 
 @contextlib.asynccontextmanager

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fumehood.engines.base import ByteStream
 
 SECONDS = 20.0
 """How long anything may take before it counts as hanging."""
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until the answer is yes: for what only the engine knows and tells nobody."""
+    async with asyncio.timeout(SECONDS):
+        while not await condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.02)
 
 
 class Peer:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.conftest import MakeRequest, client
-from engine.peer import SECONDS, Peer
+from engine.peer import SECONDS, Peer, eventually
 from fumehood.engines import docker_create, docker_listing, labels
 from fumehood.engines.base import Image
 from fumehood.engines.container_spec import container_name
@@ -57,12 +57,6 @@ async def volumes_of(session_id: str) -> list[str]:
         )
     volumes = docker_listing.sequence(docker_listing.mapping(found).get("Volumes"))
     return [str(docker_listing.mapping(item).get("Name")) for item in volumes]
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_a_session_is_made_found_and_removed_with_its_volume(

@@ -1,4 +1,4 @@
-"""One writer at a time: persistent workspaces under contention, dead creators and foreign volumes."""
+"""One writer at a time: workspaces under contention, dead creators and foreign volumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from engine.conftest import MakeRequest, client
-from engine.peer import SECONDS, Peer
+from engine.peer import SECONDS, Peer, eventually
 from fumehood.engines import container_spec, docker_listing, docker_workspaces
 from fumehood.engines.base import Container
 from fumehood.engines.container_spec import workspace_volume
@@ -262,15 +262,16 @@ async def test_a_creator_that_is_killed_leaves_the_workspace_to_the_next(
     process.send_signal(signal.SIGKILL)
     await process.wait()
     monkeypatch.setattr(docker_workspaces, "STALE_SECONDS", 0.0)
+
     # After the start, PID 1 sees the end of its input and goes: its container is the lock.
-    async with asyncio.timeout(SECONDS):
-        while True:
-            try:
-                _, peer = await open_session(workspace_id=workspace)
-                break
-            except WorkspaceBusyError:
-                await asyncio.sleep(0.05)
-    assert await peer.ask("echo got it") == "got it"
+    async def got_it() -> bool:
+        try:
+            _, peer = await open_session(workspace_id=workspace)
+        except WorkspaceBusyError:
+            return False
+        return bool(await peer.ask("echo got it") == "got it")
+
+    await eventually(got_it)
 
 
 async def test_a_volume_that_is_not_ours_is_neither_used_nor_removed(

@@ -19,6 +19,7 @@ from fumehood.engines import labels
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_listing import text_map
+from fumehood.engines.docker_text import printable
 from fumehood.errors import EngineError, SupervisorError
 
 _log = logging.getLogger("fumehood.engine")
@@ -103,18 +104,19 @@ class Installer:
         )
         name = INSTALLER_PREFIX + secrets.token_hex(8)
         try:
-            status = await self._run(binary, image, name)
+            status, said = await self._run(binary, image, name)
         finally:
             # AutoRemove does not see a container that never started.
             await asyncio.shield(asyncio.ensure_future(self._discard(name)))
         if status != 0:
             raise SupervisorError(
                 f"the supervisor could not be put on the engine at {self._api.address}: "
-                f"its installer ended with status {status}"
+                f"its installer ended with status {status}: {said or 'it said nothing'}"
             )
         _log.info("installed %s in %.0f ms", binary.volume, (time.monotonic() - started) * 1000)
 
-    async def _run(self, binary: SupervisorBinary, image: str, name: str) -> int:
+    async def _run(self, binary: SupervisorBinary, image: str, name: str) -> tuple[int, str]:
+        """Run the installer to its end; return its status and what it (or the runtime) said."""
         await self._api.request(
             "POST",
             "containers/create",
@@ -132,12 +134,29 @@ class Installer:
             content_type="application/x-tar",
             doing="uploading the supervisor",
         )
-        async with self._api.waiting(
-            name, "next-exit", doing="running the supervisor's installer", seconds=INSTALL_SECONDS
-        ) as exited:
-            async with self._api.calling("starting the supervisor's installer") as docker:
-                await docker.containers.container(name).start()
-            return await exited()
+        stream = await self._api.hijack(
+            f"containers/{name}/attach",
+            params={"stream": "1", "stdout": "1", "stderr": "1"},
+            doing="attaching to the supervisor's installer",
+            what="the supervisor's installer",
+        )
+        ended = asyncio.Event()
+        stream.start(lambda _: None, lambda _: ended.set())
+        try:
+            async with self._api.waiting(
+                name,
+                # And not "next-exit": the volume is free again once the container is gone.
+                "removed",
+                doing="running the supervisor's installer",
+                seconds=INSTALL_SECONDS,
+            ) as exited:
+                async with self._api.calling("starting the supervisor's installer") as docker:
+                    await docker.containers.container(name).start()
+                status = await exited()
+                await ended.wait()
+        finally:
+            await stream.close()
+        return status, printable(stream.diagnostics())
 
     def _specification(self, binary: SupervisorBinary, image: str) -> dict[str, object]:
         return {

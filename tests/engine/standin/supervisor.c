@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,7 +47,11 @@ static int copy(int from, int to)
 static int install(const char *target)
 {
     char fresh[256];
-    int number = snprintf(fresh, sizeof fresh, "%s.%d.new", target, (int)getpid());
+    /* Not by process id: that is 1 in every container, and two may fill one volume. */
+    unsigned long long name = 0;
+    if (getrandom(&name, sizeof name, 0) != (ssize_t)sizeof name)
+        return 2;
+    int number = snprintf(fresh, sizeof fresh, "%s.%016llx.new", target, name);
     if (number < 0 || (size_t)number >= sizeof fresh)
         return 2;
     int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
