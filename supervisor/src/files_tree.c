@@ -18,7 +18,8 @@
 #define MAX_LEVELS (1u << 20)
 #define ENTRY_BYTES 8192
 #define OUTPUT_BYTES (64u << 10)
-#define RACE_TRIES 64
+/* How often a directory that was emptied may be found full again before somebody else is to blame. */
+#define RACE_TRIES 16
 
 struct entry {
 	uint64_t inode;
@@ -331,8 +332,9 @@ static int empty_directory(struct removal *removal)
 int files_remove_tree(struct job *job, int parent, const char *name)
 {
 	static struct removal removal;
+	unsigned again = 0;
 
-	for (int tries = 0; tries < RACE_TRIES; tries++) {
+	for (; again < RACE_TRIES; again = removal.again + 1) {
 		int fd, done;
 
 		if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
@@ -342,7 +344,7 @@ int files_remove_tree(struct job *job, int parent, const char *name)
 		fd = open_directory(parent, name);
 		if (fd < 0)
 			return files_fail(job, "open", errno);
-		removal = (struct removal){ .job = job };
+		removal = (struct removal){ .job = job, .again = again };
 		go_to(&removal.tree, fd, 0);
 		done = empty_directory(&removal);
 		close_tree(&removal.tree);
