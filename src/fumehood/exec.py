@@ -302,13 +302,15 @@ def _command(
     directory = paths.working_directory(cwd)
     name = options.check_user(user)
     wire_limit = limit if capped or max_output_bytes is not None else _UNLIMITED
+    variables = tuple(
+        f"{key}={value}".encode("utf-8", "surrogateescape")
+        for key, value in options.check_env(env).items()
+    )
+    _check_size(raw, variables)
     request = exec_request(
         raw,
         cwd=directory.encode("utf-8", "surrogateescape"),
-        env=tuple(
-            f"{key}={value}".encode("utf-8", "surrogateescape")
-            for key, value in options.check_env(env).items()
-        ),
+        env=variables,
         user=name,
         timeout_ms=0 if checked is None else max(1, math.ceil(checked * 1000)),
         stdout_limit=wire_limit,
@@ -341,7 +343,7 @@ def _input(value: Input | None) -> tuple[bytes | None, Pieces | None]:
 
 
 MAX_ARGUMENT_BYTES = 2 << 20
-"""All arguments together, as Linux takes them with its default stack limit."""
+"""All arguments and variables together, as Linux takes them with its default stack limit."""
 
 
 def _arguments(argv: Sequence[Argument]) -> tuple[bytes, ...]:
@@ -360,13 +362,18 @@ def _arguments(argv: Sequence[Argument]) -> tuple[bytes, ...]:
         result.append(raw)
     if not result or not result[0]:
         raise InvalidRequestError("argv must begin with the program to run")
-    total = sum(len(item) + 1 for item in result)
-    if total > MAX_ARGUMENT_BYTES or len(result) > MAX_ARGUMENT_BYTES // 16:
-        raise InvalidRequestError(
-            f"argv holds {len(result)} arguments of {total} bytes: more than Linux takes; "
-            "send the data as input or as a file"
-        )
     return tuple(result)
+
+
+def _check_size(arguments: tuple[bytes, ...], variables: tuple[bytes, ...]) -> None:
+    """Refuse what no program can be given: each string costs its bytes, a NUL and a pointer."""
+    count = len(arguments) + len(variables)
+    total = sum(map(len, arguments)) + sum(map(len, variables)) + 9 * count
+    if total > MAX_ARGUMENT_BYTES:
+        raise InvalidRequestError(
+            f"argv and env hold {count} strings of {total} bytes in all: more than Linux takes "
+            f"({MAX_ARGUMENT_BYTES}); send the data as input or as a file"
+        )
 
 
 async def _run(core: SessionCore, command: _Command) -> ExecResult:
