@@ -1,0 +1,177 @@
+"""Sessions to test on, in both flavours of the API, and the search for what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import fumehood.engines.docker  # noqa: F401 - late in the library; here before blocking is watched
+import pytest_asyncio
+from blockbuster import BlockBuster
+from contract.adapter import BUSYBOX, FLAVOURS, NONROOT, PYTHON, SCRATCH, Api, Flavour
+from contract.observer import Observer
+
+from fumehood import AsyncSession, DockerSandbox, SessionState, Workspace
+
+HERE = Path(__file__).parent
+# One loop for a whole run: a session lives on the loop that made it, and modules share theirs.
+shared_loop = pytest.mark.asyncio(loop_scope="session")
+PATIENCE = 10.0
+"""Seconds that clean-up which goes on in the background may take before it counts as a leak."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.engine)
+            item.add_marker(shared_loop, append=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """A blocking call of ours on any event loop, the portal's too, is an error."""
+    guard = BlockBuster(scanned_modules=["fumehood"])
+    guard.activate()
+    yield
+    guard.deactivate()
+
+
+@pytest.fixture(scope="session")
+def prefix() -> str:
+    """What the ids of all sessions and workspaces of this run begin with."""
+    return f"ct-{secrets.token_hex(4)}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def observer() -> AsyncIterator[Observer]:
+    # The portal of the blocking classes lives to the end: it must not look like a leak of a module.
+    DockerSandbox()
+    observer = Observer()
+    yield observer
+    await observer.close()
+
+
+@pytest_asyncio.fixture(autouse=True, scope="module", loop_scope="session")
+async def nothing_is_left(observer: Observer, prefix: str) -> AsyncIterator[None]:
+    """After each module: no container, no volume, no thread, no descriptor more than before."""
+    threads, descriptors = _threads(), _descriptors()
+    yield
+    await _settles(lambda: _threads() - threads, "threads")
+    await _settles(lambda: _descriptors() - descriptors, "descriptors")
+    left = await observer.left(prefix)
+    deadline = time.monotonic() + PATIENCE
+    while left and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+        left = await observer.left(prefix)
+    assert left == [], "left on the engine"
+
+
+async def _settles(extra: Callable[[], set[str]], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while found := extra():
+        assert time.monotonic() < deadline, f"{what} left behind: {sorted(found)}"
+        gc.collect()
+        await asyncio.sleep(0.05)
+
+
+def _threads() -> set[str]:
+    # One portal for each process, and the loop's pool for host name look-ups, live to the end.
+    return {
+        f"{thread.name} {thread.ident}"
+        for thread in threading.enumerate()
+        if thread.name != "fumehood-portal" and not thread.name.startswith("asyncio_")
+    }
+
+
+def _descriptors() -> set[str]:
+    found: set[str] = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{entry.name} {entry.readlink()}")
+        except FileNotFoundError:
+            # The listing's own.
+            continue
+    return found
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def api(request: pytest.FixtureRequest, prefix: str) -> Iterator[Api]:
+    flavour: Flavour = request.param
+    api = Api(flavour, f"{prefix}-{secrets.token_hex(2)}")
+    yield api
+    api.close()
+
+
+async def _shared(api: Api, image: str, observer: Observer) -> AsyncIterator[AsyncSession]:
+    async with api.session(image) as session:
+        yield session
+        # A test that ends the session or leaves something running in it has broken its promise.
+        assert session.state is SessionState.RUNNING
+        await nothing_runs(observer, session)
+
+
+async def nothing_runs(observer: Observer, session: AsyncSession) -> None:
+    """Wait until a session's container holds the supervisor's own processes and no others."""
+    async with asyncio.timeout(PATIENCE):
+        while strangers := await workload(observer, session.id):
+            await asyncio.sleep(0.05)
+    assert strangers == []
+
+
+async def workload(observer: Observer, session_id: str) -> list[str]:
+    """Return the command lines of everything in a session that is not the supervisor's own."""
+    lines = await observer.processes(session_id)
+    return [line for line in lines if not line.startswith("/.fumehood/supervisor")]
+
+
+# One session for each image and module, made when a test first asks for it, for tests that leave it
+# as it was.
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def session(api: Api, observer: Observer) -> AsyncIterator[AsyncSession]:
+    """Debian with Python, commands run as root."""
+    async for item in _shared(api, PYTHON, observer):
+        yield item
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def nonroot(api: Api, observer: Observer) -> AsyncIterator[AsyncSession]:
+    """Debian with Python, commands run as uid 1000."""
+    async for item in _shared(api, NONROOT, observer):
+        yield item
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def busybox(api: Api, observer: Observer) -> AsyncIterator[AsyncSession]:
+    """Busybox without /etc/passwd."""
+    async for item in _shared(api, BUSYBOX, observer):
+        yield item
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def scratch(api: Api, observer: Observer) -> AsyncIterator[AsyncSession]:
+    """One static binary, /hello, and nothing else."""
+    async for item in _shared(api, SCRATCH, observer):
+        yield item
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def workspace_id(api: Api, observer: Observer) -> AsyncIterator[str]:
+    """An id for a persistent workspace, which is removed after the test."""
+    name = api.new_id()
+    yield name
+    async with api.sandbox() as sandbox:
+        await sandbox.remove_workspace(name)
+    assert not await observer.workspace_exists(name)
+
+
+@pytest.fixture
+def persistent(workspace_id: str) -> Workspace:
+    return Workspace.persistent(workspace_id)
