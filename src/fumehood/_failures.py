@@ -27,6 +27,7 @@ from fumehood.errors import (
     UserNotFoundError,
     WorkingDirectoryError,
 )
+from fumehood.text import printable
 
 _FILE_ERRORS: dict[Code, tuple[type[FileError], str]] = {
     Code.NOT_FOUND: (FileMissingError, "there is no such file"),
@@ -70,7 +71,7 @@ def _cause(fail: Fail) -> str:
         parts.append(os.strerror(fail.errno))
     if fail.message:
         parts.append(fail.message)
-    return f" ({', '.join(parts)})" if parts else ""
+    return printable(f" ({', '.join(parts)})") if parts else ""
 
 
 def _common(fail: Fail, what: str, op: str, session_id: str) -> SandboxError:

@@ -9,35 +9,60 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Literal, cast
 
 from fumehood import paths
+from fumehood._checks import (
+    MAX_ENV_BYTES,
+    MAX_METADATA_VALUE,
+    RESERVED_UID,
+    Seconds,
+    check_env,
+    check_labels,
+    check_name,
+    check_user,
+    flag,
+    mapping,
+    names,
+    optional_seconds,
+    seconds,
+    whole,
+)
 from fumehood.errors import InvalidRequestError
+from fumehood.text import brief, encode
 
-Seconds = float | int | timedelta
-"""A duration: seconds, or a ``timedelta``."""
+__all__ = [
+    "GRANTABLE_CAPABILITIES",
+    "MAX_ENV_BYTES",
+    "MAX_METADATA_VALUE",
+    "MIB",
+    "RESERVED_UID",
+    "Lifecycle",
+    "Limits",
+    "Manifest",
+    "Network",
+    "Seconds",
+    "Security",
+    "Workspace",
+    "check_env",
+    "check_labels",
+    "check_name",
+    "check_user",
+    "optional_seconds",
+    "seconds",
+    "to_dict",
+    "whole",
+]
 
 MIB = 1 << 20
 
-_MAX_SECONDS = 10 * 365 * 86_400.0
-# Names become part of engine object names, so the alphabet is the one that maps one to one:
-# no case folding, no replaced characters, two different ids never share a name.
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}")
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?")
-_LABEL_KEY = re.compile(r"[a-z0-9](?:[a-z0-9._/-]{0,126}[a-z0-9])?")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-RESERVED_UID = 64999
-"""The supervisor's own user id: no command may run as it (DESIGN: PID 1 is not the workload)."""
 
 GRANTABLE_CAPABILITIES = (
     "CHOWN",
@@ -49,108 +74,6 @@ GRANTABLE_CAPABILITIES = (
     "NET_BIND_SERVICE",
 )
 """The only Linux capabilities that a workload can be given."""
-
-MAX_METADATA_VALUE = 4096
-MAX_ENV_BYTES = 1 << 20
-
-
-def seconds(value: Seconds, name: str, *, minimum: float = 0.0) -> float:
-    """Return a duration in seconds, or raise with the option's name and value."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidRequestError(f"{name} must be seconds or a timedelta, not {value!r}")
-    result = float(value)
-    if not math.isfinite(result) or result < minimum or result > _MAX_SECONDS:
-        raise InvalidRequestError(
-            f"{name} must be between {minimum:g} s and ten years, not {value!r}"
-        )
-    return result
-
-
-def optional_seconds(value: Seconds | None, name: str, *, minimum: float = 0.0) -> float | None:
-    """Like :func:`seconds`, with ``None`` meaning 'no such limit'."""
-    return None if value is None else seconds(value, name, minimum=minimum)
-
-
-def whole(value: int, name: str, *, minimum: int, maximum: int) -> int:
-    """Return a whole number in a range, or raise with the option's name and value."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequestError(f"{name} must be a whole number, not {value!r}")
-    if not minimum <= value <= maximum:
-        raise InvalidRequestError(f"{name} must be from {minimum} to {maximum}, not {value}")
-    return value
-
-
-def check_name(value: str, what: str) -> str:
-    """Return a session or workspace id that maps one to one to an engine object's name."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise InvalidRequestError(
-            f"{what} {value!r} is not usable: 1 to 63 characters of a-z, 0-9, '.', '_' and '-', "
-            "beginning and ending with a letter or digit"
-        )
-    return value
-
-
-def check_env(env: Mapping[str, str] | None, what: str = "env") -> dict[str, str]:
-    """Return a copy of an environment whose names and values can be given to a program."""
-    result: dict[str, str] = {}
-    total = 0
-    for key, value in (env or {}).items():
-        if not isinstance(key, str) or not _ENV_NAME.fullmatch(key):
-            raise InvalidRequestError(f"{what}: {key!r} is not a name of an environment variable")
-        if not isinstance(value, str):
-            raise InvalidRequestError(f"{what}[{key!r}] must be a string, not {value!r}")
-        if "\0" in value:
-            raise InvalidRequestError(f"{what}[{key!r}] contains a NUL character")
-        total += len(key) + len(value.encode("utf-8", "surrogateescape")) + 2
-        result[key] = value
-    if total > MAX_ENV_BYTES:
-        raise InvalidRequestError(
-            f"{what} takes {total} bytes; at most {MAX_ENV_BYTES} are allowed"
-        )
-    return result
-
-
-def check_user(user: str | int | None) -> str | None:
-    """Return ``user`` as the text ``name-or-uid[:group-or-gid]``, never the reserved uid."""
-    if user is None:
-        return None
-    if isinstance(user, bool) or not isinstance(user, (str, int)):
-        raise InvalidRequestError(f"user must be a name or a uid, not {user!r}")
-    text = str(user)
-    if not _USER.fullmatch(text):
-        raise InvalidRequestError(f"user {user!r} is not 'name', 'uid', 'name:group' or 'uid:gid'")
-    for part in text.split(":"):
-        if part.isdigit() and int(part) == RESERVED_UID:
-            raise InvalidRequestError(
-                f"user {user!r}: {RESERVED_UID} is reserved for the supervisor"
-            )
-        if part.isdigit() and int(part) >= 1 << 31:
-            raise InvalidRequestError(f"user {user!r} is out of range")
-    return text
-
-
-def check_labels(labels: Mapping[str, str] | None, what: str) -> dict[str, str]:
-    """Return a copy of labels or metadata that an engine stores and shows safely."""
-    result: dict[str, str] = {}
-    for key, value in (labels or {}).items():
-        if not isinstance(key, str) or not _LABEL_KEY.fullmatch(key):
-            raise InvalidRequestError(
-                f"{what}: key {key!r} is not 1 to 128 characters of a-z, 0-9, '.', '_', '-' and '/'"
-            )
-        if key == "fumehood" or key.startswith("fumehood."):
-            raise InvalidRequestError(f"{what}: key {key!r} is reserved for fumehood")
-        if not isinstance(value, str):
-            raise InvalidRequestError(f"{what}[{key!r}] must be a string, not {value!r}")
-        if len(value) > MAX_METADATA_VALUE or any(ord(c) < 32 or ord(c) == 127 for c in value):
-            raise InvalidRequestError(
-                f"{what}[{key!r}] must be at most {MAX_METADATA_VALUE} printable characters"
-            )
-        result[key] = value
-    if len(result) > 64:
-        raise InvalidRequestError(f"{what} has {len(result)} entries; at most 64 are allowed")
-    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +97,9 @@ class Workspace:
     def __post_init__(self) -> None:
         if self.mode not in ("ephemeral", "persistent"):
             raise InvalidRequestError(
-                f"workspace mode must be ephemeral or persistent: {self.mode!r}"
+                f"workspace mode must be ephemeral or persistent: {brief(self.mode)}"
             )
+        flag(self.destroy_with_session, "destroy_with_session")
         if self.mode == "persistent":
             if self.id is None:
                 raise InvalidRequestError("a persistent workspace needs an id")
@@ -225,7 +149,7 @@ class Lifecycle:
             "heartbeat_timeout",
             seconds(self.heartbeat_timeout, "heartbeat_timeout", minimum=1.0),
         )
-        if self.detached and self.ttl is None and self.idle_timeout is None:
+        if flag(self.detached, "detached") and self.ttl is None and self.idle_timeout is None:
             raise InvalidRequestError(
                 "a detached session needs a ttl or an idle_timeout: nothing else would ever end it"
             )
@@ -263,9 +187,9 @@ class Limits:
         if self.workspace_mb is not None:
             whole(self.workspace_mb, "workspace_mb", minimum=1, maximum=1 << 20)
         if isinstance(self.cpus, bool) or not isinstance(self.cpus, (int, float)):
-            raise InvalidRequestError(f"cpus must be a number, not {self.cpus!r}")
-        if not math.isfinite(self.cpus) or not 0.01 <= self.cpus <= 4096:
-            raise InvalidRequestError(f"cpus must be from 0.01 to 4096, not {self.cpus!r}")
+            raise InvalidRequestError(f"cpus must be a number, not {brief(self.cpus)}")
+        if not 0.01 <= self.cpus <= 4096:  # false for NaN too
+            raise InvalidRequestError(f"cpus must be from 0.01 to 4096, not {brief(self.cpus)}")
         set_(self, "cpus", float(self.cpus))
 
 
@@ -279,12 +203,12 @@ class Network:
 
     def __post_init__(self) -> None:
         if self.mode not in ("none", "bridge", "named", "allow"):
-            raise InvalidRequestError(f"network mode {self.mode!r} is not known")
+            raise InvalidRequestError(f"network mode {brief(self.mode)} is not known")
         if (self.mode == "named") != (self.name is not None):
             raise InvalidRequestError("Network.named(name) is the way to join a network by name")
         if self.name is not None:
             if not isinstance(self.name, str) or not _NETWORK_NAME.fullmatch(self.name):
-                raise InvalidRequestError(f"network name {self.name!r} is not usable")
+                raise InvalidRequestError(f"network name {brief(self.name)} is not usable")
             if self.name in ("none", "bridge", "host", "default") or self.name.startswith(
                 "container:"
             ):
@@ -292,11 +216,12 @@ class Network:
                     f"network {self.name!r} is not one to join by name: use Network.none() or "
                     "Network.bridge(); the host's network is never shared"
                 )
+        object.__setattr__(self, "domains", names(self.domains, "domains"))
         if (self.mode == "allow") != bool(self.domains):
             raise InvalidRequestError("Network.allow needs at least one domain")
         for domain in self.domains:
             if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
-                raise InvalidRequestError(f"{domain!r} is not a domain name (or '*.' and one)")
+                raise InvalidRequestError(f"{brief(domain)} is not a domain name (or '*.' and one)")
 
     @classmethod
     def none(cls) -> Network:
@@ -333,37 +258,38 @@ class Security:
     """An OCI runtime that the engine knows (``"runsc"``, ``"kata"``). ``None``: the engine's."""
 
     def __post_init__(self) -> None:
-        names: list[str] = []
-        if isinstance(self.workload_capabilities, str):
-            raise InvalidRequestError("workload_capabilities is a tuple of names, not a string")
-        for name in self.workload_capabilities:
+        flag(self.readonly_rootfs, "readonly_rootfs")
+        granted: list[str] = []
+        for name in names(self.workload_capabilities, "workload_capabilities"):
             short = str(name).upper().removeprefix("CAP_")
             if short not in GRANTABLE_CAPABILITIES:
                 raise InvalidRequestError(
-                    f"capability {name!r} cannot be granted; possible: "
+                    f"capability {brief(name)} cannot be granted; possible: "
                     + ", ".join(GRANTABLE_CAPABILITIES)
                 )
-            if short not in names:
-                names.append(short)
-        object.__setattr__(self, "workload_capabilities", tuple(sorted(names)))
+            if short not in granted:
+                granted.append(short)
+        object.__setattr__(self, "workload_capabilities", tuple(sorted(granted)))
         if self.runtime is not None and (
             not isinstance(self.runtime, str) or not _RUNTIME.fullmatch(self.runtime)
         ):
-            raise InvalidRequestError(f"runtime {self.runtime!r} is not a runtime's name")
+            raise InvalidRequestError(f"runtime {brief(self.runtime)} is not a runtime's name")
         if self.seccomp is not None:
             _check_seccomp(self.seccomp)
 
 
 def _check_seccomp(profile: str) -> None:
-    if profile == "unconfined":
-        raise InvalidRequestError("seccomp 'unconfined' is refused: give a profile as JSON text")
+    if not isinstance(profile, str) or profile == "unconfined":
+        raise InvalidRequestError(
+            f"seccomp {brief(profile)} is refused: give a profile as JSON text"
+        )
     try:
         parsed: object = json.loads(profile)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise InvalidRequestError(f"seccomp must be a profile as JSON text: {exc}") from exc
     fields = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
     action = fields.get("defaultAction")
-    if action is None or action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+    if not isinstance(action, str) or action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
         raise InvalidRequestError("a seccomp profile must deny by default (its defaultAction)")
 
 
@@ -384,18 +310,23 @@ class Manifest:
     """Environment of every command of the session."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.directories, str):
-            raise InvalidRequestError("Manifest.directories is a tuple of paths, not a string")
         files: dict[str, str | bytes] = {}
-        for path, content in dict(self.files).items():
+        for path, content in mapping(self.files, "Manifest.files").items():
             if not isinstance(content, (str, bytes, bytearray, memoryview)):
                 raise InvalidRequestError(
-                    f"Manifest.files[{path!r}] must be str or bytes, not {type(content).__name__}"
+                    f"Manifest.files[{brief(path)}] must be str or bytes, "
+                    f"not {type(content).__name__}"
                 )
-            files[paths.relative(path)] = content if isinstance(content, str) else bytes(content)
+            name = paths.relative(path)
+            if name in files:
+                raise InvalidRequestError(f"Manifest.files holds {brief(name)} twice")
+            if isinstance(content, str):
+                encode(content, f"Manifest.files[{brief(path)}]")
+            files[name] = content if isinstance(content, str) else bytes(content)
+        directories = names(self.directories, "Manifest.directories")
         set_ = object.__setattr__
         set_(self, "files", MappingProxyType(files))
-        set_(self, "directories", tuple(paths.relative(path) for path in self.directories))
+        set_(self, "directories", tuple(paths.relative(path) for path in directories))
         set_(self, "env", MappingProxyType(check_env(self.env, "Manifest.env")))
 
 

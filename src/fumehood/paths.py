@@ -7,6 +7,7 @@ which gives the caller an error at once and keeps a path from meaning two things
 from __future__ import annotations
 
 from fumehood.errors import InvalidPathError
+from fumehood.text import brief
 
 MAX_PATH_BYTES = 4095
 MAX_NAME_BYTES = 255
@@ -26,12 +27,14 @@ def relative(path: str, *, allow_root: bool = False) -> str:
     _check_text(path)
     if path.startswith("/"):
         raise InvalidPathError(
-            f"path {path!r} is absolute; paths are relative to the workspace "
+            f"path {brief(path)} is absolute; paths are relative to the workspace "
             "(root='/' works on the container's whole file system)"
         )
     parts = _parts(path)
     if not parts and not allow_root:
-        raise InvalidPathError(f"path {path!r} names the workspace itself, not something in it")
+        raise InvalidPathError(
+            f"path {brief(path)} names the workspace itself, not something in it"
+        )
     return "/".join(parts) or "."
 
 
@@ -46,7 +49,7 @@ def directory(path: str, what: str) -> str:
     _check_text(path)
     parts = _parts(path)
     if not path.startswith("/") or not parts:
-        raise InvalidPathError(f"{what} {path!r} must be an absolute directory other than '/'")
+        raise InvalidPathError(f"{what} {brief(path)} must be an absolute directory other than '/'")
     return "/" + "/".join(parts)
 
 
@@ -55,37 +58,40 @@ def working_directory(path: str) -> str:
 
     A command can change directory as it likes, so ``..`` is no boundary here and is allowed.
     """
-    _check_bytes(path)
-    if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
-        raise InvalidPathError(f"cwd is longer than {MAX_PATH_BYTES} bytes")
+    _check_characters(path)
     return path
 
 
-def _check_bytes(path: str) -> None:
+def _check_characters(path: str) -> None:
     if not isinstance(path, str):
-        raise InvalidPathError(f"a path must be a string, not {path!r}")
+        raise InvalidPathError(f"a path must be a string, not {brief(path)}")
     if not path:
         raise InvalidPathError("the path is empty")
     if "\0" in path:
-        raise InvalidPathError(f"path {path!r} contains a NUL character")
+        raise InvalidPathError(f"path {brief(path)} contains a NUL character")
+    try:
+        size = len(path.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as exc:
+        raise InvalidPathError(
+            f"path {brief(path)} holds half a surrogate pair, which has no bytes"
+        ) from exc
+    if size > MAX_PATH_BYTES:
+        raise InvalidPathError(f"a path of {size} bytes; at most {MAX_PATH_BYTES} are possible")
 
 
 def _check_text(path: str) -> None:
-    _check_bytes(path)
+    _check_characters(path)
     if "\\" in path:
-        raise InvalidPathError(f"path {path!r} contains a backslash; separate parts with '/'")
+        raise InvalidPathError(f"path {brief(path)} contains a backslash; separate parts with '/'")
     if path.endswith("/") and path != "/":
-        raise InvalidPathError(f"path {path!r} ends with a slash")
-    encoded = path.encode("utf-8", "surrogateescape")
-    if len(encoded) > MAX_PATH_BYTES:
-        raise InvalidPathError(f"the path is {len(encoded)} bytes; at most {MAX_PATH_BYTES}")
+        raise InvalidPathError(f"path {brief(path)} ends with a slash")
 
 
 def _parts(path: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     for part in parts:
         if part == "..":
-            raise InvalidPathError(f"path {path!r} contains '..'")
+            raise InvalidPathError(f"path {brief(path)} contains '..'")
         if len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
-            raise InvalidPathError(f"a part of path {path[:40]!r}… is over {MAX_NAME_BYTES} bytes")
+            raise InvalidPathError(f"a part of path {brief(path)} is over {MAX_NAME_BYTES} bytes")
     return parts

@@ -14,7 +14,7 @@ from fumehood.errors import (
     CommandOutOfMemoryError,
     CommandTimeoutError,
 )
-from fumehood.text import decode
+from fumehood.text import decode, printable
 
 
 class ExecReason(StrEnum):
@@ -125,7 +125,8 @@ class ExecResult:
         """
         if self.ok:
             return self
-        tail = self.stderr.strip()[-500:]
+        # What a program wrote may be meant for the terminal that shows this exception.
+        tail = printable(self.stderr.strip()[-500:])
         detail = f": {tail}" if tail else ""
         if self.reason is ExecReason.TIMED_OUT:
             raise CommandTimeoutError(

@@ -4,6 +4,40 @@ from __future__ import annotations
 
 import codecs
 
+from fumehood.errors import InvalidRequestError
+
+_MAX_SHOWN = 120
+_MAX_SHOWN_BITS = 256
+
+
+def encode(text: str, what: str) -> bytes:
+    """Return a caller's text as bytes for a container: UTF-8, whatever the client's locale.
+
+    Bytes that Python has smuggled into a string (surrogateescape) come out again.
+
+    Raises:
+        InvalidRequestError: half a surrogate pair, which no encoding has.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as exc:
+        raise InvalidRequestError(
+            f"{what} {brief(text)} holds half a surrogate pair, which has no bytes"
+        ) from exc
+
+
+def brief(value: object) -> str:
+    """Return ``repr(value)`` for a message, cut: what a caller passes may be a megabyte."""
+    if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, (str, bytes)) and len(value) > _MAX_SHOWN:
+        return f"{value[:_MAX_SHOWN]!r}… ({len(value)} in all)"
+    try:
+        shown = repr(value)
+    except ValueError:  # a number inside it that is too long for Python to print
+        shown = f"<{type(value).__name__}>"
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+
 
 def decode(data: bytes) -> str:
     """Decode as UTF-8: invalid bytes become U+FFFD, a character cut at the end is dropped."""
@@ -37,9 +71,10 @@ _KEPT = {ord("\n"), ord("\t")}
 _ESCAPES: dict[int, str] = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in _KEPT
 } | {
-    # Marks that reorder or hide what a reader sees ("Trojan Source", CVE-2021-42574).
+    # Marks that reorder or hide what a reader sees ("Trojan Source", CVE-2021-42574), and those
+    # that some programs take for the end of a line.
     code: f"\\u{code:04x}"
-    for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+    for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 }
 
 

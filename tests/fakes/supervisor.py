@@ -1,6 +1,6 @@
 """A supervisor made of test code: the other end of a byte stream that lies in memory.
 
-It reads frames with the wire's own reader, and sends what a test tells it to: a well-behaved answer,
+It reads frames with the wire's own reader and sends what a test tells it to: a good answer,
 or bytes that no supervisor would send. The real binary is tested elsewhere with the same words;
 this is for what the real one never does, and for the order of things.
 """
