@@ -83,22 +83,22 @@ def mapped(doing: str, address: str) -> Generator[None, None, None]:
 
 def unavailable(doing: str, address: str, exc: BaseException) -> EngineUnavailableError:
     """Return the error for an engine that cannot be reached, with what to do about it."""
-    cause: BaseException = exc
-    while (inner := cause.__cause__ or cause.__context__) is not None and not isinstance(
-        cause, (OSError, ssl.SSLError)
-    ):
-        cause = inner
+    cause = exc
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        cause = exc.certificate_error
+    elif isinstance(exc, aiohttp.ClientConnectorError):
+        cause = exc.os_error
     if isinstance(cause, PermissionError):
         hint = "this user may not use it: join the group that owns the socket, or use rootless mode"
     elif isinstance(cause, FileNotFoundError):
         hint = "nothing is there: is the engine installed and running? (`docker info` must work)"
     elif isinstance(cause, ConnectionRefusedError):
         hint = "nothing listens there: is the engine running? (`docker info` must work)"
-    elif isinstance(cause, ssl.SSLError):
+    elif isinstance(cause, (ssl.SSLError, ssl.CertificateError)):
         hint = "TLS failed: check the certificates (DOCKER_CERT_PATH, or those of the context)"
     else:
         hint = "check DOCKER_HOST and `docker context ls`"
     return EngineUnavailableError(
         f"{doing}: no engine answers at {address}: "
-        f"{printable(str(exc) or type(exc).__name__)}; {hint}"
+        f"{printable(str(cause) or type(cause).__name__)}; {hint}"
     )
