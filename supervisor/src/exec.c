@@ -15,6 +15,7 @@
 #include "process.h"
 #include "reaper.h"
 #include "session.h"
+#include "spare.h"
 #include "task.h"
 #include "tree.h"
 
@@ -238,15 +239,11 @@ static bool make_ends(struct ends *ends, bool input)
 		ends->err[0] = ends->err[1] = -1;
 		return false;
 	}
-	if (pipe2(ends->report, O_CLOEXEC | O_NONBLOCK) < 0) {
-		ends->report[0] = ends->report[1] = -1;
-		return false;
-	}
 	return true;
 }
 
 /* Hand our ends over to the task and its channel, and forget them. */
-static bool take_ends(struct task *task, struct ends *ends, const struct wire_message *message)
+static bool connect_ends(struct task *task, struct ends *ends, const struct wire_message *message)
 {
 	struct channel *channel = task->channel;
 
@@ -258,9 +255,11 @@ static bool take_ends(struct task *task, struct ends *ends, const struct wire_me
 		       wire_uint(message, FIELD_STDERR_LIMIT, 0)))
 		return false;
 	ends->err[0] = -1;
-	if (!task_open_report(task, ends->report[0]))
-		return false;
-	ends->report[0] = -1;
+	if (ends->report[0] >= 0) {
+		if (!task_open_report(task, ends->report[0]))
+			return false;
+		ends->report[0] = -1;
+	}
 	if (ends->in[1] >= 0) {
 		if (!channel_connect_input(channel, ends->in[1]))
 			return false;
@@ -269,57 +268,78 @@ static bool take_ends(struct task *task, struct ends *ends, const struct wire_me
 	return true;
 }
 
-static uint32_t fork_error(int err_no)
+/* A spare that waits for its order, or a new reaper. NULL with errno. */
+static struct task *launch(struct channel *channel, const struct wire_message *message,
+			   const struct identity *identity, struct ends *ends)
 {
-	return err_no == ENOMEM ? ERROR_OUT_OF_MEMORY : ERROR_PROCESS_LIMIT;
+	struct launch launch = {
+		.message = message, .identity = identity,
+		.in = ends->in[0] >= 0 ? ends->in[0] : session.null_fd, .out = ends->out[1], .err = ends->err[1],
+	};
+	uint64_t now = clock_monotonic();
+	struct task *task = spare_launch(&launch);
+
+	if (task) {
+		task->kind = &exec_kind;
+		task->channel = channel;
+		task->started = now;
+		return task;
+	}
+	task = task_new(&exec_kind, channel);
+	if (!task) {
+		errno = EAGAIN;
+		return NULL;
+	}
+	if (pipe2(ends->report, O_CLOEXEC | O_NONBLOCK) == 0) {
+		launch.report = ends->report[1];
+		task->pid = fork();
+		if (task->pid == 0)
+			reaper_main(&launch);
+		if (task->pid > 0)
+			return task;
+		task->pid = 0;
+	} else {
+		ends->report[0] = ends->report[1] = -1;
+	}
+	task_free(task);
+	return NULL;
+}
+
+static void fail_start(struct channel *channel, int err_no)
+{
+	bool no_process = err_no == EAGAIN;
+
+	channel_fail(channel, no_process ? ERROR_PROCESS_LIMIT : err_no == ENOMEM ? ERROR_OUT_OF_MEMORY : ERROR_IO,
+		     (uint32_t)err_no, no_process ? "fork" : "setup", UINT64_MAX);
 }
 
 void exec_start(struct channel *channel, const struct wire_message *message, const struct identity *identity)
 {
 	struct ends ends;
-	struct launch launch;
-	struct task *task = task_new(&exec_kind, channel);
 	uint64_t timeout = wire_uint(message, FIELD_TIMEOUT_MS, 0);
-	pid_t pid;
+	uint64_t oom_kills = cgroup_oom_kills();
+	struct task *task = NULL;
+	int err_no;
 
-	if (!task) {
-		channel_fail(channel, ERROR_PROCESS_LIMIT, 0, "fork", UINT64_MAX);
-		return;
-	}
-	if (!make_ends(&ends, wire_flag(message, FIELD_STDIN))) {
-		int err_no = errno;
-
-		close_ends(&ends);
-		task_free(task);
-		channel_fail(channel, ERROR_IO, (uint32_t)err_no, "setup", UINT64_MAX);
-		return;
-	}
-	launch = (struct launch){
-		.message = message, .identity = identity,
-		.in = ends.in[0] >= 0 ? ends.in[0] : session.null_fd, .out = ends.out[1], .err = ends.err[1],
-		.report = ends.report[1],
-	};
-	task->command.oom_kills = cgroup_oom_kills();
-	pid = fork();
-	if (pid == 0)
-		reaper_main(&launch);
-	if (pid < 0 || (task->pid = pid, channel->task = task, !take_ends(task, &ends, message))) {
-		int err_no = errno;
-
-		close_ends(&ends);
-		if (pid > 0) {
-			/* It runs already; it dies with its tree, and its slot is freed when it is reaped. */
-			channel_fail(channel, ERROR_IO, (uint32_t)err_no, "setup", UINT64_MAX);
-			tree_kill(task);
+	if (make_ends(&ends, wire_flag(message, FIELD_STDIN)))
+		task = launch(channel, message, identity, &ends);
+	err_no = errno;
+	if (task) {
+		channel->task = task;
+		task->command.oom_kills = oom_kills;
+		if (timeout)
+			task->deadline = clock_after_ms(task->started, timeout);
+		if (connect_ends(task, &ends, message)) {
+			close_ends(&ends);
 			return;
 		}
-		task_free(task);
-		channel_fail(channel, fork_error(err_no), (uint32_t)err_no, "fork", UINT64_MAX);
-		return;
+		err_no = errno;
 	}
 	close_ends(&ends);
-	if (timeout)
-		task->deadline = clock_after_ms(task->started, timeout);
+	fail_start(channel, err_no);
+	/* One that runs already dies with its tree; its slot is freed when it has been reaped. */
+	if (task)
+		tree_kill(task);
 }
 
 void exec_open(struct channel *channel, const struct wire_message *message)

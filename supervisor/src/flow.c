@@ -30,6 +30,17 @@ static size_t sendable(const struct flow *flow)
 	return least(least(credit, flow->limit), least(flow->until, WIRE_MAX_PAYLOAD));
 }
 
+/* Most commands say little or nothing: what a pipe holds is asked first, so that the queue need not grow to
+ * a frame's full size for them. */
+static size_t held(const struct flow *flow, size_t want)
+{
+	int bytes = 0;
+
+	if (flow->total >= WIRE_MAX_PAYLOAD || ioctl(flow->source.fd, FIONREAD, &bytes) < 0)
+		return want;
+	return bytes > 0 ? least((uint64_t)bytes, want) : 1;
+}
+
 /* Both return what read(2) does: bytes, 0 at the end, -1 with errno. */
 static ssize_t send_piece(struct flow *flow, size_t want)
 {
@@ -78,6 +89,8 @@ static bool flow_take(struct flow *flow)
 			flow->blocked = true;
 			return true;
 		}
+		if (sending)
+			want = held(flow, want);
 		got = sending ? send_piece(flow, want) : discard_piece(flow);
 		if (got == 0)
 			return false;

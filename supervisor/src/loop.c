@@ -11,6 +11,7 @@
 #include "connection.h"
 #include "lease.h"
 #include "session.h"
+#include "spare.h"
 #include "task.h"
 #include "tree.h"
 
@@ -92,7 +93,8 @@ bool loop_init(void)
 
 static uint64_t earliest(void)
 {
-	uint64_t deadlines[] = {lease_deadline(), connections_deadline(), tasks_deadline(), trees_deadline()};
+	uint64_t deadlines[] = {lease_deadline(), connections_deadline(), tasks_deadline(), trees_deadline(),
+				spare_deadline()};
 	uint64_t first = NEVER;
 
 	for (size_t i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++)
@@ -117,15 +119,19 @@ static int wait_until(uint64_t deadline, uint64_t now)
 /* Wait for events, handle them. Returns the time afterwards. */
 static void wait_and_handle(bool busy)
 {
+	bool spare = !busy && spare_wanted();
 	struct epoll_event events[EVENT_STEP];
 	uint64_t before = clock_boottime(), after;
-	int wait = busy ? 0 : wait_until(earliest(), clock_monotonic());
+	int wait = busy || spare ? 0 : wait_until(earliest(), clock_monotonic());
 	int got = epoll_wait(epoll_fd, events, EVENT_STEP, wait);
 
 	/* Boot time, so that a suspended host counts; a wait that had a limit and went far beyond it. */
 	after = clock_boottime();
 	if (wait >= 0 && after - before > (uint64_t)wait * MILLISECOND + GAP)
 		connections_excuse(clock_monotonic());
+	/* With nothing else to do, be ready for the next command. */
+	if (got == 0 && spare)
+		spare_make();
 	for (int i = 0; i < got; i++) {
 		struct source *source = events[i].data.ptr;
 

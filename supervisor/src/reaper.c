@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,19 +80,25 @@ static bool enter_directory(const struct wire_message *message)
 	return (path[0] == '.' && path[1] == '\0') || chdir(path) == 0;
 }
 
-/* The workspace is left open until the change of directory, which is made with the command's own rights. */
-_Noreturn static void command_main(const struct launch *launch)
+/* What does not depend on the command. */
+static void prepare(int report)
 {
 	struct rlimit core = {0, 0};
-	struct arguments arguments;
-	sigset_t none;
-	int report = launch->report;
 
 	if (setsid() < 0)
 		refuse(report, ERROR_IO, STEP_SETUP);
 	process_yield();
 	if (setrlimit(RLIMIT_NOFILE, &session.open_files) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
 		refuse(report, ERROR_IO, STEP_SETUP);
+}
+
+/* From here on with the command's own rights. The workspace stays open until the change of directory. */
+_Noreturn static void become_command(const struct launch *launch)
+{
+	struct arguments arguments;
+	sigset_t none;
+	int report = launch->report;
+
 	if (!caps_become(launch->identity, session.caps))
 		refuse(report, ERROR_PERMISSION, STEP_USER);
 	if (!enter_directory(launch->message))
@@ -104,6 +112,52 @@ _Noreturn static void command_main(const struct launch *launch)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	arguments_exec(&arguments);
 	refuse(REPORT_FD, arguments.error, STEP_PROGRAM);
+}
+
+/* Wait for an order and its three ends. False when none will ever come. */
+static bool receive_order(int orders, struct reaper_order *order, struct identity *identity, uint8_t *body,
+			  int ends[3])
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(3 * sizeof(int))];
+	} control;
+	struct iovec parts[] = {{order, sizeof(*order)}, {identity, sizeof(*identity)}, {body, REAPER_ORDER_BODY}};
+	struct msghdr message = {
+		.msg_iov = parts, .msg_iovlen = 3, .msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	ssize_t got;
+
+	do
+		got = recvmsg(orders, &message, MSG_CMSG_CLOEXEC);
+	while (got < 0 && errno == EINTR);
+	if (got < (ssize_t)(sizeof(*order) + sizeof(*identity)) || !CMSG_FIRSTHDR(&message) ||
+	    CMSG_FIRSTHDR(&message)->cmsg_len != CMSG_LEN(3 * sizeof(int)))
+		return false;
+	memcpy(ends, CMSG_DATA(CMSG_FIRSTHDR(&message)), 3 * sizeof(int));
+	return true;
+}
+
+_Noreturn static void wait_for_order(int report, int orders)
+{
+	static struct identity identity;
+	static uint8_t body[REAPER_ORDER_BODY];
+	static struct wire_message message;
+	struct reaper_order order;
+	struct wire_frame frame = {.type = FRAME_OPEN, .channel = 1, .payload = body};
+	int ends[3];
+	struct launch launch;
+
+	if (!receive_order(orders, &order, &identity, body, ends))
+		_exit(0);
+	frame.length = order.body_length;
+	if (fields_parse(&frame, &message))
+		refuse(report, ERROR_IO, STEP_SETUP);
+	launch = (struct launch){
+		.message = &message, .identity = order.has_identity ? &identity : &session.user,
+		.in = ends[0], .out = ends[1], .err = ends[2], .report = report,
+	};
+	become_command(&launch);
 }
 
 /* Reap until nobody is left, and tell once, when the command itself has ended. */
@@ -135,26 +189,52 @@ _Noreturn static void reap(pid_t leader, int fd)
 	}
 }
 
-_Noreturn void reaper_main(const struct launch *launch)
+static pid_t fork_command(int report)
 {
-	pid_t leader;
-	int fd = launch->report;
+	pid_t pid;
 
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
-		tell_failure(fd, ERROR_UNSUPPORTED, errno, STEP_SETUP);
+		tell_failure(report, ERROR_UNSUPPORTED, errno, STEP_SETUP);
 		_exit(1);
 	}
-	leader = fork();
-	if (leader == 0)
-		command_main(launch);
-	if (leader < 0) {
-		tell_failure(fd, errno == ENOMEM ? ERROR_OUT_OF_MEMORY : ERROR_PROCESS_LIMIT, errno, STEP_FORK);
+	pid = fork();
+	if (pid < 0) {
+		tell_failure(report, errno == ENOMEM ? ERROR_OUT_OF_MEMORY : ERROR_PROCESS_LIMIT, errno, STEP_FORK);
 		_exit(1);
 	}
-	/* Nothing of the tether, and none of the command's ends, stays here. */
-	dup2(fd, 0);
+	return pid;
+}
+
+/* Nothing of the tether, and none of a command's ends, stays in a reaper. */
+_Noreturn static void watch(pid_t leader, int report)
+{
+	dup2(report, 0);
 	process_close_from(1);
 	if (!caps_set(0, 0, 0))
 		_exit(1);
 	reap(leader, 0);
+}
+
+_Noreturn void reaper_main(const struct launch *launch)
+{
+	pid_t leader = fork_command(launch->report);
+
+	if (leader)
+		watch(leader, launch->report);
+	prepare(launch->report);
+	become_command(launch);
+}
+
+_Noreturn void reaper_spare(int report, int orders)
+{
+	int keep[] = {report, orders, session.workspace_fd, session.null_fd, session.proc_fd};
+	pid_t leader;
+
+	/* It waits for long, and may keep nobody's pipe open meanwhile. */
+	process_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
+	leader = fork_command(report);
+	if (leader)
+		watch(leader, report);
+	prepare(report);
+	wait_for_order(report, orders);
 }

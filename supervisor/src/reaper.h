@@ -37,4 +37,17 @@ struct launch {
 /* The forked child's way: never returns. */
 _Noreturn void reaper_main(const struct launch *launch);
 
+/* What a spare is sent over its order socket, in one packet with the command's three ends: this, the identity if
+ * it is not the session's, the body of the OPEN. */
+struct reaper_order {
+	uint32_t has_identity;
+	uint32_t body_length;
+};
+
+/* The most that a spare takes; a longer body is launched by a fork. */
+#define REAPER_ORDER_BODY 65536
+
+/* The same for a reaper whose command's process is made in advance, and waits for its order. */
+_Noreturn void reaper_spare(int report, int orders);
+
 #endif
