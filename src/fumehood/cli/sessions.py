@@ -1,0 +1,276 @@
+"""Sessions that are there: list them, run something in one, end them, sweep what is left."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from fumehood import SessionInfo, SweepReport, Workspace, WorkspaceBusyError
+from fumehood.cli import commands, flags, output, running, values
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def ls(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the sessions of the engine, whoever made them.
+
+    LEFT is what remains of the time to live that a session was given when it
+    was made; IDLE is how long it may go without work.
+
+    [bold]Examples[/bold]
+
+      fumehood ls
+      fumehood ls --json
+    """
+
+    async def work() -> int:
+        async with running.common(ctx).sandbox() as sandbox:
+            found = await sandbox.list_sessions()
+        if as_json:
+            typer.echo(json.dumps([_data(info) for info in found], indent=2))
+        else:
+            now = datetime.now(UTC)
+            output.table(
+                ("ID", "STATE", "AGE", "LEFT", "IDLE", "IMAGE", "WORKSPACE", "OWNER", "METADATA"),
+                [_row(info, now) for info in found],
+            )
+        return 0
+
+    running.finish(work)
+
+
+def _row(info: SessionInfo, now: datetime) -> tuple[str, ...]:
+    passed = (now - info.created_at).total_seconds()
+    return (
+        info.id,
+        info.state + (", detached" if info.detached else ""),
+        output.age(passed),
+        "" if info.ttl is None else output.age(info.ttl - passed),
+        "" if info.idle_timeout is None else output.age(info.idle_timeout),
+        info.image,
+        info.workspace_id or "",
+        info.owner,
+        " ".join(f"{key}={value}" for key, value in sorted(info.metadata.items())),
+    )
+
+
+def _data(info: SessionInfo) -> dict[str, Any]:
+    return {
+        "id": info.id,
+        "state": info.state,
+        "image": info.image,
+        "created_at": info.created_at.isoformat(),
+        "ttl": info.ttl,
+        "idle_timeout": info.idle_timeout,
+        "detached": info.detached,
+        "workspace_id": info.workspace_id,
+        "owner": info.owner,
+        "metadata": dict(info.metadata),
+    }
+
+
+def exec_(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The session's id: see 'fumehood ls'.")],
+    command: flags.Words = None,
+    workdir: flags.Directory = ".",
+    env: flags.Env = None,
+    env_file: flags.EnvFile = None,
+    user: flags.CommandUser = None,
+    timeout: flags.Timeout = "30s",
+    stdin: flags.Stdin = None,
+    raw: flags.Raw = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Run a command in a session that is there.
+
+    It runs beside whatever else does. Ctrl-C kills it with all that it has
+    started; the session stays.
+
+    [bold]Examples[/bold]
+
+      fumehood exec ID -- ls -l
+      fumehood exec --user 1000 --env DEBUG=1 ID -- python3 main.py
+      fumehood exec --timeout 0 --raw ID -- tar c . > workspace.tar
+
+    Exit codes are those of 'fumehood run'.
+    """
+    argv = values.command_line(command)
+    if not argv:
+        raise typer.BadParameter("there is no command to run", param_hint="CMD")
+    wanted = commands.Command(
+        argv=argv,
+        timeout=values.duration(timeout, "--timeout"),
+        cwd=workdir,
+        env=values.environment(env or (), env_file or ()),
+        user=user,
+        stdin=stdin,
+        raw=raw,
+        quiet=quiet,
+    )
+
+    async def work() -> int:
+        async with running.common(ctx).sandbox() as sandbox, sandbox.connect(id) as session:
+            return await commands.run(session, wanted)
+
+    running.finish(work, failed=running.NOT_RUN, after="The session kills the command by itself.")
+
+
+def rm(
+    ctx: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="What to end.")],
+    workspace: Annotated[
+        bool, typer.Option("--workspace", help="Delete their persistent workspaces too.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="An id that is not there is no error.")
+    ] = False,
+) -> None:
+    """End sessions: kill all that runs in them, and remove them.
+
+    A persistent workspace stays, unless --workspace is given.
+
+    [bold]Examples[/bold]
+
+      fumehood rm ID
+      fumehood rm --workspace ID ID
+    """
+
+    async def work() -> int:
+        code = 0
+        async with running.common(ctx).sandbox() as sandbox:
+            there = {info.id: info for info in await sandbox.list_sessions()}
+            for id in dict.fromkeys(ids):
+                if id not in there:
+                    if not force:
+                        output.note(f"error: there is no session {id!r} ('fumehood ls')")
+                        code = running.FAILED
+                    continue
+                await sandbox.destroy_session(id)
+                kept = there[id].workspace_id
+                if workspace and kept is not None:
+                    await sandbox.remove_workspace(kept)
+                output.line(id)
+        return code
+
+    running.finish(work, after="'fumehood rm' again goes on from there.")
+
+
+def gc(
+    ctx: typer.Context,
+    supervisors: Annotated[
+        bool,
+        typer.Option("--supervisors", help="Also supervisors of other versions that nothing uses."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what crashed clients and engines left behind.
+
+    Sessions end by themselves; this finds the rest: containers that were
+    created and never started, volumes of sessions that are gone, sessions past
+    their time. Never a live session, and never a persistent workspace. Every
+    client does the same once, when it makes its first session.
+
+    [bold]Examples[/bold]
+
+      fumehood gc
+      fumehood gc --supervisors
+    """
+
+    async def work() -> int:
+        async with running.common(ctx).sandbox() as sandbox:
+            report = await sandbox.gc(supervisors=supervisors)
+        if as_json:
+            typer.echo(json.dumps(_report(report), indent=2))
+        else:
+            removed = (*report.containers, *report.volumes, *report.supervisors)
+            for name in removed:
+                output.line(f"removed {name}")
+            for name, reason in report.failed.items():
+                output.note(f"error: {name} is still there: {reason}")
+            output.line(f"{len(removed)} removed, {len(report.kept)} in use")
+        return running.FAILED if report.failed else 0
+
+    running.finish(work)
+
+
+def _report(report: SweepReport) -> dict[str, Any]:
+    return {
+        "containers": list(report.containers),
+        "volumes": list(report.volumes),
+        "supervisors": list(report.supervisors),
+        "kept": list(report.kept),
+        "failed": dict(report.failed),
+    }
+
+
+workspaces = typer.Typer(
+    help="Persistent workspaces: files that outlive their sessions.", no_args_is_help=True
+)
+
+
+@workspaces.command("ls")
+def workspace_ls(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the persistent workspaces of the engine, and who holds each.
+
+    [bold]Examples[/bold]
+
+      fumehood workspace ls
+    """
+
+    async def work() -> int:
+        async with running.common(ctx).sandbox() as sandbox:
+            found = await sandbox.list_workspaces()
+            holders = {info.workspace_id: info.id for info in await sandbox.list_sessions()}
+        if as_json:
+            data = [{"id": id, "session": holders.get(id)} for id in found]
+            typer.echo(json.dumps(data, indent=2))
+        else:
+            output.table(("ID", "SESSION"), [(id, holders.get(id, "")) for id in found])
+        return 0
+
+    running.finish(work)
+
+
+@workspaces.command("rm")
+def workspace_rm(
+    ctx: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="What to delete.")],
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="An id that is not there is no error.")
+    ] = False,
+) -> None:
+    """Delete persistent workspaces with all their files.
+
+    One that a session holds stays, and is an error.
+
+    [bold]Examples[/bold]
+
+      fumehood workspace rm user-42
+    """
+
+    async def work() -> int:
+        code = 0
+        async with running.common(ctx).sandbox() as sandbox:
+            there = set(await sandbox.list_workspaces())
+            for id in dict.fromkeys(ids):
+                # Also the spelling of an id that is not there is checked.
+                Workspace.persistent(id)
+                if id not in there:
+                    if not force:
+                        output.note(f"error: there is no workspace {id!r}")
+                        code = running.FAILED
+                    continue
+                try:
+                    await sandbox.remove_workspace(id)
+                except WorkspaceBusyError as exc:
+                    output.note(f"error: {exc}")
+                    code = running.FAILED
+                else:
+                    output.line(id)
+        return code
+
+    running.finish(work)
