@@ -101,6 +101,7 @@ class Registry:
                     ],
                 }
             ).encode()
+            self.manifests[f"{name}:{digest(manifest)}"] = (kind, manifest)
         self.manifests[f"{name}:{tag}"] = (kind, manifest)
         return f"{self.host}/{name}:{tag}"
 
@@ -131,7 +132,8 @@ class Registry:
                 status=404,
             )
         kind, body = found
-        self.pulls += 1
+        # An engine looks (HEAD) before it asks.
+        self.pulls += request.method == "GET"
         return web.Response(
             body=body, content_type=kind, headers={"Docker-Content-Digest": digest(body)}
         )
