@@ -185,7 +185,7 @@ int files_open_parent(struct job *job, const char *path, bool parents, char name
 	above[start] = '\0';
 	/* Nothing above: the directory itself, but "/" where the path was absolute, for the walk to judge. */
 	if (start == 0)
-		strcpy(above, path[0] == '/' ? "/" : ".");
+		memcpy(above, path[0] == '/' ? "/" : ".", 2);
 	fd = walk_open(job->directory, above, job->mode, O_PATH | O_DIRECTORY);
 	if (fd < 0 && errno == ENOENT && parents)
 		return make_directories(job, above);

@@ -151,6 +151,15 @@ static bool matches(const char *wanted, const char *name, const char *id_text)
 
 /* --- users --------------------------------------------------------------------------------------- */
 
+/* Put a whole text, or leave what is there. */
+static void put_text(char *out, size_t size, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length < size)
+		memcpy(out, text, length + 1);
+}
+
 /* Fill uid, gid, home and name from the first line that names the user, by name or by number. A line whose
  * numbers are none is no line. */
 static bool find_user(struct lines *lines, int root_fd, const char *user, struct identity *out)
@@ -170,10 +179,9 @@ static bool find_user(struct lines *lines, int root_fd, const char *user, struct
 		found = true;
 		out->uid = uid;
 		out->gid = gid;
-		if (field[5][0] == '/' && strlen(field[5]) < sizeof out->home)
-			strcpy(out->home, field[5]);
-		if (strlen(field[0]) < sizeof out->name)
-			strcpy(out->name, field[0]);
+		if (field[5][0] == '/')
+			put_text(out->home, sizeof out->home, field[5]);
+		put_text(out->name, sizeof out->name, field[0]);
 	}
 	close(lines->fd);
 	return found;
@@ -280,7 +288,7 @@ uint32_t users_resolve_in(int root_fd, const char *spec, struct identity *out)
 	*out = (struct identity){ .home = "/" };
 	if (strlen(spec) >= sizeof user)
 		return ERROR_INVALID;
-	strcpy(user, *spec == '\0' ? "root" : spec);
+	put_text(user, sizeof user, *spec == '\0' ? "root" : spec);
 	group = strchr(user, ':');
 	if (group != NULL)
 		*group++ = '\0';

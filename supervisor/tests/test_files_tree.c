@@ -295,15 +295,15 @@ TEST("what may not be removed is reported, and what stands in the way stays")
 	CHECK(holds("ws/t/closed/f", "x"));
 }
 
-TEST("a tree that is filled while it is removed ends with an answer")
+/* A process of the workload that makes directories in "t" as fast as it can. */
+static int start_filling(void)
 {
-	int pid, status;
+	int pid = fork();
 
-	fixture_start();
-	CHECK(mkdir("ws/t", 0755) == 0);
-	pid = fork();
 	CHECK(pid >= 0);
-	for (unsigned i = 0; pid == 0; i++) {
+	if (pid > 0)
+		return pid;
+	for (unsigned i = 0;; i++) {
 		char name[64];
 
 		sprintf(name, "ws/t/%u", i % 16);
@@ -312,6 +312,15 @@ TEST("a tree that is filled while it is removed ends with an answer")
 		strcat(name, "/x");
 		(void)!mkdir(name, 0755);
 	}
+}
+
+TEST("a tree that is filled while it is removed ends with an answer")
+{
+	int pid, status;
+
+	fixture_start();
+	CHECK(mkdir("ws/t", 0755) == 0);
+	pid = start_filling();
 	for (int i = 0; i < 20; i++) {
 		const struct answer *answer = fixture_run(REMOVE("t", .recursive = true));
 
