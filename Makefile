@@ -41,15 +41,15 @@ bench: venv supervisor engine images ## measure against the engine's own API; pr
 ##@ Check it
 
 .PHONY: test
-test: venv supervisor engine images ## all Python tests, on the real engine
+test: tools-test venv supervisor engine images ## all Python tests, on the real engine
 	$(PYTEST) $(ARGS)
 
 .PHONY: test-unit
-test-unit: venv supervisor ## the tests that need no engine
+test-unit: tools-test venv supervisor ## the tests that need no engine
 	$(PYTEST) $(UNIT) $(ARGS)
 
 .PHONY: test-supervisor
-test-supervisor: venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
+test-supervisor: tools-supervisor ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
 	$(MAKE) -C supervisor test
 	$(MAKE) -C supervisor test-sanitize
 	$(MAKE) -C supervisor analyze
@@ -81,6 +81,10 @@ engine: ## a Docker engine that answers
 .PHONY: engine-stop
 engine-stop: ## end the engine that 'make engine' started
 	@scripts/engine.sh --stop
+
+.PHONY: tools-test tools-supervisor
+tools-test tools-supervisor: tools-%:
+	@scripts/tools.sh $*
 
 .PHONY: images
 images: venv engine ## the images of the tests, from Debian packages
