@@ -8,7 +8,7 @@ this is for what the real one never does, and for the order of things.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fumehood._wire import codec
@@ -269,9 +269,7 @@ class FakeSupervisor:
         """Send bytes as one delivery."""
         self.stream.deliver(b"".join(pieces))
 
-    def send_fields(
-        self, frame: Frame, channel: int, fields: dict[Field, int | str] | dict[Field, int]
-    ) -> None:
+    def send_fields(self, frame: Frame, channel: int, fields: Mapping[Field, int | str]) -> None:
         self.send(frame_of(frame, channel, fields))
 
     def welcome(self, *, configured: bool = False) -> None:
@@ -320,9 +318,7 @@ class FakeSupervisor:
         self.stdout(channel, b"".join(record(name.encode()) for name in names))
 
 
-def frame_of(
-    frame: Frame, channel: int, fields: dict[Field, int | str] | dict[Field, int]
-) -> bytes:
+def frame_of(frame: Frame, channel: int, fields: Mapping[Field, int | str]) -> bytes:
     """Return a frame of fields."""
     return codec.encode_frame(frame, channel, codec.encode_fields(fields))
 
