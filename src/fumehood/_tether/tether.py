@@ -83,6 +83,7 @@ class Tether:
         self._end_reason: EndReason | None = None
         self._on_end: Callable[[EndReason], None] | None = None
         self._silent = 0
+        self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._pings = 0
         self._pinged: bytes | None = None
@@ -194,7 +195,7 @@ class Tether:
         number = self._connection.open(request)
         channel = Channel(self, number)
         self._channels[number] = channel
-        self._flush()
+        self._flush_now()
         return channel
 
     def open_with_input(self, request: Request, data: bytes) -> tuple[Channel, int]:
@@ -211,14 +212,14 @@ class Tether:
         self._connection.send_input(number, data[:sent])
         if sent == len(data):
             self._connection.end_input(number)
-        self._flush()
+        self._flush_now()
         return channel, sent
 
     def consumed(self, number: int, amount: int) -> None:
         """Return credit for output that a caller has taken."""
         if self._failure is None:
             self._connection.consumed(number, amount)
-            self._flush()
+            self._flush_soon()
 
     def input_allowed(self, number: int) -> int:
         """Return how much input a channel takes now."""
@@ -246,9 +247,27 @@ class Tether:
     # --- the stream's callbacks ---------------------------------------------------------------
 
     def _flush(self) -> None:
+        self._flush_scheduled = False
         data = self._connection.data_to_send()
         if data:
             self._stream.write(data)
+
+    def _flush_soon(self) -> None:
+        """Write after those who are about to run: what they have to send goes along.
+
+        Each write passes through several processes on its way, at a price that hardly depends on
+        its size: the credit for the connection and for its channels should be one, not many.
+        """
+        if not self._flush_scheduled and self._connection.has_data_to_send:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush_now(self) -> None:
+        """Write at once, but only one write: those who follow in the same turn share another."""
+        if not self._flush_scheduled:
+            self._flush()
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
 
     def _on_data(self, data: bytes) -> None:
         if self._failure is not None:
@@ -260,7 +279,7 @@ class Tether:
         except WireViolationError as violation:
             self.violated(violation)
         if self._failure is None:
-            self._flush()
+            self._flush_soon()
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Output):

@@ -178,6 +178,11 @@ class Connection:
 
     # --- out ----------------------------------------------------------------------------------
 
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` would return any."""
+        return bool(self._out)
+
     def data_to_send(self) -> bytes:
         """Return and forget the bytes that are to be written to the stream."""
         data = b"".join(self._out) if len(self._out) != 1 else self._out[0]
