@@ -59,7 +59,7 @@ class Api:
         if self.flavour == "async":
             return _AsyncSandbox(self, image, options)
         sandbox = _BlockingSandbox(self, image, options)
-        return cast(AsyncDockerSandbox, _Awaited(sandbox, self._threads))
+        return cast("AsyncDockerSandbox", _Awaited(sandbox, self._threads))
 
     @contextlib.asynccontextmanager
     async def session(

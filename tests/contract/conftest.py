@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-import fumehood.engines.docker  # noqa: F401 - late in the library; here before blocking is watched
 import pytest_asyncio
 from blockbuster import BlockBuster
+
+import fumehood.engines.docker  # noqa: F401 - late in the library; here before blocking is watched
 from contract.adapter import BUSYBOX, FLAVOURS, NONROOT, PYTHON, SCRATCH, Api, Flavour
 from contract.observer import Observer
-
 from fumehood import AsyncSession, DockerSandbox, SessionState, Workspace
 
 HERE = Path(__file__).parent

@@ -8,9 +8,9 @@ import json
 from pathlib import PurePosixPath
 
 import pytest
+
 from contract.adapter import Api
 from contract.programs import python, write_bytes
-
 from fumehood import (
     AsyncSession,
     CommandFailedError,
@@ -44,7 +44,7 @@ async def test_arguments_arrive_byte_for_byte(session: AsyncSession) -> None:
     ]
     result = await session.exec([*python(SHOW_ARGV), *arguments], check=True)
     sent = [item.encode() if isinstance(item, str) else item for item in arguments]
-    assert [bytes.fromhex(item) for item in eval(result.stdout)] == sent  # noqa: PGH001
+    assert [bytes.fromhex(item) for item in eval(result.stdout)] == sent
 
 
 @pytest.mark.parametrize("count,length", [(16, 65_535), (20_000, 50), (8, 131_071)])

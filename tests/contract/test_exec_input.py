@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from contract.adapter import Api
 from contract.programs import python
-
 from fumehood import AsyncSession, ExecReason
 
 DIGEST = (

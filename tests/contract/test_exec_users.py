@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from contract.adapter import BUSYBOX, NONROOT, PYTHON, SCRATCH, Api
 from contract.programs import python
-
 from fumehood import AsyncSession, InvalidRequestError, SupervisorError, UserNotFoundError
 
 WHO = (
