@@ -11,7 +11,7 @@ import typer
 from fumehood import __version__
 from fumehood.cli import copy, doctor, output, run, running, sessions
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

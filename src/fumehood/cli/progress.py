@@ -92,7 +92,7 @@ class CopyDisplay(_Display):
         self._total = total
         self._name = output.one_line(name)[-40:]
         self._task: TaskID | None = None
-        self.done = 0
+        self.done: int = 0
 
     def advance(self, size: int) -> None:
         """Count bytes that are through."""

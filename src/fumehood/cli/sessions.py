@@ -207,7 +207,7 @@ def _report(report: SweepReport) -> dict[str, Any]:
     }
 
 
-workspaces = typer.Typer(
+workspaces: typer.Typer = typer.Typer(
     help="Persistent workspaces: files that outlive their sessions.", no_args_is_help=True
 )
 
