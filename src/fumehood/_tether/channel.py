@@ -62,6 +62,16 @@ class Channel:
         """Whether the answer, or the reason why there is none, is known."""
         return self._answer is not None or self._failure is not None
 
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`receive` would not wait."""
+        return bool(self._output) or self.finished
+
+    @property
+    def outcome(self) -> Answer | None:
+        """The answer, if it has come."""
+        return self._answer
+
     async def receive(self) -> Output | None:
         """Return the next piece of output, or None once the answer is there.
 
