@@ -187,21 +187,23 @@ async def test_the_engines_text_is_printable(
 
 
 def test_paths_are_masked_where_the_engines_own_list_is_known_to_be_short() -> None:
-    def masked(version: str, name: str = "Engine") -> bool:
+    def masked(version: str, name: str = "Engine") -> tuple[str, ...] | None:
         info = docker_facts.engine_info(
             VERSION | {"Components": [{"Name": name, "Version": version}]},
             INFO | {"ServerVersion": version},
             address="x",
             api_version="1.41",
         )
-        return docker_facts.masked_paths(info) is not None
+        return docker_facts.masked_paths(info, processors=2)
 
-    assert masked("20.10.24+dfsg1")
-    assert masked("27.5.1")
-    assert not masked("28.5.0")
-    assert not masked("29.1.0")
-    assert not masked("5.2.0", "Podman Engine")
-    assert not masked("unknown")
+    paths = masked("20.10.24+dfsg1")
+    assert paths is not None
+    assert {"/proc/interrupts", "/proc/kcore", "/sys/firmware"} < set(paths)
+    assert paths[-1] == "/sys/devices/system/cpu/cpu1/thermal_throttle"
+    assert masked("27.5.1") == masked("28.0.4") == paths
+    assert masked("28.1.0") is masked("29.1.0") is None
+    assert masked("5.2.0", "Podman Engine") is None
+    assert masked("unknown") is None
 
 
 # --- failures -------------------------------------------------------------------------------------

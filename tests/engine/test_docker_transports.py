@@ -333,4 +333,4 @@ async def test_closing_ends_every_ssh_and_removes_the_socket(
     async with asyncio.timeout(SECONDS):
         await engine.close()
     assert processes_of(ssh_calls()) == []
-    assert not os.path.exists(directory)  # noqa: PTH110
+    assert not os.path.exists(directory)  # noqa: ASYNC240, PTH110

@@ -62,6 +62,7 @@ class DockerEngine:
         self._remover = Remover(self._api)
         self._preparing = asyncio.Lock()
         self._facts: tuple[EngineInfo, Installer] | None = None
+        self._masked_paths: tuple[str, ...] | None = None
         self._creator: Creator | None = None
 
     def __repr__(self) -> str:
@@ -90,6 +91,10 @@ class DockerEngine:
                 )
                 for warning in info.warnings:
                     _log.warning("the engine at %s warns: %s", self.address, warning)
+                processors = raw.get("NCPU")
+                self._masked_paths = docker_facts.masked_paths(
+                    info, processors=processors if isinstance(processors, int) else 0
+                )
                 self._facts = (
                     info,
                     Installer(
@@ -107,6 +112,7 @@ class DockerEngine:
                 self._creator = Creator(
                     self._api,
                     info=info,
+                    masked_paths=self._masked_paths,
                     binary=binary,
                     installer=installer,
                     remover=self._remover,

@@ -61,6 +61,7 @@ class Creator:
         api: ApiClient,
         *,
         info: EngineInfo,
+        masked_paths: tuple[str, ...] | None,
         binary: SupervisorBinary,
         installer: Installer,
         remover: Remover,
@@ -75,7 +76,7 @@ class Creator:
             version=__version__,
             supervisor_volume=binary.volume,
             supervisor_digest=binary.digest,
-            masked_paths=docker_facts.masked_paths(info),
+            masked_paths=masked_paths,
         )
         # Runtimes that refused the kernel parameters.
         self._without_sysctls: set[str | None] = set()

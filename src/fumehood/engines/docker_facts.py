@@ -109,8 +109,8 @@ def check_enforced(info: EngineInfo, request: SessionRequest) -> None:
         )
 
 
-# The engine's own list, and what engines before the given version leave readable although it tells
-# about the host: interrupt counts (a keystroke timer) and power meters (a side channel).
+# What engines hide by themselves, the newest of them: interrupt counts and thermal events tell what
+# other tenants of the host do, and so do power meters.
 _MASKED = (
     "/proc/asound",
     "/proc/acpi",
@@ -125,18 +125,29 @@ _MASKED = (
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 )
-_MASKS_ALL_SINCE = (28, 2)
+_MASKS_ALL_SINCE = (28, 1)
+_MAX_PROCESSORS = 512
 
 
-def masked_paths(info: EngineInfo) -> tuple[str, ...] | None:
+def masked_paths(info: EngineInfo, *, processors: int) -> tuple[str, ...] | None:
     """Return the paths to hide, or ``None`` where the engine's own list is as good or better.
 
-    A list replaces the engine's, so it is only sent to engines whose own list is known and shorter.
+    A list replaces the engine's: it is sent only to engines whose own list is known to be a part of
+    it.
+
+    Args:
+        info: the engine.
+        processors: how many its host has.
     """
     match = re.match(r"(\d+)\.(\d+)", info.version)
     if match is None or info.name != "docker":
         return None
-    return _MASKED if (int(match[1]), int(match[2])) < _MASKS_ALL_SINCE else None
+    if (int(match[1]), int(match[2])) >= _MASKS_ALL_SINCE:
+        return None
+    count = max(0, min(processors, _MAX_PROCESSORS))
+    return _MASKED + tuple(
+        f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in range(count)
+    )
 
 
 def _name(version: Mapping[str, object], components: Mapping[str, str]) -> str:
