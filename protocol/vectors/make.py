@@ -37,10 +37,10 @@ def encode(fields: Fields) -> bytes:
     out = b""
     for name, value in fields:
         if isinstance(value, int):
-            value = value.to_bytes(8, "big")
-        elif isinstance(value, str):
-            value = value.encode()
-        out += raw_field(FIELDS[name]["tag"], value)
+            raw = value.to_bytes(8, "big")
+        else:
+            raw = value.encode() if isinstance(value, str) else value
+        out += raw_field(FIELDS[name]["tag"], raw)
     return out
 
 
@@ -85,16 +85,12 @@ def line(name: str, channel: int | None, fields: Fields) -> str:
 
 def pack(text: str) -> str:
     """Shorten runs of 33 or more equal bytes in hex to ``XX*N``."""
-    return re.sub(
-        r"((?:[0-9a-f]{2}))\1{32,}", lambda m: f" {m[1]}*{len(m[0]) // 2} ", text
-    ).strip()
+    return re.sub(r"((?:[0-9a-f]{2}))\1{32,}", lambda m: f" {m[1]}*{len(m[0]) // 2} ", text).strip()
 
 
 def pack_line(text: str) -> str:
     """The same within a line, where a value must stay one word."""
-    return re.sub(
-        r"(?<==)([0-9a-f]{2})\1{32,}(?=$| )", lambda m: f"{m[1]}*{len(m[0]) // 2}", text
-    )
+    return re.sub(r"(?<==)([0-9a-f]{2})\1{32,}(?=$| )", lambda m: f"{m[1]}*{len(m[0]) // 2}", text)
 
 
 @dataclass(kw_only=True)
@@ -256,12 +252,15 @@ def legal_frames() -> list[Case]:
                 least = FRAMES[name].get("min_payload", 0)
                 most = FRAMES[name].get("max_payload", MAX_PAYLOAD)
                 channel = channel_of(name)
-                for size in sorted({least, most}):
-                    cases.append(
-                        Case(name=f"{name} of {size} bytes by the {side}", side=side,
-                             data=frame(name, channel, b"\xa5" * size),
-                             lines=[f"{name} {channel} bytes={'a5' * size}"])
-                    )  # fmt: skip
+                cases += [
+                    Case(
+                        name=f"{name} of {size} bytes by the {side}",
+                        side=side,
+                        data=frame(name, channel, b"\xa5" * size),
+                        lines=[f"{name} {channel} bytes={'a5' * size}"],
+                    )
+                    for size in sorted({least, most})
+                ]
     return cases
 
 
@@ -280,9 +279,11 @@ def legal_values() -> list[Case]:
     """Values at their limits."""
     hello = example(FRAMES["HELLO"]["required"])
     fail = example(FRAMES["FAIL"]["required"])
-    done = [("size", MAX_UINT)]
+    done: Fields = [("size", MAX_UINT)]
     run = open_fields("exec")
-    ends = "".join(map(chr, (0x20, 0x7E, 0xA0, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF)))
+    ends = "".join(
+        map(chr, (0x20, 0x7E, 0xA0, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF))
+    )
     cases = [
         one("the largest number", "DONE", done),
         one("a number of 0", "DONE", [("size", 0)]),
@@ -309,9 +310,14 @@ def legal_values() -> list[Case]:
             cases.append(
                 one(f"{frame_name} for reason {code}", frame_name, replaced(fields, "reason", code))
             )
-    cases += [one(f"error {code}", "FAIL", replaced(fail, "error", code)) for code in CODES["error"].values()]
+    cases += [
+        one(f"error {code}", "FAIL", replaced(fail, "error", code))
+        for code in CODES["error"].values()
+    ]
     for channel in (1, MAX_CHANNEL):
-        cases.append(Case(name=f"channel {channel}", data=frame("EOF", channel), lines=[f"EOF {channel}"]))
+        cases.append(
+            Case(name=f"channel {channel}", data=frame("EOF", channel), lines=[f"EOF {channel}"])
+        )
     return cases
 
 
@@ -357,7 +363,9 @@ def legal_bodies() -> list[Case]:
 # --- illegal -------------------------------------------------------------------------------------
 
 
-def bad(name: str, violation: str, data: bytes, side: str = "client", lines: list[str] | None = None) -> Case:
+def bad(
+    name: str, violation: str, data: bytes, side: str = "client", lines: list[str] | None = None
+) -> Case:
     """A case that ends with a violation."""
     return Case(name=name, side=side, data=data, lines=lines or [], violation=violation)
 
@@ -369,26 +377,40 @@ def illegal() -> list[Case]:
 
 def bad_headers() -> list[Case]:
     """What a header alone can be wrong in: no payload is needed to see it."""
-    cases = []
     known = {f["code"] for f in FRAMES.values()}
-    for code in range(256):
-        if code not in known and (code < 0x20 or code in (0x7F, 0x80, 0xFF)):
-            cases.append(bad(f"type {code:#04x}", "bad_frame", header(code, 0, 0)))
+    cases = [
+        bad(f"type {code:#04x}", "bad_frame", header(code, 0, 0))
+        for code in [*range(0x20), 0x7F, 0x80, 0xFF]
+        if code not in known
+    ]
     for name, rule in FRAMES.items():
         channel = channel_of(name)
         side = sides_of(name)[0]
         if rule["from"] != "both":
             other = "supervisor" if side == "client" else "client"
-            cases.append(bad(f"{name} by the {other}", "bad_direction", header(name, channel, 4), other))
+            cases.append(
+                bad(f"{name} by the {other}", "bad_direction", header(name, channel, 4), other)
+            )
         if rule["channel"] != "any":
             wrong = 1 if rule["channel"] == "zero" else 0
-            cases.append(bad(f"{name} on channel {wrong}", "bad_channel", header(name, wrong, 8), side))
+            cases.append(
+                bad(f"{name} on channel {wrong}", "bad_channel", header(name, wrong, 8), side)
+            )
         least, most = bounds(rule)
-        cases.append(bad(f"{name} of {most + 1} bytes", "too_long", header(name, channel, most + 1), side))
-        cases.append(bad(f"{name} of 2^24-1 bytes", "too_long", header(name, channel, 0xFFFFFF), side))
+        cases.append(
+            bad(f"{name} of {most + 1} bytes", "too_long", header(name, channel, most + 1), side)
+        )
+        cases.append(
+            bad(f"{name} of 2^24-1 bytes", "too_long", header(name, channel, 0xFFFFFF), side)
+        )
         if least > 0:
             cases.append(
-                bad(f"{name} of {least - 1} bytes", "too_short", header(name, channel, least - 1), side)
+                bad(
+                    f"{name} of {least - 1} bytes",
+                    "too_short",
+                    header(name, channel, least - 1),
+                    side,
+                )
             )
     return cases
 
@@ -422,9 +444,15 @@ def bad_bodies() -> list[Case]:
         ("PING", 0, 8), ("DESTROY", 0, 0),
     ):  # fmt: skip
         cases.append(
-            bad(f"{name} on channel {channel} within a body", "bad_state", part + header(name, channel, size))
+            bad(
+                f"{name} on channel {channel} within a body",
+                "bad_state",
+                part + header(name, channel, size),
+            )
         )
-    whole = b"".join(frame("PART", 5, b"\x40" * MAX_PAYLOAD) for _ in range(MAX_BODY // MAX_PAYLOAD))
+    whole = b"".join(
+        frame("PART", 5, b"\x40" * MAX_PAYLOAD) for _ in range(MAX_BODY // MAX_PAYLOAD)
+    )
     cases += [
         bad("a part beyond the longest body", "body_too_long", whole + header("PART", 5, 1)),
         bad("an OPEN beyond the longest body", "body_too_long", whole + header("OPEN", 5, 1)),
@@ -444,7 +472,9 @@ def bad_fields() -> list[Case]:
     hello = example(FRAMES["HELLO"]["required"])
     plain = encode(hello)
     cases = [
-        bad_frame_of(f"a field header of {n} bytes", "field_length", "HELLO", plain + b"\x80\0\0\0"[:n])
+        bad_frame_of(
+            f"a field header of {n} bytes", "field_length", "HELLO", plain + b"\x80\0\0\0"[:n]
+        )
         for n in (1, 2, 3)
     ]
     cases += [
@@ -509,10 +539,21 @@ def bad_values() -> list[Case]:
         bad_frame_of(f"a text with {what}", "bad_text", "FAIL", replaced(fail, "step", value))
         for what, value in texts.items()
     ]
+    return [*cases, *bad_flags(), *bad_codes()]
+
+
+def bad_flags() -> list[Case]:
+    """Flags that are neither 0 nor 1."""
     configure = example(FRAMES["CONFIGURE"]["required"])
+    cases = []
     for value in (2, 256, 1 << 32, 1 << 63, MAX_UINT):
         cases.append(
-            bad_frame_of(f"a flag of {value}", "bad_value", "CONFIGURE", replaced(configure, "detached", value))
+            bad_frame_of(
+                f"a flag of {value}",
+                "bad_value",
+                "CONFIGURE",
+                replaced(configure, "detached", value),
+            )
         )
     for name, rule in FIELDS.items():
         if rule["kind"] != "flag":
@@ -520,20 +561,34 @@ def bad_values() -> list[Case]:
         for frame_name in with_fields():
             if name in FRAMES[frame_name]["required"]:
                 fields = replaced(example(FRAMES[frame_name]["required"]), name, 2)
-                cases.append(bad_frame_of(f"{frame_name} with {name} 2", "bad_value", frame_name, fields))
+                cases.append(
+                    bad_frame_of(f"{frame_name} with {name} 2", "bad_value", frame_name, fields)
+                )
         for operation in OPERATIONS:
             if name in OPERATIONS[operation]["required"]:
                 fields = replaced(open_fields(operation), name, 2)
-                cases.append(bad_frame_of(f"OPEN {operation} with {name} 2", "bad_value", "OPEN", fields))
+                cases.append(
+                    bad_frame_of(f"OPEN {operation} with {name} 2", "bad_value", "OPEN", fields)
+                )
+    return cases
+
+
+def bad_codes() -> list[Case]:
+    """Codes outside their sets, and credit of nothing."""
+    cases = []
     for frame_name, name, values in (
         ("FAIL", "error", (0, 15, 19, 46, 63, 64, 1 << 32 | 1, MAX_UINT)),
         ("EXIT", "reason", (0, 6, 64, 65, MAX_UINT)), ("END", "reason", (0, 9, 64, 65, MAX_UINT)),
     ):  # fmt: skip
         for value in values:
             fields = replaced(example(FRAMES[frame_name]["required"]), name, value)
-            cases.append(bad_frame_of(f"{frame_name} with {name} {value}", "bad_value", frame_name, fields))
+            cases.append(
+                bad_frame_of(f"{frame_name} with {name} {value}", "bad_value", frame_name, fields)
+            )
     for value in (0, 11, 63, 64, 1 << 32 | 1, MAX_UINT):
-        cases.append(bad_frame_of(f"operation {value}", "bad_value", "OPEN", [("operation", value)]))
+        cases.append(
+            bad_frame_of(f"operation {value}", "bad_value", "OPEN", [("operation", value)])
+        )
     cases.append(
         bad_frame_of("a root of 2", "bad_value", "OPEN", replaced(open_fields("stat"), "root", 2))
     )

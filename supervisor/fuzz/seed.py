@@ -1,7 +1,7 @@
 """Write a fuzzer's first inputs: ``seed.py FUZZER DIRECTORY``.
 
-For what reads frames they are the golden vectors; each gets its side in front. `kept/FUZZER/` holds inputs that
-found something once.
+For what reads frames they are the golden vectors; each gets its side in front. `kept/FUZZER/` holds
+inputs that found something once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ VECTORS = HERE.parent.parent / "protocol" / "vectors"
 # A fuzzer learns little from megabytes.
 MOST = 20_000
 SIDES = {"client": b"\0", "supervisor": b"\1", "record": b"\0"}
-PASSWD = (
-    b"root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\nadm:x:4:root,node\n"
-)
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\nadm:x:4:root,node\n"
 
 
 def expand(text: str) -> bytes:
