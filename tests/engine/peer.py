@@ -14,7 +14,7 @@ SECONDS = 20.0
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     """Ask until the answer is yes: for what only the engine knows and tells nobody."""
     async with asyncio.timeout(SECONDS):
-        while not await condition():  # noqa: ASYNC110 - there is no event to wait for
+        while not await condition():
             await asyncio.sleep(0.02)
 
 

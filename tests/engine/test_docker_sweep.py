@@ -143,7 +143,7 @@ class TestSweep:
         workspace_id, session_id = unique(), unique()
         names = [container_spec.workspace_volume(workspace_id), f"somebodys-{session_id}"]
         marks = [
-            labels.of_workspace(workspace_id, token="t", version="0"),
+            labels.of_workspace(workspace_id, token="t", destroy=False, version="0"),
             # Our labels on a volume that has a name: it is not an ephemeral one of ours.
             labels.of_ephemeral_volume(session_id, version="0"),
         ]
@@ -156,6 +156,27 @@ class TestSweep:
             assert not set(names) & set(report.volumes)
             for name in names:
                 await api.request("DELETE", f"volumes/{name}", doing="removing")
+
+    async def test_a_workspace_that_was_to_go_with_its_session_goes(
+        self, engine: DockerEngine, unique: Callable[[], str]
+    ) -> None:
+        workspace_id = unique()
+        name = container_spec.workspace_volume(workspace_id)
+        marks = labels.of_workspace(workspace_id, token="t", destroy=True, version="0")
+        async with client() as api:
+            await api.request(
+                "POST", "volumes/create", body={"Name": name, "Labels": marks}, doing="creating"
+            )
+        assert name not in (await engine.sweep(minimum_age=3600)).volumes
+        assert name in (await engine.sweep(minimum_age=0)).volumes
+
+    async def test_a_workspace_in_use_stays_even_if_it_is_to_go_with_its_session(
+        self, engine: DockerEngine, open_session: Open, unique: Callable[[], str]
+    ) -> None:
+        request, peer = await open_session(workspace_id=unique(), destroy_workspace=True)
+        report = await engine.sweep(minimum_age=0)
+        assert container_spec.workspace_volume(request.workspace_id) in report.kept
+        assert await peer.ask("put /workspace/x y") == "ok"
 
     async def test_a_container_whose_name_and_labels_disagree_stays(
         self, engine: DockerEngine, make_request: MakeRequest, image: Image

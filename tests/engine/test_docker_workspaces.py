@@ -21,6 +21,7 @@ from fumehood.engines.base import Container
 from fumehood.engines.container_spec import workspace_volume
 from fumehood.engines.docker import DockerEngine
 from fumehood.engines.docker_create import Creator
+from fumehood.engines.docker_removal import Remover
 from fumehood.errors import EngineError, WorkspaceBusyError
 
 Open = Callable[..., Awaitable[tuple[Any, Peer]]]
@@ -55,6 +56,35 @@ async def test_a_workspace_outlives_its_session_until_it_is_to_go(
     await engine.remove_session(second.session_id, destroy_workspace=True)
     assert workspace not in await engine.list_workspaces()
     assert not await volume_exists(workspace_volume(workspace))
+
+
+async def test_a_workspace_goes_with_a_session_that_ended_by_itself(
+    engine: DockerEngine, open_session: Open, workspace: str
+) -> None:
+    request, peer = await open_session(workspace_id=workspace, destroy_workspace=True)
+    peer.stream.write(b"exit 66\n")
+    await peer.ended()
+
+    async def gone() -> bool:
+        return await engine.find_session(request.session_id) is None
+
+    await eventually(gone)
+    # Nothing on the engine says any more which workspace it had.
+    await engine.remove_session(request.session_id, destroy_workspace=True)
+    assert not await volume_exists(workspace_volume(workspace))
+
+
+async def test_files_that_were_to_go_with_their_session_are_not_found_by_a_later_one(
+    engine: DockerEngine, open_session: Open, workspace: str
+) -> None:
+    request, peer = await open_session(workspace_id=workspace, destroy_workspace=True)
+    assert await peer.ask("put /workspace/secret of the first") == "ok"
+    # As if its owner had died: nobody destroys the workspace.
+    await engine.remove_session(request.session_id)
+    assert await volume_exists(workspace_volume(workspace))
+    _, peer = await open_session(workspace_id=workspace)
+    peer.stream.write(b"cat /workspace/secret\n")
+    assert await peer.take(len("No such file")) == b"No such file"
 
 
 async def test_a_second_session_is_told_who_holds_the_workspace(
@@ -102,7 +132,7 @@ async def test_two_containers_that_are_both_ready_to_start_do_not_both_start(
     # The first has passed its check and is about to start when the second one comes: the order that
     # a lock by "look, then start" gets wrong. Which of them has the lower id is told by the double.
     real_start = Creator._start
-    real_wanting = docker_workspaces.WorkspaceLock._wanting
+    real_holders = Remover.holders
     about_to_start, may_start = asyncio.Event(), asyncio.Event()
     first = make_request(workspace_id=workspace)
     second = make_request(workspace_id=workspace)
@@ -110,15 +140,15 @@ async def test_two_containers_that_are_both_ready_to_start_do_not_both_start(
     ranks = {request.session_id: f"{rank:064d}" for rank, request in enumerate(order)}
     real_ids: dict[str, str] = {}
 
-    async def wanting(self: Any, workspace_id: str) -> list[Container]:
-        found = await real_wanting(self, workspace_id)
+    async def holders(self: Any, workspace_id: str) -> list[Container]:
+        found = await real_holders(self, workspace_id)
         real_ids.update({ranks[item.session_id]: item.id for item in found})
         return [replace(item, id=ranks[item.session_id]) for item in found]
 
     async def hold(self: Any, workspace_id: str, engine_id: str) -> None:
         ours = next(
             item.session_id
-            for item in await real_wanting(self, workspace_id)
+            for item in await real_holders(self._remover, workspace_id)
             if item.id == engine_id
         )
         await real_hold(self, workspace_id, ranks[ours])
@@ -130,7 +160,7 @@ async def test_two_containers_that_are_both_ready_to_start_do_not_both_start(
         await real_start(self, request, engine_id)
 
     real_hold = docker_workspaces.WorkspaceLock.hold
-    monkeypatch.setattr(docker_workspaces.WorkspaceLock, "_wanting", wanting)
+    monkeypatch.setattr(Remover, "holders", holders)
     monkeypatch.setattr(docker_workspaces.WorkspaceLock, "hold", hold)
     monkeypatch.setattr(Creator, "_start", start)
 

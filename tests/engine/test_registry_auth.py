@@ -203,7 +203,7 @@ async def test_a_helper_is_ended_with_its_caller(env: dict[str, str], tmp_path: 
     configure(env, {"credsStore": "mine"})
     asking = asyncio.ensure_future(registry_auth.find("r.example/a", env))
     async with asyncio.timeout(20):
-        while not (tmp_path / "pid").exists():  # noqa: ASYNC110 - a file tells
+        while not (tmp_path / "pid").exists():
             await asyncio.sleep(0.01)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):

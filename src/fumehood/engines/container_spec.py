@@ -281,7 +281,10 @@ def _workspace_mount(request: SessionRequest, facts: EngineFacts) -> Json:
     if request.workspace_id is not None:
         mount["Source"] = workspace_volume(request.workspace_id)
         options["Labels"] = labels.of_workspace(
-            request.workspace_id, token=creation_token(request.nonce), version=facts.version
+            request.workspace_id,
+            token=creation_token(request.nonce),
+            destroy=request.destroy_workspace,
+            version=facts.version,
         )
     else:
         # Anonymous: AutoRemove takes it along. The labels are for the sweep.

@@ -256,12 +256,8 @@ class DockerEngine:
     async def remove_workspace(self, workspace_id: str) -> None:
         """Delete a persistent workspace that no session holds; unknown ones are no error."""
         check_name(workspace_id, "workspace id")
-        if not await self._remover.remove_workspace(workspace_id):
-            holders = [
-                session.session_id
-                for session in await self.list_sessions()
-                if session.workspace_id == workspace_id
-            ]
+        if not await self._remover.destroy_workspace(workspace_id):
+            holders = [session.session_id for session in await self._remover.holders(workspace_id)]
             raise WorkspaceBusyError(
                 f"workspace {workspace_id!r} is held by "
                 + (

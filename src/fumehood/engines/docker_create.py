@@ -134,6 +134,8 @@ class Creator:
                 asyncio.ensure_future(self._clean_up(request, certain=certain, keep_workspace=keep))
             )
             raise
+        if request.destroy_workspace and request.workspace_id is not None:
+            self._remover.remember(request.session_id, request.workspace_id)
         took = (time.monotonic() - started) * 1000
         _log.debug("session %s is up after %.0f ms", request.session_id, took)
         return stream
@@ -155,7 +157,7 @@ class Creator:
         facts = replace(self._facts, sysctls=runtime not in self._without_sysctls)
         spec = container_spec.build(request, facts)
         if request.workspace_id is not None:
-            await self._workspaces.check_volume(request.workspace_id)
+            await self._workspaces.prepare_volume(request.workspace_id)
         engine_id = await self._post_create(request, spec)
         stream = await self._api.hijack(
             f"containers/{engine_id}/attach",

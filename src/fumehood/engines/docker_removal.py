@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.base import Container
@@ -18,6 +19,8 @@ _log = logging.getLogger("fumehood.engine")
 REMOVAL_SECONDS = 60.0
 _FIRST_RETRY_SECONDS = 0.01
 _LAST_RETRY_SECONDS = 0.5
+_RELEASE_SECONDS = 5.0
+_RELEASE_POLL_SECONDS = 0.05
 
 
 class Remover:
@@ -25,6 +28,9 @@ class Remover:
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
+        # Of sessions that this engine made and whose workspace goes with them: a session that ends
+        # by itself takes its container along, and with it the label that says which workspace.
+        self._goes_with: dict[str, str] = {}
 
     async def find(self, session_id: str) -> Container | None:
         """Return the session's container, or ``None`` if the name is free or somebody else's."""
@@ -40,12 +46,21 @@ class Remover:
     async def remove(self, session_id: str, *, destroy_workspace: bool) -> None:
         """Remove a session's container, then its persistent volume if asked for."""
         container = await self.find(session_id)
-        if container is None:
-            return
-        await self.remove_container(container.id, f"session {session_id!r}")
-        if destroy_workspace and container.workspace_id is not None:
-            # In use again already: then it belongs to that session.
-            await self.remove_workspace(container.workspace_id)
+        workspace_id = self._goes_with.pop(session_id, None)
+        if container is not None:
+            await self.remove_container(container.id, f"session {session_id!r}")
+            workspace_id = container.workspace_id
+        if (
+            destroy_workspace
+            and workspace_id is not None
+            and not await self.destroy_workspace(workspace_id)
+        ):
+            # It belongs to whoever uses it now.
+            _log.warning("workspace %s is in use again: it stays", workspace_id)
+
+    def remember(self, session_id: str, workspace_id: str) -> None:
+        """Know which workspace goes with a session, also after its container is gone."""
+        self._goes_with[session_id] = workspace_id
 
     async def remove_container(self, engine_id: str, what: str, *, force: bool = True) -> bool:
         """Remove a container and its anonymous volumes; return once the engine does not know it.
@@ -109,6 +124,40 @@ class Remover:
         for item in items:
             await self.remove_container(str(item["Id"]), "what is left of a session")
         return len(items)
+
+    async def holders(self, workspace_id: str) -> list[Container]:
+        """Return the sessions' containers that use a workspace or are about to.
+
+        Not those that have ended: they cannot write any more, and are being removed.
+        """
+        found = await self._api.request(
+            "GET",
+            "containers/json",
+            params={
+                "all": "1",
+                "filters": json.dumps({"label": [f"{labels.WORKSPACE}={workspace_id}"]}),
+            },
+            doing=f"looking for sessions of workspace {workspace_id!r}",
+        )
+        sessions = (docker_listing.from_list(item) for item in docker_listing.sequence(found))
+        return [
+            session
+            for session in sessions
+            if session is not None and session.state in ("created", "running", "paused")
+        ]
+
+    async def destroy_workspace(self, workspace_id: str) -> bool:
+        """Delete a persistent workspace unless a session holds it; return whether it is gone.
+
+        An engine forgets a container a moment before it lets the container's volumes go: a volume
+        that is in use while nobody holds it is asked for again.
+        """
+        deadline = time.monotonic() + _RELEASE_SECONDS
+        while not await self.remove_workspace(workspace_id):
+            if await self.holders(workspace_id) or time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_RELEASE_POLL_SECONDS)
+        return True
 
     async def remove_workspace(self, workspace_id: str, *, only_made_by: str | None = None) -> bool:
         """Delete a persistent workspace; return ``False`` if something holds it.

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fumehood._supervisor.install import INSTALLER_PREFIX, Installer
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.base import Container, SweepReport
-from fumehood.engines.container_spec import container_name
+from fumehood.engines.container_spec import container_name, workspace_volume
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_removal import Remover
 from fumehood.errors import SandboxError
@@ -171,6 +171,8 @@ class Sweeper:
             if session_id is not None and _ANONYMOUS.fullmatch(name):
                 if session_id not in sessions and await self._remove_volume(name):
                     self._volumes.append(name)
+            elif self._is_overdue_workspace(name, marks) and await self._remove_volume(name):
+                self._volumes.append(name)
             elif (
                 supervisors
                 and digest
@@ -179,6 +181,16 @@ class Sweeper:
             ):
                 self._installer.forget(name)
                 self._supervisors.append(name)
+
+    @staticmethod
+    def _is_overdue_workspace(name: str, marks: Mapping[str, str]) -> bool:
+        """Whether a volume was to go with the session that made it (the engine knows if it has)."""
+        workspace_id = marks.get(labels.WORKSPACE, "")
+        return (
+            bool(workspace_id)
+            and name == workspace_volume(workspace_id)
+            and marks.get(labels.DESTROY_WORKSPACE) == "1"
+        )
 
     async def _remove_volume(self, name: str) -> bool:
         try:

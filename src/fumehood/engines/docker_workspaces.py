@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 
 from fumehood.engines import docker_listing, labels
@@ -55,7 +54,8 @@ class WorkspaceLock:
         """
         deadline = time.monotonic() + TURN_SECONDS
         while True:
-            others = [other for other in await self._wanting(workspace_id) if other.id != engine_id]
+            wanting = await self._remover.holders(workspace_id)
+            others = [other for other in wanting if other.id != engine_id]
             if not others:
                 return
             started = [other for other in others if other.state != "created"]
@@ -70,25 +70,6 @@ class WorkspaceLock:
                     session_id=holder.session_id,
                 )
             await asyncio.sleep(_POLL_SECONDS)
-
-    async def _wanting(self, workspace_id: str) -> list[Container]:
-        """Return the containers that use a workspace or are about to."""
-        found = await self._api.request(
-            "GET",
-            "containers/json",
-            params={
-                "all": "1",
-                "filters": json.dumps({"label": [f"{labels.WORKSPACE}={workspace_id}"]}),
-            },
-            doing=f"looking for sessions of workspace {workspace_id!r}",
-        )
-        sessions = (docker_listing.from_list(item) for item in docker_listing.sequence(found))
-        # One that has ended cannot write any more, and is being removed.
-        return [
-            session
-            for session in sessions
-            if session is not None and session.state in ("created", "running", "paused")
-        ]
 
     async def _remove_if_stale(self, others: list[Container]) -> bool:
         """Remove the others if all have lost their creator; return whether they are gone."""
@@ -117,8 +98,11 @@ class WorkspaceLock:
             force=False,
         )
 
-    async def check_volume(self, workspace_id: str) -> None:
+    async def prepare_volume(self, workspace_id: str) -> None:
         """Refuse a volume of the workspace's name that is not ours: it could be a host directory.
+
+        One that should have gone with its session goes now, so that no later session finds its
+        files.
 
         Raises:
             EngineError: what the volume is called, and what to do.
@@ -135,3 +119,6 @@ class WorkspaceLock:
                 f"volume {name!r} on the engine is not a workspace of ours: remove it, or choose "
                 "another workspace id"
             )
+        if marks.get(labels.DESTROY_WORKSPACE):
+            # If a session holds it still, this does nothing, and :meth:`hold` tells.
+            await self._remover.remove_workspace(workspace_id)

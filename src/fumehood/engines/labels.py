@@ -72,9 +72,17 @@ def of_ephemeral_volume(session_id: str, *, version: str) -> dict[str, str]:
     return {OURS: version, SESSION: session_id}
 
 
-def of_workspace(workspace_id: str, *, token: str, version: str) -> dict[str, str]:
-    """Return the labels of a persistent workspace's volume."""
-    return {OURS: version, WORKSPACE: workspace_id, TOKEN: token}
+def of_workspace(workspace_id: str, *, token: str, destroy: bool, version: str) -> dict[str, str]:
+    """Return the labels of a persistent workspace's volume.
+
+    Args:
+        workspace_id: which workspace.
+        token: which create call made it.
+        destroy: whether the session that made it takes it along.
+        version: ours.
+    """
+    result = {OURS: version, WORKSPACE: workspace_id, TOKEN: token}
+    return result | {DESTROY_WORKSPACE: "1"} if destroy else result
 
 
 def of_supervisor(digest: str, *, version: str) -> dict[str, str]:
