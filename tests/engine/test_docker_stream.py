@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from engine.peer import SECONDS, Peer
-from fumehood.engines.docker_stream import HEADER, DockerStream, StdcopyParser
+from fumehood.engines.docker_framing import HEADER, StdcopyParser
+from fumehood.engines.docker_stream import DockerStream
 from fumehood.engines.docker_text import Ring
 from fumehood.errors import EngineUnavailableError, LocalProtocolError, ProtocolError
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import cast
 
 from fumehood._supervisor import binary as supervisor_binary
@@ -213,7 +214,7 @@ class DockerEngine:
             "label": [f"{labels.SESSION}={session_id}"],
         }
         code: int | None = None
-        async for event in self._api.lines(
+        events = self._api.lines(
             "GET",
             "events",
             # `until` in the engine's past: the answer is history and ends at once.
@@ -224,13 +225,14 @@ class DockerEngine:
             },
             doing=f"asking how session {session_id!r} ended",
             seconds=30.0,
-        ):
-            attributes = docker_listing.mapping(
-                docker_listing.mapping(event.get("Actor")).get("Attributes")
-            )
-            text = str(attributes.get("exitCode", ""))
-            if attributes.get("name") == container_name(session_id) and text.isdecimal():
-                code = int(text)
+        )
+        async with aclosing(events):
+            async for event in events:
+                actor = docker_listing.mapping(event.get("Actor"))
+                attributes = docker_listing.mapping(actor.get("Attributes"))
+                text = str(attributes.get("exitCode", ""))
+                if attributes.get("name") == container_name(session_id) and text.isdecimal():
+                    code = int(text)
         return code
 
     # --- workspaces ----------------------------------------------------------------------------

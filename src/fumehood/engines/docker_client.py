@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
@@ -206,10 +206,11 @@ class ApiClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
-    ) -> AsyncIterator[Mapping[str, object]]:
+    ) -> AsyncGenerator[Mapping[str, object], None]:
         """Make one call and yield the JSON objects of its answer, one a line, as they come.
 
-        A connection that breaks in the middle is an error, never a short answer.
+        A connection that breaks in the middle is an error, never a short answer. Close the
+        generator (``aclosing``): leaving the loop early leaves the connection open until then.
         """
         async with (
             self.calling(doing, seconds=seconds) as docker,
