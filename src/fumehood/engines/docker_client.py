@@ -143,6 +143,9 @@ class ApiClient:
             async with self._watched(doing, seconds):
                 yield docker
             outcome = "done"
+        except docker_errors.ApiError as exc:
+            outcome = f"answered {exc.status}"
+            raise
         finally:
             took = (time.monotonic() - started) * 1000
             _log.debug("%s: %s after %.1f ms", doing, outcome, took)
