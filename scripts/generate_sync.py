@@ -55,7 +55,7 @@ CLASSES = {
         Class(
             "FileReader",
             "FileReader",
-            (("files.py", "FileReader"),),
+            (("file_streams.py", "FileReader"),),
             "The content of a file, piece by piece. Iterate it once; it is a context manager too.",
             "iterator",
             "bytes",
@@ -63,7 +63,7 @@ CLASSES = {
         Class(
             "FileWriter",
             "FileWriter",
-            (("files.py", "FileWriter"),),
+            (("file_streams.py", "FileWriter"),),
             "A file that is being written; see :meth:`Session.write_file_stream`.",
             "writer",
         ),
@@ -93,7 +93,7 @@ from types import EllipsisType, TracebackType
 from typing import Self
 
 from fumehood import exec as _exec
-from fumehood import files as _files
+from fumehood import file_streams as _file_streams
 from fumehood import session as _session
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
@@ -128,8 +128,8 @@ from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
 
 MODULES = {
     "ExecStream": "_exec",
-    "FileReader": "_files",
-    "FileWriter": "_files",
+    "FileReader": "_file_streams",
+    "FileWriter": "_file_streams",
     "AsyncSession": "_session",
     "AsyncDockerSandbox": "_sandbox",
 }

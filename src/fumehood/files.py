@@ -6,28 +6,22 @@ workspace; ``root="/"`` works on the container's whole file system instead, with
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
-
-from fumehood import hooks
-from fumehood._core import CANCEL_PATIENCE, FileRoot, SessionCore, SessionPart, locate
-from fumehood._failures import file_failure
+from fumehood._checks import flag, whole
+from fumehood._core import CANCEL_PATIENCE, FileRoot, SessionPart, locate
 from fumehood._page import PageBuilder
-from fumehood._tether.channel import Channel
+from fumehood._transfer import blame, done, file_entry, listed, records, tell_written, transact
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.messages import Answer, Done, Entry, EntryReader, Fail, Request, file_request
-from fumehood._wire.table import FileCode, Operation, Violation
+from fumehood._wire.messages import Request, file_request
+from fumehood._wire.table import Operation, Violation
 from fumehood.errors import (
     FileMissingError,
     FileNotDirectoryError,
     FileTooLargeError,
     InvalidRequestError,
 )
-from fumehood.options import whole
-from fumehood.results import FileEntry, FileType, TextPage
+from fumehood.file_streams import FileReader, FileWriter
+from fumehood.results import FileEntry, TextPage
+from fumehood.text import encode
 
 DEFAULT_MODE = 0o644
 MAX_ENTRIES = 100_000
@@ -35,17 +29,6 @@ PAGE_LINES = 500
 PAGE_BYTES = 256 << 10
 
 _UNLIMITED = (1 << 64) - 1
-
-_TYPES: dict[FileCode, FileType] = {
-    FileCode.UNKNOWN: "unknown",
-    FileCode.FILE: "file",
-    FileCode.DIRECTORY: "directory",
-    FileCode.SYMLINK: "symlink",
-    FileCode.FIFO: "fifo",
-    FileCode.SOCKET: "socket",
-    FileCode.BLOCK: "block",
-    FileCode.CHARACTER: "character",
-}
 
 
 class FilesPart(SessionPart):
@@ -64,9 +47,7 @@ class FilesPart(SessionPart):
         request = file_request(
             Operation.READ, raw, where, offset=0, limit=self._core.limits.max_file_bytes
         )
-        chunks: list[bytes] = []
-        await _transact(self._core, request, "read_file", name, chunks)
-        return b"".join(chunks)
+        return await transact(self._core, request, "read_file", name)
 
     async def read_text_file(
         self, path: str, *, encoding: str = "utf-8", errors: str = "strict", root: FileRoot = None
@@ -120,7 +101,7 @@ class FilesPart(SessionPart):
     async def write_file(
         self,
         path: str,
-        content: bytes | str,
+        content: bytes | bytearray | memoryview | str,
         *,
         mode: int = DEFAULT_MODE,
         root: FileRoot = None,
@@ -137,7 +118,7 @@ class FilesPart(SessionPart):
             FileTooLargeError: more than ``Limits.max_file_bytes``; nothing was sent.
             DiskFullError: no space was left; the old file is as it was.
         """
-        data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+        data = encode(content, "content") if isinstance(content, str) else content
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise InvalidRequestError(f"content must be bytes or str, not {type(content).__name__}")
         name, request = self._write_request(path, mode, root)
@@ -155,10 +136,10 @@ class FilesPart(SessionPart):
         try:
             if sent < len(data) and await channel.send(memoryview(data)[sent:]):
                 channel.end_input()
-            _done(self._core, await channel.answer(), "write_file", name)
+            done(self._core, await channel.answer(), "write_file", name)
         finally:
             await channel.aclose(CANCEL_PATIENCE)
-        await self._written(name, len(data))
+        await tell_written(self._core, name, len(data))
 
     async def write_text_file(
         self,
@@ -197,9 +178,6 @@ class FilesPart(SessionPart):
         limit = self._core.limits.max_file_bytes
         return name, file_request(Operation.WRITE, raw, where, limit=limit, mode=mode, parents=1)
 
-    async def _written(self, name: str, size: int) -> None:
-        await _tell_written(self._core, name, size)
-
     async def list_files(
         self, path: str = ".", *, recursive: bool = False, root: FileRoot = None
     ) -> list[FileEntry]:
@@ -210,15 +188,11 @@ class FilesPart(SessionPart):
             FileError: there are more than 100,000 entries.
         """
         name, raw, where = locate(path, root, allow_root=True)
-        request = file_request(
-            Operation.LIST, raw, where, limit=MAX_ENTRIES, recursive=int(recursive)
-        )
-        entries = await self._entries(request, "list_files", name)
+        deep = flag(recursive, "recursive")
+        request = file_request(Operation.LIST, raw, where, limit=MAX_ENTRIES, recursive=int(deep))
+        entries = await records(self._core, request, "list_files", name, most=MAX_ENTRIES)
         base = "" if name == "." else name
-        found = [
-            _file_entry(posixpath.join(base, _entry_name(entry, recursive)), entry)
-            for entry in entries
-        ]
+        found = [listed(self._core, base, entry, recursive=deep) for entry in entries]
         return sorted(found, key=lambda entry: entry.path)
 
     async def stat(
@@ -230,11 +204,13 @@ class FilesPart(SessionPart):
             FileMissingError: there is none.
         """
         name, raw, where = locate(path, root, allow_root=True)
-        request = file_request(Operation.STAT, raw, where, follow=int(follow_symlinks))
-        entries = await self._entries(request, "stat", name)
-        if len(entries) != 1:
-            raise WireViolationError(Violation.BAD_VALUE, f"stat with {len(entries)} records")
-        return _file_entry(name, entries[0])
+        follow = int(flag(follow_symlinks, "follow_symlinks"))
+        request = file_request(Operation.STAT, raw, where, follow=follow)
+        entries = await records(self._core, request, "stat", name, most=1)
+        if not entries:
+            violation = WireViolationError(Violation.BAD_VALUE, "stat without a record")
+            raise blame(self._core, violation)
+        return file_entry(name, entries[0])
 
     async def exists(self, path: str, *, root: FileRoot = None) -> bool:
         """Return whether there is anything of this name; a dangling link counts."""
@@ -255,9 +231,9 @@ class FilesPart(SessionPart):
         name, raw, where = locate(path, root)
         whole(mode, "mode", minimum=0, maximum=0o777)
         request = file_request(
-            Operation.MAKE_DIRECTORY, raw, where, mode=mode, parents=int(parents)
+            Operation.MAKE_DIRECTORY, raw, where, mode=mode, parents=int(flag(parents, "parents"))
         )
-        await _transact(self._core, request, "make_directory", name)
+        await transact(self._core, request, "make_directory", name)
 
     async def remove(self, path: str, *, recursive: bool = False, root: FileRoot = None) -> None:
         """Remove a file, a link (never what it points to) or an empty directory.
@@ -272,8 +248,10 @@ class FilesPart(SessionPart):
             FilePresentError: a directory that is not empty, without ``recursive``.
         """
         name, raw, where = locate(path, root)
-        request = file_request(Operation.REMOVE, raw, where, recursive=int(recursive))
-        await _transact(self._core, request, "remove", name)
+        request = file_request(
+            Operation.REMOVE, raw, where, recursive=int(flag(recursive, "recursive"))
+        )
+        await transact(self._core, request, "remove", name)
 
     async def rename(self, source: str, target: str, *, root: FileRoot = None) -> None:
         """Give a file or directory another name, replacing a file of that name in one step.
@@ -283,208 +261,4 @@ class FilesPart(SessionPart):
         name, raw, where = locate(source, root)
         _, raw_target, _ = locate(target, root)
         request = file_request(Operation.RENAME, raw, where, target=raw_target, parents=1)
-        await _transact(self._core, request, "rename", name)
-
-    async def _entries(self, request: Request, op: str, name: str) -> list[Entry]:
-        reader = EntryReader()
-        entries: list[Entry] = []
-        async with _Call(self._core, request, op, name) as call:
-            async for data in call:
-                entries.extend(reader.feed(data))
-        reader.finish()
-        return entries
-
-
-class _Call:
-    """One operation without input: open, take its output, check its answer, clean up."""
-
-    def __init__(self, core: SessionCore, request: Request, op: str, name: str) -> None:
-        self._core = core
-        self._request = request
-        self._op = op
-        self._name = name
-        self._channel: Channel | None = None
-
-    async def __aenter__(self) -> Self:
-        self._channel = self._core.tether.open(self._request)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._channel is not None:
-            await self._channel.aclose(CANCEL_PATIENCE)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        assert self._channel is not None
-        while (item := await self._channel.receive()) is not None:
-            yield item.data
-        _done(self._core, await self._channel.answer(), self._op, self._name)
-
-
-async def _transact(
-    core: SessionCore,
-    request: Request,
-    op: str,
-    name: str,
-    chunks: list[bytes] | None = None,
-) -> None:
-    """Run an operation to its end, keeping its output in ``chunks``."""
-    channel = core.tether.open(request)
-    try:
-        while (item := await channel.receive()) is not None:
-            if chunks is not None:
-                chunks.append(item.data)
-        _done(core, await channel.answer(), op, name)
-    finally:
-        await channel.aclose(CANCEL_PATIENCE)
-
-
-def _done(core: SessionCore, answer: Answer, op: str, name: str) -> Done:
-    if isinstance(answer, Fail):
-        raise file_failure(answer, op=op, path=name, session_id=core.id)
-    assert isinstance(answer, Done)
-    return answer
-
-
-async def _tell_written(core: SessionCore, name: str, size: int) -> None:
-    if core.hooks.on_file_write is not None:
-        await hooks.tell(
-            core.hooks.on_file_write,
-            hooks.FileWritten(session_id=core.id, path=name, size=size),
-        )
-
-
-class FileReader:
-    """The content of a file, piece by piece. Iterate it once; it is a context manager too."""
-
-    def __init__(self, core: SessionCore, request: Request, name: str) -> None:
-        self._core = core
-        self._request = request
-        self._name = name
-        self._channel: Channel | None = None
-        self._over = False
-
-    def __aiter__(self) -> FileReader:
-        """Return itself."""
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Return the next piece."""
-        if self._over:
-            raise StopAsyncIteration
-        if self._channel is None:
-            self._channel = self._core.tether.open(self._request)
-        item = await self._channel.receive()
-        if item is not None:
-            return item.data
-        self._over = True
-        _done(self._core, await self._channel.answer(), "read_file_stream", self._name)
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Stop reading. Idempotent."""
-        self._over = True
-        if self._channel is not None:
-            await self._channel.aclose(CANCEL_PATIENCE)
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop reading."""
-        await self.aclose()
-
-    def __del__(self) -> None:
-        channel = getattr(self, "_channel", None)
-        if channel is not None and not self._over:
-            self._core.tether.call_soon(channel.abandon)
-
-
-class FileWriter:
-    """A file that is being written; see :meth:`FilesPart.write_file_stream`."""
-
-    def __init__(self, core: SessionCore, request: Request, name: str) -> None:
-        self._core = core
-        self._request = request
-        self._name = name
-        self._channel: Channel | None = None
-        self._size = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        return self._size
-
-    async def __aenter__(self) -> Self:
-        """Open the file."""
-        self._channel = self._core.tether.open(self._request)
-        return self
-
-    async def write(self, data: bytes) -> None:
-        """Send a piece; returns when it is on its way, which is as fast as the disk takes it.
-
-        Raises:
-            FileTooLargeError, DiskFullError: the file cannot be finished; the old one is as it was.
-        """
-        if self._channel is None:
-            raise InvalidRequestError("a FileWriter is used in an 'async with' block")
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise InvalidRequestError(f"data must be bytes, not {type(data).__name__}")
-        if not await self._channel.send(data):
-            _done(self._core, await self._channel.answer(), "write_file_stream", self._name)
-        self._size += len(data)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the file in its place, or forget it where the block failed."""
-        assert self._channel is not None
-        channel, self._channel = self._channel, None
-        try:
-            if error is None:
-                channel.end_input()
-                _done(self._core, await channel.answer(), "write_file_stream", self._name)
-        finally:
-            await channel.aclose(CANCEL_PATIENCE)
-        if error is None:
-            await _tell_written(self._core, self._name, self._size)
-
-
-def _entry_name(entry: Entry, recursive: bool) -> str:
-    """Return a record's name, which must stay inside the directory that was listed."""
-    name = entry.name.decode("utf-8", "surrogateescape")
-    parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts) or (len(parts) > 1 and not recursive):
-        raise WireViolationError(Violation.BAD_VALUE, f"record: name={name!r}")
-    return name
-
-
-def _file_entry(path: str, entry: Entry) -> FileEntry:
-    try:
-        modified = datetime.fromtimestamp(entry.modified_ns / 1e9, UTC)
-    except (ValueError, OverflowError, OSError):
-        # A file may claim any time; what a datetime cannot say is shown as its end of range.
-        modified = datetime.max.replace(tzinfo=UTC)
-    return FileEntry(
-        path=path,
-        type=_TYPES[entry.type],
-        size=entry.size,
-        mode=entry.mode & 0o7777,
-        modified=modified,
-        uid=entry.uid,
-        gid=entry.gid,
-        target=None if entry.link is None else entry.link.decode("utf-8", "surrogateescape"),
-    )
+        await transact(self._core, request, "rename", name)

@@ -7,7 +7,7 @@ from types import EllipsisType, TracebackType
 from typing import Self
 
 from fumehood import exec as _exec
-from fumehood import files as _files
+from fumehood import file_streams as _file_streams
 from fumehood import session as _session
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
@@ -59,7 +59,7 @@ class ExecStream(Blocking[_exec.ExecStream]):
             raise StopIteration from None
 
 
-class FileReader(Blocking[_files.FileReader]):
+class FileReader(Blocking[_file_streams.FileReader]):
     """The content of a file, piece by piece. Iterate it once; it is a context manager too."""
 
     _instead = "AsyncSession's FileReader"
@@ -93,7 +93,7 @@ class FileReader(Blocking[_files.FileReader]):
             raise StopIteration from None
 
 
-class FileWriter(Blocking[_files.FileWriter]):
+class FileWriter(Blocking[_file_streams.FileWriter]):
     """A file that is being written; see :meth:`Session.write_file_stream`."""
 
     _instead = "AsyncSession's FileWriter"
@@ -103,7 +103,7 @@ class FileWriter(Blocking[_files.FileWriter]):
         """Bytes written so far."""
         return self._async.size
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send a piece; returns when it is on its way, which is as fast as the disk takes it.
 
         Raises:
@@ -412,7 +412,12 @@ class Session(Blocking[_session.AsyncSession]):
         return FileReader(self._async.read_file_stream(path, offset=offset, root=root))
 
     def write_file(
-        self, path: str, content: bytes | str, *, mode: int = DEFAULT_MODE, root: FileRoot = None
+        self,
+        path: str,
+        content: bytes | bytearray | memoryview | str,
+        *,
+        mode: int = DEFAULT_MODE,
+        root: FileRoot = None,
     ) -> None:
         """Write a file whole, making its parent directories: readers see the old one or the new.
 
