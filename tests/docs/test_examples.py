@@ -1,0 +1,39 @@
+"""Every example runs, as a newcomer would run it, and says what its page promises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+SAYS = {
+    "quickstart.py": ["hello sandbox", "streamed while it ran", "timed out: True", "nothing"],
+    "streaming.py": ["exit code 3", "lines counted: 100000", r"b'y\ny\n'"],
+    "persistent_workspace.py": ["busy: one session", "still there: day one", "kept: False"],
+    "async_fanout.py": ["sum of squares: 40425"],
+    "detached.py": ["found a session for: example", "ended: destroyed"],
+}
+
+
+def test_every_example_is_listed_here() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", sorted(SAYS))
+def test_an_example_does_what_it_says(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name],
+        env={**os.environ, "FUMEHOOD_IMAGE": "fumehood/test-python"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in SAYS[name] if line not in done.stdout] == []
