@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from fumehood._wire.messages import Ready
-from fumehood.options import GRANTABLE_CAPABILITIES, MIB, Limits, Network, Security
+from fumehood.engines.container_spec import DEV_MB, SHM_MB
+from fumehood.options import GRANTABLE_CAPABILITIES, MIB, Limits, Network, Security, seconds
 from fumehood.results import EffectiveLimits
 
 UNLIMITED = (1 << 64) - 1
@@ -34,6 +35,14 @@ def capability_names(mask: int) -> tuple[str, ...]:
     return tuple(sorted(name for name, bit in _CAPABILITY_BITS.items() if mask >> bit & 1))
 
 
+def joined(ready: Ready, own: Limits) -> EffectiveLimits:
+    """Return what holds in a session that somebody else has made: the report, as it is.
+
+    ``own`` are the limits of the one who joins: its timeout and output cap are its own affair.
+    """
+    return _report(ready, own, network="unknown", runtime=None, degraded=())
+
+
 def effective(
     ready: Ready, limits: Limits, network: Network, security: Security
 ) -> EffectiveLimits:
@@ -48,20 +57,11 @@ def effective(
         if not holds:
             degraded.append(f"{name}: asked for {asked}, the kernel says {found}")
 
-    asked_bytes = limits.memory_mb * MIB
-    expect(
-        "memory_mb",
-        limits.memory_mb,
-        "no limit" if ready.memory_max == UNLIMITED else ready.memory_max // MIB,
-        ready.memory_max != UNLIMITED and ready.memory_max >= asked_bytes,
-    )
+    memory = _memory_mb(ready)
+    expect("memory_mb", limits.memory_mb, memory, memory == limits.memory_mb)
     expect("swap", 0, ready.swap_max, ready.swap_max == 0)
     expect("pids", limits.pids, ready.pids_max, ready.pids_max == limits.pids)
-    cpus = (
-        math.inf
-        if ready.cpu_quota_us == UNLIMITED or not ready.cpu_period_us
-        else ready.cpu_quota_us / ready.cpu_period_us
-    )
+    cpus = _cpus(ready)
     expect("cpus", limits.cpus, cpus, math.isclose(cpus, limits.cpus, rel_tol=0.02, abs_tol=0.002))
     expect("no_new_privileges", True, bool(ready.no_new_privs), bool(ready.no_new_privs))
     expect("seccomp", True, bool(ready.seccomp), bool(ready.seccomp))
@@ -71,31 +71,64 @@ def effective(
         bool(ready.rootfs_readonly),
         bool(ready.rootfs_readonly) or not security.readonly_rootfs,
     )
-    tmpfs = ready.workspace_fs == _TMPFS_MAGIC
     if limits.workspace_mb is not None:
         wanted = limits.workspace_mb * MIB
-        holds = tmpfs and ready.workspace_bytes <= wanted
+        holds = _is_tmpfs(ready) and ready.workspace_bytes <= wanted
         expect("workspace_mb", limits.workspace_mb, ready.workspace_bytes // MIB, holds)
-    return EffectiveLimits(
-        memory_mb=limits.memory_mb if ready.memory_max != UNLIMITED else 0,
-        memory_total_bytes=ready.memory_max,
-        swap_bytes=ready.swap_max,
-        cpus=cpus,
-        pids=ready.pids_max,
-        open_files=ready.open_files,
-        timeout=None if limits.timeout is None else float(limits.timeout),  # type: ignore[arg-type]
-        max_output_bytes=limits.max_output_bytes,
-        max_file_bytes=ready.max_file_bytes or limits.max_file_bytes,
-        max_processes=ready.max_processes or limits.max_processes,
-        workspace_bytes=ready.workspace_bytes if tmpfs else None,
-        workspace_tier="tmpfs" if tmpfs else "volume",
-        tmp_bytes=ready.tmp_bytes,
+    return _report(
+        ready,
+        limits,
         network=network.name or network.mode,
-        readonly_rootfs=bool(ready.rootfs_readonly),
-        no_new_privileges=bool(ready.no_new_privs),
-        seccomp=bool(ready.seccomp),
-        workload_capabilities=capability_names(ready.workload_caps)
-        or security.workload_capabilities,
         runtime=security.runtime,
         degraded=tuple(degraded),
     )
+
+
+def _report(
+    ready: Ready, limits: Limits, *, network: str, runtime: str | None, degraded: tuple[str, ...]
+) -> EffectiveLimits:
+    tmpfs = _is_tmpfs(ready)
+    return EffectiveLimits(
+        memory_mb=_memory_mb(ready),
+        memory_total_bytes=ready.memory_max,
+        swap_bytes=ready.swap_max,
+        cpus=_cpus(ready),
+        pids=ready.pids_max,
+        open_files=ready.open_files,
+        timeout=None if limits.timeout is None else seconds(limits.timeout, "timeout"),
+        max_output_bytes=limits.max_output_bytes,
+        max_file_bytes=ready.max_file_bytes,
+        max_processes=ready.max_processes,
+        workspace_bytes=ready.workspace_bytes if tmpfs else None,
+        workspace_tier="tmpfs" if tmpfs else "volume",
+        tmp_bytes=ready.tmp_bytes,
+        network=network,
+        readonly_rootfs=bool(ready.rootfs_readonly),
+        no_new_privileges=bool(ready.no_new_privs),
+        seccomp=bool(ready.seccomp),
+        workload_capabilities=capability_names(ready.workload_caps),
+        runtime=runtime,
+        degraded=degraded,
+    )
+
+
+def _is_tmpfs(ready: Ready) -> bool:
+    return ready.workspace_fs == _TMPFS_MAGIC
+
+
+def _memory_mb(ready: Ready) -> int:
+    """What commands may use of the kernel's limit; 0 when there is none.
+
+    The kernel counts memory-backed file systems too, so the limit was set higher by their sizes.
+    """
+    if ready.memory_max == UNLIMITED:
+        return 0
+    budgets = ready.tmp_bytes + (DEV_MB + SHM_MB) * MIB
+    budgets += ready.workspace_bytes if _is_tmpfs(ready) else 0
+    return max(0, ready.memory_max - budgets) // MIB
+
+
+def _cpus(ready: Ready) -> float:
+    if ready.cpu_quota_us == UNLIMITED or not ready.cpu_period_us:
+        return math.inf
+    return ready.cpu_quota_us / ready.cpu_period_us

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import getpass
 import math
 import os
 import re
 import secrets
 import socket
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -155,7 +155,6 @@ async def create(
             metadata=order.metadata,
             published_ports=published,
             destroy_workspace=request.destroy_workspace,
-            created_at=time.time(),
             forget=forget,
         )
         await _stage(session, order.manifest)
@@ -268,23 +267,26 @@ async def join(
             session_id=session_id,
         )
     tether = await open_tether(engine, container)
+    limits = settings.limits
+    if tether.ready is not None and tether.ready.max_file_bytes:
+        # What holds there, whatever the one who joins has configured for sessions of its own.
+        limits = dataclasses.replace(limits, max_file_bytes=tether.ready.max_file_bytes)
     return AsyncSession(
         SessionCore(
             id=session_id,
             workdir=container.workdir,
-            limits=settings.limits,
+            limits=limits,
             hooks=settings.hooks,
             tether=tether,
         ),
         engine,
         owner=False,
-        limits=settings.limits,
+        limits=limits,
         network=settings.network,
         security=settings.security,
         metadata=container.metadata,
         published_ports=container.published_ports,
         destroy_workspace=container.destroy_workspace,
-        created_at=container.created_at,
         forget=forget,
     )
 

@@ -232,6 +232,7 @@ class EffectiveLimits:
     workspace_tier: Literal["tmpfs", "volume"]
     tmp_bytes: int
     network: str
+    """``"none"``, ``"bridge"`` or a network's name; ``"unknown"`` in a session that was joined."""
     readonly_rootfs: bool
     no_new_privileges: bool
     seccomp: bool

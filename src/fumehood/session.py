@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from fumehood import hooks
 from fumehood._core import CANCEL_PATIENCE, SessionCore
-from fumehood._limits import effective
+from fumehood._limits import effective, joined
 from fumehood._tether.tether import ended_error
 from fumehood._wire.messages import Done, Fail, Request
 from fumehood._wire.table import EndCode, Field, Operation
@@ -30,6 +30,8 @@ _EXIT_REASONS: dict[int, EndReason] = {
     _EXIT_BASE + code: EndReason(code.name.lower()) for code in EndCode
 }
 _SIGKILLED, _SIGTERMED = 128 + 9, 128 + 15
+_LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between looks for the exit code of a container whose stream has broken."""
 
 
 class AsyncSession(ExecPart, FilesPart):
@@ -57,7 +59,6 @@ class AsyncSession(ExecPart, FilesPart):
         metadata: Mapping[str, str],
         published_ports: Mapping[int, int],
         destroy_workspace: bool,
-        created_at: float,
         forget: Callable[[AsyncSession], None],
     ) -> None:
         self._core = core
@@ -69,7 +70,6 @@ class AsyncSession(ExecPart, FilesPart):
         self._metadata = dict(metadata)
         self._published_ports = dict(published_ports)
         self._destroy_workspace = destroy_workspace
-        self._created_at = created_at
         self._forget = forget
         self._state = SessionState.RUNNING
         self._end_reason: EndReason | None = None
@@ -124,6 +124,8 @@ class AsyncSession(ExecPart, FilesPart):
         ready = self._core.tether.ready
         if ready is None:
             raise SessionError(f"session {self.id} was never ready", session_id=self.id)
+        if not self._owner:
+            return joined(ready, self._core.limits)
         return effective(ready, self._limits, self._network, self._security)
 
     def statistics(self) -> dict[str, int]:
@@ -207,14 +209,14 @@ class AsyncSession(ExecPart, FilesPart):
 
     async def wait_ended(self) -> EndReason:
         """Wait until the session is over, whatever the cause, and return why."""
-        while self._end_reason is None:
-            await self._core.tether.wait_closed()
-            if self._ending is not None:
-                await asyncio.shield(self._ending)
-            if self._end_reason is None and self._state is SessionState.DETACHED:
-                raise SessionError(
-                    f"this client has left session {self.id}", op="wait_ended", session_id=self.id
-                )
+        await self._core.tether.wait_closed()
+        if self._ending is not None:
+            # Where the stream only broke, the engine is being asked for the reason.
+            await asyncio.shield(self._ending)
+        if self._end_reason is None:
+            raise SessionError(
+                f"this client has left session {self.id}", op="wait_ended", session_id=self.id
+            )
         return self._end_reason
 
     def _tether_ended(self, reason: EndReason) -> None:
@@ -242,13 +244,21 @@ class AsyncSession(ExecPart, FilesPart):
         await self._finished()
 
     async def _learn_reason(self) -> None:
-        if await self._engine.find_session(self.id) is not None:
-            return
-        code = await self._engine.exit_code(self.id, since=self._created_at)
-        if code in _EXIT_REASONS:
-            self._end_reason = _EXIT_REASONS[code]
-        elif code in (_SIGKILLED, _SIGTERMED):
-            self._end_reason = EndReason.STOPPED
+        """Ask the engine why the stream broke: a container that has ended has an exit code.
+
+        The stream's end is here a little before the engine has noted the container's. One that
+        still runs after that time has lost its stream, not its life.
+        """
+        for pause in _LOOKS:
+            await asyncio.sleep(pause)
+            # Since ever: the engine keeps little, and its clock may differ from ours.
+            code = await self._engine.exit_code(self.id, since=0.0)
+            if code in _EXIT_REASONS:
+                self._end_reason = _EXIT_REASONS[code]
+            elif code in (_SIGKILLED, _SIGTERMED):
+                self._end_reason = EndReason.STOPPED
+            if code is not None:
+                return
 
     async def _finished(self) -> None:
         self._forget(self)

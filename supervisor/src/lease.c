@@ -88,6 +88,11 @@ uint64_t lease_heartbeat_ms(void)
 	return lease.begun ? lease.heartbeat_ms : 0;
 }
 
+bool lease_detached(void)
+{
+	return lease.detached;
+}
+
 /* --- comings and goings ---------------------------------------------------------------------------------- */
 
 void lease_joined(void)

@@ -26,6 +26,8 @@ void lease_quiet(void);
 
 /* 0: no heartbeat is expected. */
 uint64_t lease_heartbeat_ms(void);
+/* Whether the session outlives its clients. */
+bool lease_detached(void);
 
 /* Monotonic deadlines. The TTL has a timer of its own, which counts sleep. */
 uint64_t lease_deadline(void);

@@ -112,7 +112,7 @@ static int copy_both_ways(int fd)
 
 int relay(void)
 {
-	int fd, code;
+	int fd = -1, code;
 
 	if (getuid() != RESERVED_ID || geteuid() != RESERVED_ID) {
 		errno = EPERM;

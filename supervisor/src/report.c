@@ -12,6 +12,7 @@
 
 #include "cgroup.h"
 #include "connection.h"
+#include "lease.h"
 #include "session.h"
 
 #define TMPFS 0x01021994
@@ -71,6 +72,12 @@ void report_send(struct connection *connection)
 	(void)uname(&kernel);
 	wire_writer_init(&writer, frame, sizeof(frame));
 	wire_begin(&writer, FRAME_READY, 0);
+	/* In the order of their tags: first the configuration, for a connection that did not send it. */
+	wire_put_uint(&writer, FIELD_HEARTBEAT_MS, lease_heartbeat_ms());
+	wire_put_uint(&writer, FIELD_DETACHED, lease_detached());
+	wire_put_uint(&writer, FIELD_WORKLOAD_CAPS, session.caps);
+	wire_put_uint(&writer, FIELD_MAX_FILE_BYTES, session.max_file_bytes);
+	wire_put_uint(&writer, FIELD_MAX_PROCESSES, session.max_processes);
 	wire_put_uint(&writer, FIELD_UID, session.user.uid);
 	wire_put_uint(&writer, FIELD_GID, session.user.gid);
 	wire_put_bytes(&writer, FIELD_HOME, session.user.home, strlen(session.user.home));
