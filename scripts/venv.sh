@@ -20,6 +20,9 @@ install_uv() {
         'python3 -m venv --clear .uv && .uv/bin/python -m pip install --quiet "uv>=0.8"'
 }
 
+# uv can fetch a Python of its own, but the system's needs one network address less.
+if ! have python3 && has_apt && is_root; then apt_install python3; fi
+
 # A uv that is on PATH but cannot run (a version manager's shim, say) does not count.
 uv=uv
 if ! uv --version >/dev/null 2>&1; then
