@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from typing import TYPE_CHECKING, Self
 
 from fumehood import PullProgress
 from fumehood.cli import output
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class _Display:
@@ -30,6 +22,17 @@ class _Display:
 
     def _show(self) -> Progress | None:
         if self._shown is None and not self._quiet and sys.stderr.isatty():
+            # Here, because most commands never show it and rich takes its time to load.
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+
             self._shown = Progress(
                 # Names come from registries and file systems: they are text, never markup.
                 TextColumn("{task.description}", markup=False),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import typer
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|m|g|t)?i?b?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|m|g|t)?i?b?", re.IGNORECASE | re.ASCII)
 _BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 MIB = 1 << 20
 _MAX_ENV_FILE = 1 << 20

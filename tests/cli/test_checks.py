@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fumehood import EngineInfo
+from fumehood.cli.checks import findings, parse_version, runc_faults
+
+GOOD = EngineInfo(
+    name="docker",
+    version="29.6.0",
+    api_version="1.52",
+    architecture="amd64",
+    kernel="6.12.0",
+    operating_system="Debian GNU/Linux 13",
+    cgroup_version="2",
+    storage_driver="overlayfs",
+    runtimes=("runc", "runsc"),
+    default_runtime="runc",
+    security_options=("name=seccomp,profile=builtin", "name=apparmor", "name=rootless"),
+    memory_limit=True,
+    swap_limit=True,
+    pids_limit=True,
+    cpu_limit=True,
+    live_restore=False,
+    address="unix:///var/run/docker.sock",
+    components={"runc": "1.4.3"},
+)
+
+
+def levels(**changes: object) -> dict[str, str]:
+    """The worst level of each thing that is looked at."""
+    order = ["ok", "note", "warning", "problem"]
+    found: dict[str, str] = {}
+    for item in findings(dataclasses.replace(GOOD, **changes)):  # type: ignore[arg-type]
+        found[item.what] = max(found.get(item.what, "ok"), item.level, key=order.index)
+    return found
+
+
+def test_a_current_engine_has_no_warning() -> None:
+    assert not {"warning", "problem"} & set(levels().values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "level"),
+    [
+        ({"memory_limit": False}, "limits", "problem"),
+        ({"swap_limit": False}, "limits", "problem"),
+        ({"pids_limit": False}, "limits", "problem"),
+        ({"cpu_limit": False}, "limits", "problem"),
+        ({"security_options": ("name=apparmor",)}, "seccomp", "problem"),
+        ({"api_version": "1.40"}, "API", "problem"),
+        ({"address": "tcp://10.0.0.1:2375"}, "address", "warning"),
+        ({"components": {"runc": "1.3.2"}}, "runc 1.3.2", "warning"),
+        ({"version": "24.0.7", "live_restore": True}, "docker 24.0.7", "warning"),
+        ({"version": "25.0.4"}, "docker 25.0.4", "warning"),
+        ({"version": "29.4.1"}, "docker 29.4.1", "note"),
+        ({"cgroup_version": "1"}, "cgroup", "note"),
+        ({"security_options": ("name=seccomp",)}, "users", "note"),
+        ({"runtimes": ("runc",)}, "runtimes", "note"),
+        ({"name": "podman"}, "engine", "note"),
+        ({"warnings": ("No swap limit support",)}, "engine", "note"),
+    ],
+)
+def test_what_is_lacking_is_said(changes: dict[str, object], what: str, level: str) -> None:
+    assert levels(**changes)[what] == level
+
+
+def test_tls_and_ssh_are_no_plain_tcp() -> None:
+    assert "address" not in levels(address="tcp://10.0.0.1:2376 with TLS")
+    assert "address" not in levels(address="ssh://build")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("20.10.24+dfsg1", (20, 10, 24)),
+        ("1.41", (1, 41, 0)),
+        ("v1.4.0-rc.3", (1, 4, 0, -1)),
+        ("dev", None),
+    ],
+)
+def test_a_version_is_the_numbers_at_its_front(text: str, version: tuple[int, ...] | None) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1.1.5", 3),
+        ("1.1.12", 2),
+        ("1.2.8", 1),
+        ("1.3.2", 2),
+        ("1.3.3", 1),
+        ("1.3.6", 0),
+        ("1.4.0", 1),
+        ("1.4.3", 0),
+    ],
+)
+def test_each_branch_of_runc_has_its_own_fix(text: str, count: int) -> None:
+    version = parse_version(text)
+    assert version is not None
+    assert runc_faults(version).count("fixed in") == count
