@@ -8,8 +8,10 @@ from typing import Literal
 from fumehood import paths
 from fumehood._tether.tether import Tether
 from fumehood._wire.table import Root
+from fumehood.errors import InvalidPathError
 from fumehood.hooks import Hooks
 from fumehood.options import Limits
+from fumehood.text import brief
 
 FileRoot = Literal["/"] | None
 """``None``: paths are relative to the workspace. ``"/"``: the container's whole file system."""
@@ -28,6 +30,8 @@ class SessionCore:
     limits: Limits
     hooks: Hooks
     tether: Tether
+    session: object = None
+    """Who all this belongs to: held by what is under way in it."""
 
 
 class SessionPart:
@@ -42,7 +46,7 @@ def locate(path: str, root: FileRoot, *, allow_root: bool = False) -> tuple[str,
         normal = paths.relative(path, allow_root=allow_root)
         return normal, normal.encode("utf-8", "surrogateescape"), Root.WORKSPACE
     if root != "/":
-        raise paths.InvalidPathError(f"root must be None or '/', not {root!r}")
+        raise InvalidPathError(f"root must be None or '/', not {brief(root)}")
     normal = paths.absolute(path)
     shown = "/" if normal == "." else "/" + normal
     return shown, normal.encode("utf-8", "surrogateescape"), Root.FILESYSTEM

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fumehood._wire.messages import Fail
+from fumehood._wire.messages import End, Fail
 from fumehood._wire.table import ErrorCode as Code
 from fumehood.errors import (
     CommandError,
@@ -24,6 +24,7 @@ from fumehood.errors import (
     PathEscapesError,
     ResourceLimitError,
     SandboxError,
+    SupervisorError,
     UserNotFoundError,
     WorkingDirectoryError,
 )
@@ -57,6 +58,11 @@ _RESOURCES: dict[Code, str] = {
     Code.BUSY: "the supervisor is busy",
 }
 
+_USERS: dict[Code, str] = {
+    Code.USER_NOT_FOUND: "is not known in the container",
+    Code.USER_REFUSED: "is refused: it would be the supervisor's own id",
+}
+
 _REFUSALS: dict[Code, str] = {
     Code.INVALID: "the request is not valid",
     Code.ARGUMENT_TOO_LONG: "the arguments and environment are longer than the kernel takes "
@@ -85,6 +91,20 @@ def _common(fail: Fail, what: str, op: str, session_id: str) -> SandboxError:
         reason = _REFUSALS[fail.error]
         return InvalidRequestError(f"{what}: {reason}{_cause(fail)}", op=op, session_id=session_id)
     return SandboxError(f"{what} failed{_cause(fail)}", op=op, session_id=session_id)
+
+
+def request_failure(fail: Fail, *, op: str, session_id: str) -> SandboxError:
+    """Return the error for an operation on the session itself."""
+    return _common(fail, op, op, session_id)
+
+
+def setup_failure(error: SupervisorError, end: End | None, *, user: str) -> SandboxError:
+    """Return the error for a session that did not come up: by what its supervisor said last."""
+    if end is None or end.error is None or end.error not in _USERS:
+        return error
+    return UserNotFoundError(
+        f"user {user!r} {_USERS[end.error]}", op="create_session", session_id=error.session_id
+    )
 
 
 def file_failure(fail: Fail, *, op: str, path: str, session_id: str) -> SandboxError:
@@ -124,13 +144,10 @@ def exec_failure(
         return WorkingDirectoryError(
             f"cwd {cwd!r} cannot be entered{_cause(fail)}", op="exec", session_id=session_id
         )
-    if fail.error in (Code.USER_NOT_FOUND, Code.USER_REFUSED):
-        reason = (
-            "is not known in the container"
-            if fail.error is Code.USER_NOT_FOUND
-            else ("is refused: it would be the supervisor's own id")
+    if fail.error in _USERS:
+        return UserNotFoundError(
+            f"user {user!r} {_USERS[fail.error]}", op="exec", session_id=session_id
         )
-        return UserNotFoundError(f"user {user!r} {reason}", op="exec", session_id=session_id)
     error = _common(fail, f"exec {program!r}", "exec", session_id)
     if type(error) is SandboxError:
         return CommandError(error.message, op="exec", session_id=session_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import getpass
 import math
@@ -11,14 +10,16 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fumehood._core import SessionCore
+from fumehood._failures import setup_failure
 from fumehood._limits import capability_mask
+from fumehood._tether.cleanup import to_the_end
 from fumehood._tether.tether import Tether
 from fumehood._version import __version__
+from fumehood._wire import table
 from fumehood._wire.connection import Connection
 from fumehood._wire.messages import Configure
 from fumehood.engines.base import (
@@ -28,7 +29,12 @@ from fumehood.engines.base import (
     PullPolicy,
 )
 from fumehood.engines.base import SessionRequest as ContainerRequest
-from fumehood.errors import FileTooLargeError, InvalidRequestError, SessionNotFoundError
+from fumehood.errors import (
+    FileTooLargeError,
+    InvalidRequestError,
+    SessionNotFoundError,
+    SupervisorError,
+)
 from fumehood.hooks import Hooks
 from fumehood.options import (
     Lifecycle,
@@ -47,6 +53,8 @@ SETTLE_TIMEOUT = 30.0
 
 _STAGE_AT_ONCE = 16
 _HEARTBEAT_DEFAULT = 60.0
+_CONFIGURE_REST = 6000
+"""Bytes of a CONFIGURE that are not environment: user, working directory and numbers, at most."""
 
 # What the engine accepts as a reference, in short; the engine itself is the judge of the rest. It
 # must not begin with '-' (another tool's option) nor hold anything that a log or a terminal would
@@ -124,6 +132,7 @@ async def create(
     reply of the engine is needed for it.
     """
     request = _container_request(settings, order, image)
+    configure = _configure(settings, order, image, request)
     stream = await engine.create_session(request)
     tether = Tether(
         stream,
@@ -133,8 +142,11 @@ async def create(
     )
     session: AsyncSession | None = None
     try:
-        tether.begin(_configure(settings, order, image, request))
-        await tether.settle(SETTLE_TIMEOUT)
+        tether.begin(configure)
+        try:
+            await tether.settle(SETTLE_TIMEOUT)
+        except SupervisorError as exc:
+            raise setup_failure(exc, tether.end, user=configure.user) from None
         published: Mapping[int, int] = {}
         if order.ports:
             container = await engine.find_session(order.session_id)
@@ -161,7 +173,7 @@ async def create(
     except BaseException:
         if session is not None:
             session.disown()
-        await _to_the_end(_undo(engine, tether, request))
+        await to_the_end(_undo(engine, tether, request))
         raise
     return session
 
@@ -169,15 +181,6 @@ async def create(
 async def _undo(engine: Engine, tether: Tether, request: ContainerRequest) -> None:
     await tether.close()
     await engine.remove_session(request.session_id, destroy_workspace=request.destroy_workspace)
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run clean-up to its end, whatever happens to the caller; it is bounded by itself."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    task.result()
 
 
 async def _stage(session: AsyncSession, manifest: Manifest) -> None:
@@ -231,12 +234,19 @@ def _configure(
 ) -> Configure:
     lifecycle = settings.lifecycle
     env = {**dict(image.env), **settings.env, **order.manifest.env}
+    variables = tuple(
+        f"{key}={value}".encode("utf-8", "surrogateescape") for key, value in env.items()
+    )
+    size = sum(map(len, variables)) + 4 * len(variables) + _CONFIGURE_REST
+    if size > table.MAX_BODY:
+        raise InvalidRequestError(
+            f"the image's, the sandbox's and the manifest's environment are {size} bytes together; "
+            f"at most {table.MAX_BODY} are possible"
+        )
     return Configure(
         user=settings.user if settings.user is not None else image.user,
         workdir=settings.workdir.encode("utf-8", "surrogateescape"),
-        env=tuple(
-            f"{key}={value}".encode("utf-8", "surrogateescape") for key, value in env.items()
-        ),
+        env=variables,
         ttl_ms=_milliseconds(lifecycle.ttl),
         idle_ms=_milliseconds(lifecycle.idle_timeout),
         grace_ms=_milliseconds(lifecycle.disconnect_grace),
@@ -306,7 +316,7 @@ async def open_tether(
         tether.begin(None)
         await tether.settle(timeout)
     except BaseException:
-        await _to_the_end(tether.close())
+        await to_the_end(tether.close())
         raise
     return tether
 

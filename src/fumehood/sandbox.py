@@ -23,6 +23,7 @@ from fumehood._start import (
     new_session_id,
 )
 from fumehood._sweep import sweep
+from fumehood._tether.cleanup import stop
 from fumehood.engines.base import (
     Container,
     Engine,
@@ -150,6 +151,7 @@ class AsyncDockerSandbox:
         self._sessions: weakref.WeakSet[AsyncSession] = weakref.WeakSet()
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -270,17 +272,22 @@ class AsyncDockerSandbox:
         return await self._use().info()
 
     async def close(self) -> None:
-        """Destroy what this sandbox created and still lives, except what is detached."""
-        if self._closed:
-            return
-        self._closed = True
+        """Destroy what this sandbox created and still lives, except what is detached.
+
+        Idempotent. Once begun it goes on to its end even when the caller is cancelled.
+        """
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         sessions = list(self._sessions)
         results = await asyncio.gather(
             *(self._leave(session) for session in sessions), return_exceptions=True
         )
         if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+            await stop(self._sweeper)
         if self._engine is not None:
             await self._engine.close()
         errors = [result for result in results if isinstance(result, BaseException)]

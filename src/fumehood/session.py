@@ -6,18 +6,20 @@ import asyncio
 import logging
 import math
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from fumehood import hooks
 from fumehood._core import CANCEL_PATIENCE, SessionCore
+from fumehood._failures import request_failure
 from fumehood._limits import effective, joined
 from fumehood._tether.tether import ended_error
 from fumehood._wire.messages import Done, Fail, Request
 from fumehood._wire.table import EndCode, Field, Operation
 from fumehood.engines.base import Engine
-from fumehood.errors import InvalidRequestError, SandboxError, SessionError
+from fumehood.errors import SandboxError, SessionError
 from fumehood.exec import ExecPart
 from fumehood.files import FilesPart
 from fumehood.options import Limits, Network, Seconds, Security, optional_seconds
@@ -29,6 +31,9 @@ _EXIT_BASE = 64  # protocol/PROTOCOL.md: the supervisor's exit code is 64 + its 
 _EXIT_REASONS: dict[int, EndReason] = {
     _EXIT_BASE + code: EndReason(code.name.lower()) for code in EndCode
 }
+_CLOCK_SLACK = 86_400.0
+"""Seconds by which a client's clock may be ahead of its engine's. Of several ends of one id, the
+last one counts, so more is no harm."""
 _SIGKILLED, _SIGTERMED = 128 + 9, 128 + 15
 _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for the exit code of a container whose stream has broken."""
@@ -75,7 +80,19 @@ class AsyncSession(ExecPart, FilesPart):
         self._end_reason: EndReason | None = None
         self._destroying: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        core.tether.watch(self._tether_ended)
+        self._telling: asyncio.Task[None] | None = None
+        self._told = False
+        # What is under way in a session keeps it alive; the tether, which the event loop keeps,
+        # does not: a session that everybody has dropped warns, and its client leaves it.
+        core.session = self
+        reference = weakref.ref(self)
+
+        def ended(reason: EndReason) -> None:
+            session = reference()
+            if session is not None:
+                session._tether_ended(reason)  # noqa: SLF001 - itself
+
+        core.tether.watch(ended)
 
     def __repr__(self) -> str:
         reason = f" ({self._end_reason})" if self._end_reason is not None else ""
@@ -163,8 +180,7 @@ class AsyncSession(ExecPart, FilesPart):
         finally:
             await channel.aclose(CANCEL_PATIENCE)
         if isinstance(answer, Fail):
-            text = answer.message or answer.error.name.lower().replace("_", " ")
-            raise InvalidRequestError(f"{op}: {text}", op=op, session_id=self.id)
+            raise request_failure(answer, op=op, session_id=self.id)
         assert isinstance(answer, Done)
         return answer
 
@@ -193,7 +209,10 @@ class AsyncSession(ExecPart, FilesPart):
         if self._end_reason is None:
             self._end_reason = EndReason.DESTROYED
         self._state = SessionState.ENDED
-        self._core.tether.refuse(lambda: ended_error(self.id, EndReason.DESTROYED))
+        session_id = self.id
+        self._core.tether.refuse(lambda: ended_error(session_id, EndReason.DESTROYED))
+        if self._ending is not None:
+            await asyncio.wait({self._ending})
         try:
             await self._engine.remove_session(self.id, destroy_workspace=self._destroy_workspace)
         finally:
@@ -241,7 +260,8 @@ class AsyncSession(ExecPart, FilesPart):
                 await self._engine.remove_session(self.id, destroy_workspace=True)
         except SandboxError as exc:
             logger.warning("after the end of session %s: %s", self.id, exc)
-        await self._finished()
+        # A task of its own: a hook may call destroy(), which waits for this one.
+        self._telling = asyncio.create_task(self._finished())
 
     async def _learn_reason(self) -> None:
         """Ask the engine why the stream broke: a container that has ended has an exit code.
@@ -262,6 +282,9 @@ class AsyncSession(ExecPart, FilesPart):
 
     async def _finished(self) -> None:
         self._forget(self)
+        if self._told:
+            return
+        self._told = True
         reason = self._end_reason or EndReason.LOST
         await hooks.tell(
             self._core.hooks.on_destroy,
@@ -289,6 +312,7 @@ class AsyncSession(ExecPart, FilesPart):
                 source=self,
                 stacklevel=1,
             )
+            self._core.tether.call_soon(self._core.tether.leave)
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

@@ -183,7 +183,10 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         return self._call(lambda: self._async.engine_info())
 
     def close(self) -> None:
-        """Destroy what this sandbox created and still lives, except what is detached."""
+        """Destroy what this sandbox created and still lives, except what is detached.
+
+        Idempotent. Once begun it goes on to its end even when the caller is interrupted.
+        """
         return self._call(lambda: self._async.close())
 
     def __enter__(self) -> Self:

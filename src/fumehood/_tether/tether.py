@@ -88,6 +88,7 @@ class Tether:
         self._pings = 0
         self._pinged: bytes | None = None
         self._ponger: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self.welcome: Welcome | None = None
         self.ready: Ready | None = None
         self.end: End | None = None
@@ -143,6 +144,11 @@ class Tether:
     async def wait_closed(self) -> None:
         """Wait until the session's end or the stream's is known."""
         await asyncio.shield(self._closed)
+
+    def leave(self) -> None:
+        """Close in the background, for somebody who cannot wait."""
+        if self._leaving is None:
+            self._leaving = self._loop.create_task(self.close())
 
     async def close(self) -> None:
         """Leave: the stream ends, what is under way fails. Idempotent."""

@@ -1,0 +1,170 @@
+"""An engine that lies in memory: containers are entries, their supervisors are test code."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
+
+from fakes.supervisor import FakeSupervisor, Opened, Script, record
+from fumehood._wire.table import EndCode, ErrorCode, Frame, Operation
+from fumehood.engines.base import (
+    ByteStream,
+    Container,
+    EngineInfo,
+    Image,
+    PullPolicy,
+    PullProgress,
+    SessionRequest,
+    SweepReport,
+)
+from fumehood.errors import EngineError, SessionExistsError, WorkspaceBusyError
+
+
+def obliging(peer: FakeSupervisor, channel: Opened) -> None:
+    """Do what is asked: commands echo their arguments, everything else succeeds."""
+    number = channel.number
+    if channel.operation is Operation.EXEC:
+        text = b" ".join(channel.argv[1:])
+        if text:
+            peer.stdout(number, text)
+        peer.exit(number, 0, stdout_total=len(text))
+    elif channel.operation is Operation.STAT:
+        peer.stdout(number, record(b"f"))
+        peer.done(number)
+    elif channel.operation is not Operation.WRITE:
+        peer.done(number)
+
+
+def answer_writes_and_cancels(peer: FakeSupervisor) -> None:
+    """Finish a write when its input has ended, and fail what is cancelled."""
+
+    def note(raw: object) -> None:
+        frame, number = cast("tuple[Frame, int, bytes]", raw)[:2]
+        if frame is Frame.EOF and peer.channels[number].operation is Operation.WRITE:
+            peer.done(number, size=len(peer.channels[number].input))
+        elif frame is Frame.CANCEL:
+            peer.fail(number, ErrorCode.CANCELLED)
+        elif frame is Frame.DESTROY:
+            peer.end(EndCode.DESTROYED)
+
+    peer.on_frame = note
+
+
+class MemoryEngine:
+    """A :class:`fumehood.engines.base.Engine`.
+
+    Args:
+        script: how supervisors answer; :func:`obliging` by default.
+    """
+
+    def __init__(self, script: Script = obliging) -> None:
+        self.script = script
+        self.containers: dict[str, Container] = {}
+        self.supervisors: dict[str, FakeSupervisor] = {}
+        self.requests: list[SessionRequest] = []
+        self.removed: list[tuple[str, bool]] = []
+        self.exit_codes: dict[str, int] = {}
+        self.asked_since: list[float] = []
+        self.closed = 0
+        self.swept = 0
+        self.fail_removal: EngineError | None = None
+        self.hold_removal = asyncio.Event()
+        self.hold_removal.set()
+        self.greet = True
+        self.image_user = "1000"
+        self.image_env: tuple[tuple[str, str], ...] = (("PATH", "/bin"),)
+        self.prepare: Callable[[FakeSupervisor], None] = answer_writes_and_cancels
+
+    async def info(self) -> EngineInfo:
+        raise EngineError("an engine in memory has nothing to tell")
+
+    async def prepare_image(
+        self,
+        reference: str,
+        *,
+        pull: PullPolicy,
+        platform: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> Image:
+        return Image(
+            id="sha256:0",
+            reference=reference,
+            user=self.image_user,
+            env=self.image_env,
+            workdir="/",
+            architecture="amd64",
+        )
+
+    async def create_session(self, request: SessionRequest) -> ByteStream:
+        await asyncio.sleep(0)
+        if request.session_id in self.containers:
+            raise SessionExistsError(f"session {request.session_id} exists")
+        taken = {item.workspace_id for item in self.containers.values()} - {None}
+        if request.workspace_id in taken:
+            raise WorkspaceBusyError(f"workspace {request.workspace_id} is in use")
+        self.requests.append(request)
+        self.containers[request.session_id] = Container(
+            id=f"c-{request.session_id}",
+            session_id=request.session_id,
+            nonce=request.nonce,
+            state="running",
+            created_at=time.time(),
+            image=request.image.reference,
+            workspace_id=request.workspace_id,
+            detached=request.detached,
+            metadata=request.metadata,
+            workdir=request.workdir,
+            destroy_workspace=request.destroy_workspace,
+            owner=request.owner,
+            ttl=request.ttl,
+            idle_timeout=request.idle_timeout,
+        )
+        peer = FakeSupervisor(greet=self.greet, script=self.script)
+        self.prepare(peer)
+        self.supervisors[request.session_id] = peer
+        return peer.stream
+
+    async def open_relay(self, container: Container) -> ByteStream:
+        peer = FakeSupervisor(configured=True, script=self.script)
+        self.prepare(peer)
+        self.supervisors[f"relay to {container.session_id}"] = peer
+        return peer.stream
+
+    async def find_session(self, session_id: str) -> Container | None:
+        return self.containers.get(session_id)
+
+    async def list_sessions(self) -> Sequence[Container]:
+        return list(self.containers.values())
+
+    async def remove_session(self, session_id: str, *, destroy_workspace: bool = False) -> None:
+        await self.hold_removal.wait()
+        if self.fail_removal is not None:
+            raise self.fail_removal
+        self.removed.append((session_id, destroy_workspace))
+        self.containers.pop(session_id, None)
+
+    async def exit_code(self, session_id: str, *, since: float) -> int | None:
+        self.asked_since.append(since)
+        return self.exit_codes.get(session_id)
+
+    async def list_workspaces(self) -> Sequence[str]:
+        return [item.workspace_id for item in self.containers.values() if item.workspace_id]
+
+    async def remove_workspace(self, workspace_id: str) -> None:
+        if workspace_id in await self.list_workspaces():
+            raise WorkspaceBusyError(f"workspace {workspace_id} is in use")
+
+    async def sweep(
+        self,
+        *,
+        minimum_age: float = 60.0,
+        supervisors: bool = False,
+        expired: Callable[[Container], Awaitable[bool]] | None = None,
+    ) -> SweepReport:
+        self.swept += 1
+        return SweepReport()
+
+    async def close(self) -> None:
+        self.closed += 1

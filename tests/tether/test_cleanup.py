@@ -1,0 +1,77 @@
+"""A cancellation waits for clean-up, and goes on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fumehood._tether.cleanup import stop, to_the_end
+
+
+async def test_clean_up_returns_and_raises_as_it_would_alone() -> None:
+    async def fine() -> int:
+        await asyncio.sleep(0)
+        return 5
+
+    async def broken() -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    assert await to_the_end(fine()) == 5
+    with pytest.raises(ZeroDivisionError):
+        await to_the_end(broken())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_cancelled_caller_waits_and_is_cancelled_then(
+    fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = asyncio.Event()
+    ended = False
+
+    async def work() -> None:
+        nonlocal ended
+        await gate.wait()
+        ended = True
+        if fails:
+            raise ZeroDivisionError("in clean-up")
+
+    task = asyncio.create_task(to_the_end(work()))
+    for _ in range(5):
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    assert ended
+    assert [record.args for record in caplog.records if fails] == [
+        record.args for record in caplog.records
+    ]
+    assert bool(caplog.records) == fails
+
+
+async def test_stopping_a_task_waits_for_it_and_lets_a_cancellation_through() -> None:
+    gate = asyncio.Event()
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await gate.wait()
+
+    task = asyncio.create_task(slow())
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(stop(task))
+    await asyncio.sleep(0)
+    assert not stopping.done()
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    gate.set()
+    await stop(task)
+    assert task.done()
+    await stop(None)
