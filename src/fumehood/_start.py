@@ -47,6 +47,7 @@ from fumehood.options import (
     seconds,
 )
 from fumehood.session import AsyncSession
+from fumehood.text import brief
 
 SETTLE_TIMEOUT = 30.0
 """Seconds that a supervisor has to answer once its container has started."""
@@ -98,7 +99,7 @@ def check_image(reference: str) -> str:
     """Return an image reference that is safe to send and to show."""
     if not isinstance(reference, str) or not _IMAGE.fullmatch(reference):
         raise InvalidRequestError(
-            f"image {reference!r} is not an image reference such as 'python:3.13-slim'"
+            f"image {brief(reference)} is not an image reference such as 'python:3.13-slim'"
         )
     return reference
 

@@ -37,6 +37,7 @@ from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
 from fumehood.results import SessionInfo
 from fumehood.session import AsyncSession, SessionRequest
+from fumehood.text import brief
 
 logger: logging.Logger = logging.getLogger("fumehood.sandbox")
 
@@ -122,7 +123,7 @@ class AsyncDockerSandbox:
             ("hooks", hooks, Hooks),
         ):
             if not isinstance(value, kind):
-                raise InvalidRequestError(f"{name} must be a {kind.__name__}, not {value!r}")
+                raise InvalidRequestError(f"{name} must be a {kind.__name__}, not {brief(value)}")
         if pull not in ("missing", "always", "never"):
             raise InvalidRequestError(f"pull must be 'missing', 'always' or 'never', not {pull!r}")
         if platform not in (None, "linux/amd64", "linux/arm64"):
@@ -207,9 +208,11 @@ class AsyncDockerSandbox:
         """
         chosen = self._settings.workspace if workspace is None else workspace
         if not isinstance(chosen, Workspace):
-            raise InvalidRequestError(f"workspace must be a Workspace, not {workspace!r}")
+            raise InvalidRequestError(f"workspace must be a Workspace, not {brief(workspace)}")
         if manifest is not None and not isinstance(manifest, Manifest):
-            raise InvalidRequestError(f"manifest must be a Manifest, not {manifest!r}")
+            raise InvalidRequestError(f"manifest must be a Manifest, not {brief(manifest)}")
+        if not isinstance(ports, Sequence):
+            raise InvalidRequestError(f"ports must be a list of ports, not {brief(ports)}")
         session_id = new_session_id() if id is None else options.check_name(id, "session id")
         order = Order(
             session_id=session_id,
@@ -363,11 +366,12 @@ class AsyncDockerSandbox:
     def _start_sweeper(self) -> None:
         """Sweep once per sandbox, beside the first session: nobody waits for it."""
         if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep_once())
+            self._sweeper = asyncio.create_task(self._sweep_once(self._use()))
 
-    async def _sweep_once(self) -> None:
+    @staticmethod
+    async def _sweep_once(engine: Engine) -> None:
         try:
-            await self.gc()
+            await sweep(engine)
         except SandboxError as exc:
             logger.warning("the sweep at start-up failed: %s", exc)
 

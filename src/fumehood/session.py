@@ -204,6 +204,7 @@ class AsyncSession(ExecPart, FilesPart):
         """Mark a session that never came to be: its maker removes what there is of it."""
         self._state = SessionState.ENDED
         self._end_reason = EndReason.DESTROYED
+        self._told = True  # nobody was told of its beginning
 
     async def _destroy(self) -> None:
         if self._end_reason is None:

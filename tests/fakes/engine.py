@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
 
 from fakes.supervisor import FakeSupervisor, Opened, Script, record
+from fumehood._wire.codec import RawFrame
 from fumehood._wire.table import EndCode, ErrorCode, Frame, Operation
 from fumehood.engines.base import (
     ByteStream,
@@ -40,14 +40,16 @@ def obliging(peer: FakeSupervisor, channel: Opened) -> None:
 def answer_writes_and_cancels(peer: FakeSupervisor) -> None:
     """Finish a write when its input has ended, and fail what is cancelled."""
 
-    def note(raw: object) -> None:
-        frame, number = cast("tuple[Frame, int, bytes]", raw)[:2]
-        if frame is Frame.EOF and peer.channels[number].operation is Operation.WRITE:
-            peer.done(number, size=len(peer.channels[number].input))
-        elif frame is Frame.CANCEL:
-            peer.fail(number, ErrorCode.CANCELLED)
-        elif frame is Frame.DESTROY:
+    def note(raw: RawFrame) -> None:
+        channel = peer.channels.get(raw.channel)
+        if raw.frame is Frame.DESTROY:
             peer.end(EndCode.DESTROYED)
+        elif channel is None or channel.ended:
+            return  # sent before the channel's last frame had arrived
+        elif raw.frame is Frame.EOF and channel.operation is Operation.WRITE:
+            peer.done(channel.number, size=len(channel.input))
+        elif raw.frame is Frame.CANCEL:
+            peer.fail(channel.number, ErrorCode.CANCELLED)
 
     peer.on_frame = note
 

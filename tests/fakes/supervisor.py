@@ -114,6 +114,11 @@ class MemoryStream:
         self._writable.set()
         self._waiting.clear()
 
+    @property
+    def open(self) -> bool:
+        """Whether the client has not been told of an end."""
+        return self._on_close is not None
+
     # --- what a test does to it ---
 
     def fill(self) -> None:
@@ -155,6 +160,7 @@ class Opened:
     cancelled: bool = False
     credit: int = 0
     """What the client has returned on this channel."""
+    ended: bool = False
 
     def number_of(self, tag: Field) -> int:
         value = self.fields[tag]
@@ -291,9 +297,11 @@ class FakeSupervisor:
         self.send(codec.encode_frame(Frame.CREDIT, channel, amount.to_bytes(4, "big")))
 
     def exit(self, channel: int, exit_code: int = 0, **more: int) -> None:
+        self._end(channel)
         self.send(exit_frame(channel, exit_code, **more))
 
     def done(self, channel: int, **fields: int) -> None:
+        self._end(channel)
         self.send(frame_of(Frame.DONE, channel, {Field[n.upper()]: v for n, v in fields.items()}))
 
     def fail(
@@ -305,7 +313,12 @@ class FakeSupervisor:
             Field.STEP: step,
         }
         fields.update({Field[name.upper()]: value for name, value in more.items()})
+        self._end(channel)
         self.send(frame_of(Frame.FAIL, channel, fields))
+
+    def _end(self, number: int) -> None:
+        if number in self.channels:
+            self.channels[number].ended = True
 
     def end(self, reason: EndCode, **more: int | str) -> None:
         """Send END and end the stream, as a supervisor that exits does."""
