@@ -1,0 +1,221 @@
+"""The real supervisor as PID 1 of namespaces of its own: what a container is to it, without an engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TypeVar
+
+from fumehood._wire.messages import Configure, Ready
+from fumehood._wire.table import EndCode, Frame
+
+from supervisor.peer import PATH, PATIENCE, Peer
+
+RESERVED = 64999
+OWN_CAPABILITIES = "+setuid,+setgid,+kill,+chown"
+_PIDS = Path("/sys/fs/cgroup/pids")
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], what: str) -> T:
+    """Look again and again until there is something true to see; return it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"never seen: {what}"
+        time.sleep(0.005)
+
+
+def configuration(workdir: Path | str, **changes: object) -> Configure:
+    """A configuration without any limit of the lease."""
+    base = Configure(
+        user="",
+        workdir=os.fsencode(workdir),
+        env=(PATH, b"SESSION=yes"),
+        ttl_ms=0,
+        idle_ms=0,
+        grace_ms=0,
+        heartbeat_ms=0,
+        detached=False,
+        workload_caps=0,
+        max_file_bytes=1 << 40,
+        max_processes=16,
+        chown_workspace=True,
+        write_hosts=False,
+    )
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+class Container:
+    """One supervisor. Leaving the ``with`` block kills what is left and removes the workspace."""
+
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        capabilities: str = OWN_CAPABILITIES,
+        no_new_privileges: bool = True,
+        pids: int | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        self.binary = binary
+        # Everybody may pass: commands run as other users than root.
+        self.base = Path(tempfile.mkdtemp(prefix="fumehood-test-", dir="/tmp"))
+        self.base.chmod(0o755)
+        self.workspace = self.base / "workspace"
+        self.workspace.mkdir()
+        self.pids_group = _limit_pids(pids) if pids else None
+        ours, theirs = socket.socketpair()
+        self.errors: IO[bytes] = (self.base / "stderr").open("w+b")
+        command = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--net", "--kill-child"]
+        command += ["setpriv", "--bounding-set", f"-all,{capabilities}"]
+        command += ["--no-new-privs"] if no_new_privileges else []
+        self.process = subprocess.Popen(
+            [*command, "--", *prefix, str(binary)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=self.errors,
+            preexec_fn=self._join_pids if self.pids_group else None,
+        )
+        theirs.close()
+        self.peer = Peer(ours)
+        self.ready: Ready | None = None
+        self._pid = 0
+
+    def _join_pids(self) -> None:
+        assert self.pids_group is not None
+        (self.pids_group / "cgroup.procs").write_text("0")
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.peer.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.errors.close()
+        if self.pids_group:
+            # Its last processes may still be on their way out.
+            eventually(lambda: not (self.pids_group / "cgroup.procs").read_text(), "an empty group")  # type: ignore[operator]
+            self.pids_group.rmdir()
+        shutil.rmtree(self.base)
+
+    # --- the session --------------------------------------------------------------------------
+
+    def begin(self, **changes: object) -> Container:
+        """Greet and configure."""
+        self.peer.hello()
+        self.ready = self.peer.configure(configuration(self.workspace, **changes))
+        return self
+
+    def wait_exit(self) -> EndCode:
+        """Wait for the supervisor's exit and return the reason that its code tells."""
+        code = self.process.wait(timeout=PATIENCE)
+        assert code > 64, (code, self.diagnostics())
+        return EndCode(code - 64)
+
+    def destroy(self) -> None:
+        """End the session as a client does, and see that it has ended so."""
+        self.peer.send(Frame.DESTROY)
+        assert self.peer.wait_end().reason is EndCode.DESTROYED
+        assert self.wait_exit() is EndCode.DESTROYED
+
+    def diagnostics(self) -> str:
+        """What it wrote to stderr."""
+        return (self.base / "stderr").read_text(errors="replace")
+
+    # --- seen from outside ----------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """PID 1's id outside."""
+        if not self._pid:
+            parent = self.process.pid
+            children = Path(f"/proc/{parent}/task/{parent}/children")
+            self._pid = int(eventually(lambda: children.read_text().split(), "PID 1")[0])
+        return self._pid
+
+    def processes(self) -> dict[int, str]:
+        """What runs inside besides PID 1 and the process pair it keeps ready: id inside to command line."""
+        namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        found: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                if os.readlink(entry / "ns/pid") != namespace:
+                    continue
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                status = (entry / "status").read_text()
+            except OSError:
+                continue
+            fields = dict(row.split(":\t", 1) for row in status.splitlines() if ":\t" in row)
+            if fields["State"].startswith("Z") or line.startswith(str(self.binary)):
+                continue
+            found[int(fields["NSpid"].split()[-1])] = line.strip()
+        return found
+
+    def pids(self) -> int:
+        """How many processes and threads count against the limit, PID 1's own and the harness's too."""
+        assert self.pids_group is not None
+        return int((self.pids_group / "pids.current").read_text())
+
+    def zombies(self) -> int:
+        """How many dead processes nobody has waited for."""
+        namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        count = 0
+        for entry in Path("/proc").iterdir():
+            try:
+                same = entry.name.isdigit() and os.readlink(entry / "ns/pid") == namespace
+                count += same and "\nState:\tZ" in (entry / "status").read_text()
+            except OSError:
+                continue
+        return count
+
+    def descriptors(self) -> list[str]:
+        """What PID 1 has open."""
+        links: list[str] = []
+        for link in sorted(Path(f"/proc/{self.pid}/fd").iterdir(), key=lambda path: int(path.name)):
+            try:
+                links.append(os.readlink(link))
+            except OSError:
+                continue
+        return links
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal PID 1 from outside, as an engine does."""
+        os.kill(self.pid, number)
+
+    def enter(self, *argv: str, uid: int = RESERVED, **popen: object) -> subprocess.Popen[bytes]:
+        """Start a program inside from outside, as an engine's exec does."""
+        command = ["nsenter", "-t", str(self.pid), "-p", "-m", "-n", "--"]
+        command += ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        command += ["--bounding-set", "-all", "--no-new-privs", "--", *argv]
+        return subprocess.Popen(command, **popen)  # type: ignore[call-overload,no-any-return]
+
+    def relay(self, uid: int = RESERVED) -> tuple[Peer, subprocess.Popen[bytes]]:
+        """Come in as a second client does."""
+        ours, theirs = socket.socketpair()
+        process = self.enter(str(self.binary), "relay", uid=uid, stdin=theirs, stdout=theirs)
+        theirs.close()
+        return Peer(ours), process
+
+
+def _limit_pids(count: int) -> Path:
+    group = _PIDS / f"fumehood-test-{uuid.uuid4().hex}"
+    group.mkdir()
+    (group / "pids.max").write_text(str(count))
+    return group
