@@ -545,16 +545,12 @@ def bad_values() -> list[Case]:
 def bad_flags() -> list[Case]:
     """Flags that are neither 0 nor 1."""
     configure = example(FRAMES["CONFIGURE"]["required"])
-    cases = []
-    for value in (2, 256, 1 << 32, 1 << 63, MAX_UINT):
-        cases.append(
-            bad_frame_of(
-                f"a flag of {value}",
-                "bad_value",
-                "CONFIGURE",
-                replaced(configure, "detached", value),
-            )
+    cases = [
+        bad_frame_of(
+            f"a flag of {value}", "bad_value", "CONFIGURE", replaced(configure, "detached", value)
         )
+        for value in (2, 256, 1 << 32, 1 << 63, MAX_UINT)
+    ]
     for name, rule in FIELDS.items():
         if rule["kind"] != "flag":
             continue
@@ -585,19 +581,23 @@ def bad_codes() -> list[Case]:
             cases.append(
                 bad_frame_of(f"{frame_name} with {name} {value}", "bad_value", frame_name, fields)
             )
-    for value in (0, 11, 63, 64, 1 << 32 | 1, MAX_UINT):
-        cases.append(
-            bad_frame_of(f"operation {value}", "bad_value", "OPEN", [("operation", value)])
-        )
+    cases += [
+        bad_frame_of(f"operation {value}", "bad_value", "OPEN", [("operation", value)])
+        for value in (0, 11, 63, 64, 1 << 32 | 1, MAX_UINT)
+    ]
     cases.append(
         bad_frame_of("a root of 2", "bad_value", "OPEN", replaced(open_fields("stat"), "root", 2))
     )
-    for side in ("client", "supervisor"):
-        for channel in (0, 3):
-            cases.append(
-                bad(f"credit of nothing on channel {channel} by the {side}", "bad_credit",
-                    frame("CREDIT", channel, b"\0\0\0\0"), side)
-            )  # fmt: skip
+    cases += [
+        bad(
+            f"credit of nothing on channel {channel} by the {side}",
+            "bad_credit",
+            frame("CREDIT", channel, b"\0\0\0\0"),
+            side,
+        )
+        for side in ("client", "supervisor")
+        for channel in (0, 3)
+    ]
     return cases
 
 
