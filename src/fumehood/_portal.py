@@ -44,6 +44,7 @@ class Portal:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._closables: weakref.WeakSet[Closable] = weakref.WeakSet()
         self._thread = threading.Thread(target=self._run, name="fumehood-portal", daemon=True)
@@ -51,7 +52,13 @@ class Portal:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while not self._closed:
+            try:
+                self._loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                # From a hook, and its caller gets it; asyncio lets these two end the loop as well,
+                # which belongs to everybody else too.
+                continue
 
     def call(self, make: Callable[[], Coroutine[Any, Any, _T]], *, instead: str) -> _T:
         """Run a coroutine to its end and return its result.
@@ -64,7 +71,8 @@ class Portal:
             instead: the asynchronous class to name when the caller has a running loop of its own.
 
         Raises:
-            SessionError: in a process that was forked from the one that made the portal.
+            SessionError: in a process that was forked from the one that made the portal, in a hook
+                (which runs on the loop that would have to wait for itself), and after the end.
         """
         self._check(instead)
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
@@ -72,15 +80,21 @@ class Portal:
 
         def start() -> None:
             nonlocal task
-            task = self._loop.create_task(make())
-            task.add_done_callback(lambda done: _copy(done, future))
+            try:
+                task = self._loop.create_task(make())
+            except Exception as exc:  # noqa: BLE001 - it is the caller's, who waits for the future
+                future.set_exception(exc)
+            else:
+                task.add_done_callback(lambda done: _copy(done, future))
 
         def cancel() -> None:
             if task is not None:
                 task.cancel()
+            elif not future.done():  # interrupted before the start was even asked for
+                future.set_exception(concurrent.futures.CancelledError())
 
-        self._loop.call_soon_threadsafe(start)
         try:
+            self._loop.call_soon_threadsafe(start)
             return future.result()
         except BaseException:
             if not future.done():
@@ -102,6 +116,8 @@ class Portal:
                 "this object belongs to the process that made it, and this one was forked from it: "
                 "make a new sandbox here and use connect(id)"
             )
+        if self._closed:
+            raise SessionError("the interpreter is exiting; what was still open has been closed")
         if threading.current_thread() is self._thread:
             raise SessionError(
                 f"a blocking call on fumehood's own event loop would wait for ever: in a hook, "
@@ -121,12 +137,15 @@ class Portal:
 
     def close(self) -> None:
         """Close what is still open, end the loop and its thread."""
-        if self._pid != os.getpid() or not self._thread.is_alive():
+        if self._closed or self._pid != os.getpid() or not self._thread.is_alive():
             return
-        with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
-            asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(
-                EXIT_PATIENCE + 1.0
-            )
+        try:
+            with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+                asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(
+                    EXIT_PATIENCE + 1.0
+                )
+        finally:
+            self._closed = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(1.0)
         if not self._thread.is_alive():
@@ -170,8 +189,10 @@ def get() -> Portal:
 
 
 def _close_at_exit() -> None:
-    if _portal is not None:
-        _portal.close()
+    # Who interrupts the exit wants out: leases end the rest.
+    with contextlib.suppress(KeyboardInterrupt):
+        if _portal is not None:
+            _portal.close()
 
 
 def _forget_in_child() -> None:

@@ -6,44 +6,43 @@ builtin that a Python programmer would catch without knowing fumehood.
 ::
 
     SandboxError
-    ├── InvalidRequestError (ValueError)             the caller's values, found before anything is
-    created │   └── InvalidPathError
+    ├── InvalidRequestError (ValueError)            a caller's value, refused before anything exists
+    │   └── InvalidPathError
     ├── EngineError
     │   ├── EngineUnavailableError (ConnectionError)   no engine answers
     │   ├── EngineUnsupportedError                     it answers, but cannot do what was asked
     │   ├── ImageNotFoundError (LookupError)
     │   ├── ImagePullError
     │   └── ImageRefusedError                          an image that would weaken the session
-    ├── SupervisorError                              PID 1 did not come up, or is not ours
-    ├── ProtocolError (ConnectionError)              the other side broke the wire's rules
-    ├── LocalProtocolError (RuntimeError)            we were about to break them: a bug of ours
+    ├── SupervisorError                             PID 1 did not come up, or is not ours
+    ├── ProtocolError (ConnectionError)             the other side broke the wire's rules
+    ├── LocalProtocolError (RuntimeError)           we were about to break them: a bug of ours
     ├── SessionError
     │   ├── SessionNotFoundError (LookupError)
     │   ├── SessionExistsError
     │   ├── WorkspaceBusyError
-    │   ├── SessionEndedError                          TTL, idle, destroyed, …: see ``reason``
-    │   └── SessionLostError (ConnectionError)         the stream broke and the session with it
+    │   └── SessionEndedError                          TTL, idle, destroyed, …: see ``reason``
+    │       └── SessionLostError (ConnectionError)        the stream broke, the session with it
     ├── CommandError
     │   ├── CommandNotFoundError (FileNotFoundError)
     │   ├── CommandNotExecutableError (PermissionError)
     │   ├── WorkingDirectoryError (FileNotFoundError)
     │   ├── UserNotFoundError (LookupError)
-    │   ├── CommandFailedError                         ``check=True`` and not ok: has ``result``
-    │   │   ├── CommandTimeoutError (TimeoutError)
-    │   │   └── CommandOutOfMemoryError (MemoryError)
+    │   └── CommandFailedError                         ``check=True`` and not ok: has ``result``
+    │       ├── CommandTimeoutError (TimeoutError)
+    │       └── CommandOutOfMemoryError (MemoryError)
     ├── FileError
     │   ├── FileMissingError (FileNotFoundError)
     │   ├── FilePermissionError (PermissionError)
     │   ├── FileIsDirectoryError (IsADirectoryError)
     │   ├── FileNotDirectoryError (NotADirectoryError)
     │   ├── FilePresentError (FileExistsError)
-    │   ├── PathEscapesError (PermissionError)         a link or ``..`` that leads out of the
-    workspace │   ├── NotRegularFileError
+    │   ├── PathEscapesError (PermissionError)         a link that leads out of the workspace
+    │   ├── NotRegularFileError
     │   ├── FileTooLargeError
     │   └── DiskFullError
-    ├── ResourceLimitError                           a limit of the session: pids, memory, channels
-    └── OperationTimeoutError (TimeoutError)         an operation other than a command ran out of
-    time
+    ├── ResourceLimitError                          a limit of the session: pids, memory, channels
+    └── OperationTimeoutError (TimeoutError)        not a command: another operation's deadline
 
 ``code`` is one of a closed set (:class:`ErrorCode`); ``retryable`` says whether the same call may
 succeed if made again unchanged.
@@ -124,6 +123,22 @@ class SandboxError(Exception):
     def __str__(self) -> str:
         # Classes that inherit OSError would otherwise print errno tuples.
         return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Copied and pickled with all that it knows: errors cross process pools. The default would
+        # call the class with the message alone, which most of them refuse.
+        return _restore, (type(self), self.args, dict(self.__dict__))
+
+
+def _restore(
+    kind: type[SandboxError], args: tuple[object, ...], state: dict[str, object]
+) -> SandboxError:
+    # Not kind.__new__: with MemoryError among several bases, Python finds the wrong one.
+    base = OSError if issubclass(kind, OSError) else Exception
+    error = base.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidRequestError(SandboxError, ValueError):

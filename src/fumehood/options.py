@@ -329,6 +329,16 @@ class Manifest:
         set_(self, "directories", tuple(paths.relative(path) for path in directories))
         set_(self, "env", MappingProxyType(check_env(self.env, "Manifest.env")))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Options cross process pools; a read-only view of a dict cannot be copied or pickled.
+        return _manifest, (dict(self.files), self.directories, dict(self.env))
+
+
+def _manifest(
+    files: dict[str, str | bytes], directories: tuple[str, ...], env: dict[str, str]
+) -> Manifest:
+    return Manifest(files=files, directories=directories, env=env)
+
 
 def to_dict(value: Lifecycle | Limits | Network | Security | Workspace) -> dict[str, object]:
     """Return an option as plain data, for a label or a report."""
