@@ -15,7 +15,7 @@ from fumehood import hooks
 from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import request_failure
 from fumehood._limits import effective, joined
-from fumehood._tether.tether import ended_error
+from fumehood._tether.ends import ended_error
 from fumehood._wire.messages import Done, Fail, Request
 from fumehood._wire.table import EndCode, Field, Operation
 from fumehood.engines.base import Engine
@@ -306,7 +306,9 @@ class AsyncSession(ExecPart, FilesPart):
         await (self.destroy() if self._owner else self.detach())
 
     def __del__(self) -> None:
-        if getattr(self, "_owner", False) and self._state is SessionState.RUNNING:
+        if not getattr(self, "_owner", False) or self._core.tether.inherited:
+            return
+        if self._state is SessionState.RUNNING:
             warnings.warn(
                 f"session {self.id} was never destroyed; it ends by its lease",
                 ResourceWarning,

@@ -19,7 +19,7 @@ from fumehood import (
     SupervisorError,
 )
 from fumehood._tether.channel import Channel
-from fumehood._tether.tether import END_REASONS
+from fumehood._tether.ends import END_REASONS
 from fumehood._wire import codec, table
 from fumehood._wire.messages import Exit, Request, exec_request
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop
+from fumehood._tether.ends import END_REASONS, ended_error
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import (
     Configured,
@@ -23,7 +25,6 @@ from fumehood._wire.connection import (
     Welcomed,
 )
 from fumehood._wire.messages import Configure, End, Ready, Request, Welcome
-from fumehood._wire.table import EndCode
 from fumehood.engines.base import ByteStream
 from fumehood.errors import (
     OperationTimeoutError,
@@ -36,18 +37,6 @@ from fumehood.results import EndReason
 from fumehood.text import printable
 
 logger = logging.getLogger("fumehood.tether")
-
-END_REASONS: dict[EndCode, EndReason] = {
-    EndCode.DESTROYED: EndReason.DESTROYED,
-    EndCode.TTL: EndReason.TTL,
-    EndCode.IDLE: EndReason.IDLE,
-    EndCode.CLIENT_LOST: EndReason.CLIENT_LOST,
-    EndCode.NOT_CONFIGURED: EndReason.NOT_CONFIGURED,
-    EndCode.STOPPED: EndReason.STOPPED,
-    EndCode.PROTOCOL: EndReason.PROTOCOL,
-    EndCode.RESOURCES: EndReason.RESOURCES,
-}
-
 
 _BEATS = 3
 """Pings that go unanswered, one each third of the heartbeat time, before the other end is lost."""
@@ -77,6 +66,7 @@ class Tether:
         self._heartbeat = heartbeat_timeout
         self._channels: dict[int, Channel] = {}
         self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._failure: Callable[[], SandboxError] | None = None
@@ -104,6 +94,11 @@ class Tether:
     def alive(self) -> bool:
         """Whether operations can be started."""
         return self._failure is None
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a forked child's copy: the link itself stays the parent's."""
+        return self._pid != os.getpid()
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -183,7 +178,12 @@ class Tether:
         )
 
     def call_soon(self, action: Callable[[], None]) -> None:
-        """Run something on the tether's loop, from any thread; nothing once the loop is closed."""
+        """Run something on the tether's loop, from any thread; nothing once the loop is closed.
+
+        Nothing in a forked child either: the loop's own pipe is still the parent's.
+        """
+        if self.inherited:
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed: everything on it is over
             self._loop.call_soon_threadsafe(action)
 
@@ -435,27 +435,3 @@ class Tether:
                 await self._stream.drain()
         finally:
             self._ponger = None
-
-
-def ended_error(session_id: str, reason: EndReason, detail: str = "") -> SessionEndedError:
-    """Return the error for an operation on a session that is over."""
-    kind = SessionLostError if reason is EndReason.LOST else SessionEndedError
-    more = f" ({detail})" if detail else ""
-    return kind(
-        f"session {session_id} is over: {_EXPLANATIONS[reason]}{more}",
-        reason=reason,
-        session_id=session_id,
-    )
-
-
-_EXPLANATIONS: dict[EndReason, str] = {
-    EndReason.DESTROYED: "it was destroyed",
-    EndReason.TTL: "its ttl has passed (Lifecycle.ttl, or session.extend() in time)",
-    EndReason.IDLE: "it was idle for longer than Lifecycle.idle_timeout",
-    EndReason.CLIENT_LOST: "no client was connected for longer than Lifecycle.disconnect_grace",
-    EndReason.NOT_CONFIGURED: "it was never configured",
-    EndReason.STOPPED: "the engine stopped its container",
-    EndReason.PROTOCOL: "its stream broke the wire's rules",
-    EndReason.RESOURCES: "it could not be kept under control with the resources it had",
-    EndReason.LOST: "its container is gone",
-}
