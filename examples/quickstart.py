@@ -10,6 +10,7 @@ Each step says what it does and how long that took.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from fumehood import (
     Limits,
     Manifest,
     Network,
+    SandboxError,
     Stderr,
     Stdout,
     Workspace,
@@ -42,10 +44,11 @@ def step(what: str) -> Generator[None]:
     print(f"\n- {what}")
     start = time.perf_counter()
     yield
-    print(f"  [{(time.perf_counter() - start) * 1000:.1f} ms]")
+    print(f"  [{(time.perf_counter() - start) * 1000:.1f} ms]", flush=True)
 
 
-def main() -> None:
+def main() -> int:
+    """Run the demo; the exit code says whether everything came out as promised."""
     # What every session of this sandbox is like. Nothing is created yet.
     sandbox = DockerSandbox(
         image=IMAGE,
@@ -68,8 +71,8 @@ def main() -> None:
         # Leaving the block destroys the session, whatever happens in it.
         with session:
             with step("run a command"):
-                result = session.exec(["python3", "main.py"])
-                print(f"  {result.stdout.strip()!r}, exit code {result.exit_code}")
+                hello = session.exec(["python3", "main.py"])
+                print(f"  {hello.stdout.strip()!r}, exit code {hello.exit_code}")
 
             with step("run 100 more, one after the other"):
                 for _ in range(100):
@@ -89,11 +92,11 @@ def main() -> None:
                 print(f"  {[entry.path for entry in session.list_files(recursive=True)]}")
 
             with step("run out of time: the whole tree is killed, its output so far is kept"):
-                result = session.shell(
+                stuck = session.shell(
                     "echo started; setsid sleep 1000 & sleep 1000 & wait", timeout=0.5
                 )
-                print(f"  timed out: {result.timed_out}, output: {result.stdout.strip()!r}")
-                print(f"  {result.killed} processes killed")
+                print(f"  timed out: {stuck.timed_out}, output: {stuck.stdout.strip()!r}")
+                print(f"  {stuck.killed} processes killed")
 
             with step("look for a network: there is none"):
                 probe = "import socket; print([name for _, name in socket.if_nameindex()])"
@@ -102,7 +105,11 @@ def main() -> None:
         with step("look what is left on the engine"):
             left = [info.id for info in sandbox.list_sessions() if info.id == session.id]
             print(f"  sessions of ours: {len(left)}, ended because: {session.end_reason}")
+    return 1 if left or not stuck.timed_out or hello.stdout != "hello sandbox\n" else 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except SandboxError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

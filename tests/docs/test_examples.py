@@ -12,7 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SAYS = {
-    "quickstart.py": ["hello sandbox", "streamed while it ran", "timed out: True", "nothing"],
+    "quickstart.py": ["hello sandbox", "test 3 ... ok", "timed out: True", "sessions of ours: 0"],
     "streaming.py": ["exit code 3", "lines counted: 100000", r"b'y\ny\n'"],
     "persistent_workspace.py": ["busy: one session", "still there: day one", "kept: False"],
     "async_fanout.py": ["sum of squares: 40425"],
