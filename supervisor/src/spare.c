@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -156,12 +157,20 @@ static bool send_order(const struct launch *launch)
 	return sendmsg(orders, &message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
 }
 
+/* Whether it has died and the news waits to be read. */
+static bool is_over(void)
+{
+	struct pollfd report = {.fd = spare->report.fd, .events = POLLIN};
+
+	return poll(&report, 1, 0) != 0;
+}
+
 struct task *spare_launch(const struct launch *launch)
 {
 	struct task *task = spare;
 
 	launched = clock_monotonic();
-	if (!task || launch->message->length > REAPER_ORDER_BODY || !send_order(launch))
+	if (!task || is_over() || launch->message->length > REAPER_ORDER_BODY || !send_order(launch))
 		return NULL;
 	drop();
 	task->command = (struct command){0};

@@ -127,6 +127,16 @@ static void become_reserved(void)
 		refuse("it cannot be made dumpable: %s", strerror(errno));
 }
 
+/* Here once instead of in every child: they all inherit it, and no command waits for its compilation. Only a build for an
+ * emulator of user programs (qemu-user knows no filters) goes without; nothing that is installed is such a build. */
+static void confine(void)
+{
+#ifndef FUMEHOOD_FOR_EMULATOR
+	if (sandbox_install(RESERVED_ID) < 0)
+		refuse("the seccomp filter cannot be installed: %s", strerror(errno));
+#endif
+}
+
 void startup(void)
 {
 	check_place();
@@ -145,9 +155,7 @@ void startup(void)
 	if (!configure_prepare())
 		refuse("no process for the workspace: %s", strerror(errno));
 	become_reserved();
-	/* Here once instead of in every child: they all inherit it, and no command waits for its compilation. */
-	if (sandbox_install(RESERVED_ID) < 0)
-		refuse("the seccomp filter cannot be installed: %s", strerror(errno));
+	confine();
 	if (!connections_listen())
 		refuse("no socket for relays: %s", strerror(errno));
 	connection_first();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -15,14 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TypeVar
 
-from fumehood._wire.messages import Configure, Ready
+from fumehood._wire.messages import Configure
 from fumehood._wire.table import EndCode, Frame
 
 from supervisor.peer import PATH, PATIENCE, Peer
 
 RESERVED = 64999
 OWN_CAPABILITIES = "+setuid,+setgid,+kill,+chown"
-_PIDS = Path("/sys/fs/cgroup/pids")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 T = TypeVar("T")
 
@@ -38,11 +39,11 @@ def eventually(look: Callable[[], T], what: str) -> T:
         time.sleep(0.005)
 
 
-def configuration(workdir: Path | str, **changes: object) -> Configure:
+def configuration(workspace: Path | str, **changes: object) -> Configure:
     """A configuration without any limit of the lease."""
     base = Configure(
         user="",
-        workdir=os.fsencode(workdir),
+        workdir=os.fsencode(workspace),
         env=(PATH, b"SESSION=yes"),
         ttl_ms=0,
         idle_ms=0,
@@ -68,6 +69,7 @@ class Container:
         capabilities: str = OWN_CAPABILITIES,
         no_new_privileges: bool = True,
         pids: int | None = None,
+        memory: int | None = None,
         prefix: tuple[str, ...] = (),
     ) -> None:
         self.binary = binary
@@ -76,10 +78,18 @@ class Container:
         self.base.chmod(0o755)
         self.workspace = self.base / "workspace"
         self.workspace.mkdir()
-        self.pids_group = _limit_pids(pids) if pids else None
+        self.groups: dict[str, Path] = {}
+        if pids:
+            self._limit("pids", "pids.max", pids)
+        if memory:
+            self._limit("memory", "memory.limit_in_bytes", memory)
         ours, theirs = socket.socketpair()
         self.errors: IO[bytes] = (self.base / "stderr").open("w+b")
         command = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--net", "--kill-child"]
+        if "memory" in self.groups:
+            # As in a container, whose own group is all that it sees.
+            mount = f"mount --bind {self.groups['memory']} {_CGROUPS}/memory"
+            command += ["sh", "-c", f'{mount} && exec "$@"', "sh"]
         command += ["setpriv", "--bounding-set", f"-all,{capabilities}"]
         command += ["--no-new-privs"] if no_new_privileges else []
         self.process = subprocess.Popen(
@@ -87,16 +97,22 @@ class Container:
             stdin=theirs,
             stdout=theirs,
             stderr=self.errors,
-            preexec_fn=self._join_pids if self.pids_group else None,
+            preexec_fn=self._join if self.groups else None,
         )
         theirs.close()
         self.peer = Peer(ours)
-        self.ready: Ready | None = None
+        self._guests: list[tuple[Peer, subprocess.Popen[bytes]]] = []
         self._pid = 0
 
-    def _join_pids(self) -> None:
-        assert self.pids_group is not None
-        (self.pids_group / "cgroup.procs").write_text("0")
+    def _limit(self, controller: str, file: str, value: int) -> None:
+        group = _CGROUPS / controller / f"fumehood-test-{uuid.uuid4().hex}"
+        group.mkdir()
+        (group / file).write_text(str(value))
+        self.groups[controller] = group
+
+    def _join(self) -> None:
+        for group in self.groups.values():
+            (group / "cgroup.procs").write_text("0")
 
     def __enter__(self) -> Container:
         return self
@@ -106,11 +122,14 @@ class Container:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        for peer, process in self._guests:
+            peer.close()
+            process.wait(timeout=PATIENCE)
         self.errors.close()
-        if self.pids_group:
+        for group in self.groups.values():
             # Its last processes may still be on their way out.
-            eventually(lambda: not (self.pids_group / "cgroup.procs").read_text(), "an empty group")  # type: ignore[operator]
-            self.pids_group.rmdir()
+            eventually(functools.partial(_is_empty, group), "an empty group")
+            group.rmdir()
         shutil.rmtree(self.base)
 
     # --- the session --------------------------------------------------------------------------
@@ -118,7 +137,7 @@ class Container:
     def begin(self, **changes: object) -> Container:
         """Greet and configure."""
         self.peer.hello()
-        self.ready = self.peer.configure(configuration(self.workspace, **changes))
+        self.peer.configure(configuration(self.workspace, **changes))
         return self
 
     def wait_exit(self) -> EndCode:
@@ -170,8 +189,7 @@ class Container:
 
     def pids(self) -> int:
         """How many processes and threads count against the limit, PID 1's own and the harness's too."""
-        assert self.pids_group is not None
-        return int((self.pids_group / "pids.current").read_text())
+        return int((self.groups["pids"] / "pids.current").read_text())
 
     def zombies(self) -> int:
         """How many dead processes nobody has waited for."""
@@ -195,6 +213,23 @@ class Container:
                 continue
         return links
 
+    def supervisors(self) -> dict[int, int]:
+        """The supervisor's other processes: id inside to id outside."""
+        namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        found: dict[int, int] = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if not entry.name.isdigit() or os.readlink(entry / "ns/pid") != namespace:
+                    continue
+                status = (entry / "status").read_text()
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            inside = int(status.split("\nNSpid:")[1].splitlines()[0].split()[-1])
+            if line.startswith(os.fsencode(self.binary)) and inside != 1:
+                found[inside] = int(entry.name)
+        return found
+
     def signal(self, number: signal.Signals) -> None:
         """Signal PID 1 from outside, as an engine does."""
         os.kill(self.pid, number)
@@ -211,11 +246,9 @@ class Container:
         ours, theirs = socket.socketpair()
         process = self.enter(str(self.binary), "relay", uid=uid, stdin=theirs, stdout=theirs)
         theirs.close()
-        return Peer(ours), process
+        self._guests.append((Peer(ours), process))
+        return self._guests[-1]
 
 
-def _limit_pids(count: int) -> Path:
-    group = _PIDS / f"fumehood-test-{uuid.uuid4().hex}"
-    group.mkdir()
-    (group / "pids.max").write_text(str(count))
-    return group
+def _is_empty(group: Path) -> bool:
+    return not (group / "cgroup.procs").read_text()

@@ -68,6 +68,7 @@ class Peer:
         self.reader = codec.FrameReader("supervisor")
         self.frames: deque[RawFrame] = deque()
         self.channel = 0
+        self.ready: Ready | None = None
 
     def close(self) -> None:
         """End the stream as a client that dies."""
@@ -132,14 +133,18 @@ class Peer:
     # --- the session --------------------------------------------------------------------------
 
     def hello(self, nonce: bytes = NONCE) -> Welcome:
-        """Greet, and return the welcome."""
+        """Greet, and return the welcome; to a later connection READY comes by itself."""
         self.send_bytes(Hello(nonce=nonce, client="test").encode())
-        return Welcome.decode(self.expect(Frame.WELCOME))
+        welcome = Welcome.decode(self.expect(Frame.WELCOME))
+        if welcome.configured:
+            self.ready = Ready.decode(self.expect(Frame.READY))
+        return welcome
 
     def configure(self, configuration: Configure) -> Ready:
         """Configure, and return what the kernel enforces."""
         self.send_bytes(configuration.encode())
-        return Ready.decode(self.expect(Frame.READY))
+        self.ready = Ready.decode(self.expect(Frame.READY))
+        return self.ready
 
     def ping(self, payload: bytes = b"12345678") -> None:
         """Go there and back once: everything sent before has been handled."""
