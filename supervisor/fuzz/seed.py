@@ -43,7 +43,40 @@ def users() -> Iterator[bytes]:
         yield name + b"\0" + PASSWD
 
 
-SEEDS = {"frames": frames, "connection": frames, "users": users}
+# Actions of fuzz_connection.c, as the client 0 does them.
+HELLO, CONFIGURE = b"\0\0\0\0", b"\0\1\0"
+RECEIVE, CREDIT = b"\x08\xff\xff", b"\x09"
+
+
+def start(operation: int, limit: int = 0xFFFF) -> bytes:
+    """OPEN of an operation by its code."""
+    return bytes([0, 2, operation - 1]) + limit.to_bytes(2, "big")
+
+
+def raw(data: bytes) -> bytes:
+    """Bytes as they are, in pieces that the action takes."""
+    pieces = [data[at : at + 299] for at in range(0, len(data), 299)]
+    return b"".join(b"\3" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+
+
+def connection() -> Iterator[bytes]:
+    """A conversation of each kind, and the golden vectors behind a handshake."""
+    ready = b"\1" + HELLO + CONFIGURE + RECEIVE
+    write, read, leave = b"\x04\0\x20\0", b"\x05\0\xff\xff", b"\x06\0"
+    stdin, eof, cancel = b"\0\4\1\x40\0", b"\0\6\1", b"\0\7\1"
+    for operation in range(1, 11):
+        yield ready + start(operation) + write * 3 + RECEIVE + CREDIT + leave + RECEIVE
+    yield ready + start(1) + stdin * 8 + read * 4 + eof + read + leave + RECEIVE
+    yield ready + start(1) + write * 40 + RECEIVE * 3 + CREDIT + RECEIVE + cancel + leave
+    yield ready + start(1, 1) * 20 + write * 20 + b"\x8b" + RECEIVE
+    yield ready + b"\x4a" + b"\x40\0\0\0" + b"\x40\2\0\xff\xff" + write + b"\x48\xff\xff"
+    yield b"\0" + HELLO + CONFIGURE + start(1) + b"\x0c" + write + leave + RECEIVE + b"\0\x0a\0"
+    for seed in frames():
+        if len(seed) < 3000:
+            yield ready + start(1) * 3 + raw(seed[1:]) + RECEIVE
+
+
+SEEDS = {"frames": frames, "connection": connection, "users": users}
 
 
 def main(fuzzer: str, directory: str) -> None:

@@ -1,0 +1,472 @@
+#define _GNU_SOURCE
+#include "fake_processes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "clock.h"
+#include "configure.h"
+#include "connection.h"
+#include "exec.h"
+#include "lease.h"
+#include "loop.h"
+#include "report.h"
+#include "session.h"
+#include "task.h"
+#include "transfer.h"
+#include "tree.h"
+
+#define MAX_SOURCES 4096
+#define MAX_PROCESSES 512
+/* Turns without a word from the client or a process: more is a loop that never rests. */
+#define MAX_TURNS 20000
+
+#define MUST(condition) \
+	do { \
+		if (!(condition)) { \
+			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+			abort(); \
+		} \
+	} while (0)
+
+/* --- the loop ------------------------------------------------------------------------------------ */
+
+static struct {
+	struct source *source;
+	uint32_t events;
+} sources[MAX_SOURCES];
+static unsigned source_count;
+
+static unsigned index_of(const struct source *source)
+{
+	for (unsigned i = 0; i < source_count; i++) {
+		if (sources[i].source == source)
+			return i;
+	}
+	abort();
+}
+
+bool source_open(struct source *source, int fd, uint32_t events, void (*ready)(struct source *source))
+{
+	MUST(fd >= 0 && source_count < MAX_SOURCES);
+	*source = (struct source){ .fd = fd, .armed = events != 0, .ready = ready };
+	sources[source_count].source = source;
+	sources[source_count++].events = events;
+	return true;
+}
+
+void source_arm(struct source *source, uint32_t events)
+{
+	MUST(source->fd >= 0);
+	sources[index_of(source)].events = events;
+	source->armed = true;
+}
+
+void source_close(struct source *source)
+{
+	if (source->fd < 0)
+		return;
+	sources[index_of(source)] = sources[--source_count];
+	close(source->fd);
+	source->fd = -1;
+	source->armed = false;
+}
+
+unsigned fake_open_sources(void)
+{
+	return source_count;
+}
+
+/* One turn: false when nothing was ready. */
+static bool turn(void)
+{
+	static struct pollfd waits[MAX_SOURCES];
+	static struct source *waiting[MAX_SOURCES];
+	unsigned count = 0;
+	bool any = false;
+
+	for (unsigned i = 0; i < source_count; i++) {
+		if (!sources[i].source->armed)
+			continue;
+		waits[count] = (struct pollfd){
+			.fd = sources[i].source->fd,
+			.events = (short)(sources[i].events == EPOLLOUT ? POLLOUT : POLLIN),
+		};
+		waiting[count++] = sources[i].source;
+	}
+	MUST(poll(waits, count, 0) >= 0);
+	for (unsigned i = 0; i < count; i++) {
+		/* A handler before this one may have closed it. */
+		if (waits[i].revents == 0 || waiting[i]->fd != waits[i].fd || !waiting[i]->armed)
+			continue;
+		waiting[i]->armed = false;
+		waiting[i]->ready(waiting[i]);
+		any = true;
+	}
+	return any;
+}
+
+void fake_settle(void)
+{
+	bool more = true;
+
+	for (unsigned turns = 0; more && !session_ending(); turns++) {
+		MUST(turns < MAX_TURNS);
+		/* In this order: what a connection's turn arms may be ready already. */
+		more = connections_turn();
+		more |= turn();
+	}
+}
+
+/* --- processes ----------------------------------------------------------------------------------- */
+
+static struct process {
+	struct task *task;         /* NULL: a free slot */
+	int in, out, err;          /* the process's ends; -1 */
+	bool exited;
+} processes[MAX_PROCESSES];
+
+static struct process *process_of(const struct task *task)
+{
+	for (unsigned i = 0; i < MAX_PROCESSES; i++) {
+		if (processes[i].task == task)
+			return &processes[i];
+	}
+	abort();
+}
+
+static struct process *pick(unsigned which)
+{
+	unsigned live = fake_processes();
+
+	for (unsigned i = 0; live > 0 && i < MAX_PROCESSES; i++) {
+		if (processes[i].task != NULL && which-- % live == 0)
+			return &processes[i];
+	}
+	return NULL;
+}
+
+unsigned fake_processes(void)
+{
+	unsigned live = 0;
+
+	for (unsigned i = 0; i < MAX_PROCESSES; i++)
+		live += processes[i].task != NULL;
+	return live;
+}
+
+static void close_end(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void send_end_of(struct channel *channel)
+{
+	struct wire_writer writer;
+	uint8_t frame[256];
+	bool command = channel->operation == OPERATION_EXEC;
+	static const uint8_t tags[] = { FIELD_REASON, FIELD_EXIT_CODE, FIELD_SIGNAL, FIELD_DURATION_US,
+					FIELD_STDOUT_TOTAL, FIELD_STDERR_TOTAL, FIELD_KILLED,
+					FIELD_LEFT_RUNNING };
+
+	wire_writer_init(&writer, frame, sizeof frame);
+	wire_begin(&writer, command ? FRAME_EXIT : FRAME_DONE, channel->id);
+	for (size_t i = 0; command && i < sizeof tags; i++)
+		wire_put_uint(&writer, tags[i], 1);
+	wire_end(&writer);
+	channel_end(channel, &writer);
+}
+
+/* As exec.c and transfer.c do: first what the pipes hold, then the last frame, then nothing is left. */
+static void advance(struct task *task)
+{
+	struct process *process = process_of(task);
+
+	if (!process->exited)
+		return;
+	if (task->channel != NULL) {
+		if (flow_pending(&task->out) || flow_pending(&task->err))
+			return;
+		send_end_of(task->channel);
+	}
+	process->task = NULL;
+	task_free(task);
+}
+
+static void end_process(struct process *process)
+{
+	close_end(&process->in);
+	process->exited = true;
+	flow_settle(&process->task->out);
+	flow_settle(&process->task->err);
+	close_end(&process->out);
+	close_end(&process->err);
+	advance(process->task);
+}
+
+static void ignore(struct task *task)
+{
+	(void)task;
+}
+
+static void ignore_status(struct task *task, int status)
+{
+	(void)task;
+	(void)status;
+}
+
+static void ignore_time(struct task *task, uint64_t now)
+{
+	(void)task;
+	(void)now;
+}
+
+/* The process dies a while later, as the input says: what it says until then is for nobody. */
+static void cancel(struct task *task)
+{
+	task->out.limit = 0;
+	task->err.limit = 0;
+	flow_resume(&task->out);
+	flow_resume(&task->err);
+}
+
+static const struct task_kind fake_kind = {
+	.reported = ignore, .reaped = ignore_status, .due = ignore_time,
+	.cancel = cancel, .flowed = advance, .input_ended = ignore,
+};
+
+static void make_pipe(int ends[2])
+{
+	MUST(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+}
+
+static void start(struct channel *channel, bool in, bool out, bool err, uint64_t out_limit, uint64_t err_limit)
+{
+	struct task *task = task_new(&fake_kind, channel);
+	struct process *process = NULL;
+	int ends[2];
+
+	for (unsigned i = 0; i < MAX_PROCESSES && process == NULL; i++) {
+		if (processes[i].task == NULL)
+			process = &processes[i];
+	}
+	if (task == NULL || process == NULL) {
+		if (task != NULL)
+			task_free(task);
+		channel_fail(channel, ERROR_PROCESS_LIMIT, 0, "fork", UINT64_MAX);
+		return;
+	}
+	*process = (struct process){ .task = task, .in = -1, .out = -1, .err = -1 };
+	channel->task = task;
+	if (out) {
+		make_pipe(ends);
+		process->out = ends[1];
+		MUST(flow_open(&task->out, ends[0], task, channel, FRAME_STDOUT, out_limit));
+	}
+	if (err) {
+		make_pipe(ends);
+		process->err = ends[1];
+		MUST(flow_open(&task->err, ends[0], task, channel, FRAME_STDERR, err_limit));
+	}
+	if (in) {
+		make_pipe(ends);
+		process->in = ends[0];
+		MUST(channel_connect_input(channel, ends[1]));
+	}
+}
+
+void exec_open(struct channel *channel, const struct wire_message *message)
+{
+	channel->input_open = wire_flag(message, FIELD_STDIN);
+	start(channel, channel->input_open, true, true, wire_uint(message, FIELD_STDOUT_LIMIT, 0),
+	      wire_uint(message, FIELD_STDERR_LIMIT, 0));
+}
+
+void transfer_open(struct channel *channel, const struct wire_message *message)
+{
+	enum operation operation = channel->operation;
+
+	(void)message;
+	start(channel, operation == OPERATION_WRITE,
+	      operation == OPERATION_READ || operation == OPERATION_LIST || operation == OPERATION_STAT, false,
+	      UINT64_MAX, 0);
+}
+
+void fake_write(unsigned which, bool error_stream, unsigned amount)
+{
+	static const uint8_t bytes[65536];
+	struct process *process = pick(which);
+	int fd = process == NULL ? -1 : error_stream ? process->err : process->out;
+
+	if (fd >= 0)
+		(void)!write(fd, bytes, amount % (sizeof bytes + 1));
+}
+
+void fake_read(unsigned which, unsigned amount)
+{
+	static uint8_t bytes[65536];
+	struct process *process = pick(which);
+
+	if (process != NULL && process->in >= 0)
+		(void)!read(process->in, bytes, amount % (sizeof bytes + 1));
+}
+
+void fake_close_input(unsigned which)
+{
+	struct process *process = pick(which);
+
+	if (process != NULL)
+		close_end(&process->in);
+}
+
+void fake_exit(unsigned which)
+{
+	struct process *process = pick(which);
+
+	if (process != NULL && !process->exited)
+		end_process(process);
+}
+
+void fake_exit_all(void)
+{
+	for (unsigned i = 0; i < MAX_PROCESSES; i++) {
+		if (processes[i].task != NULL && !processes[i].exited)
+			end_process(&processes[i]);
+	}
+}
+
+/* --- the session --------------------------------------------------------------------------------- */
+
+struct session session = { .null_fd = -1, .proc_fd = -1, .root_fd = -1, .workspace_fd = -1 };
+bool fake_configures_at_once;
+static bool ending;
+
+void session_end(uint32_t reason)
+{
+	(void)reason;
+	ending = true;
+}
+
+bool session_ending(void)
+{
+	return ending;
+}
+
+void configure_begin(const struct wire_message *message)
+{
+	(void)message;
+	session.configured = true;
+	if (fake_configures_at_once)
+		fake_configured();
+}
+
+void fake_configured(void)
+{
+	if (!session.configured || session.ready)
+		return;
+	session.ready = true;
+	connections_ready();
+}
+
+void fake_let_go(void)
+{
+	ending = false;
+	session.configured = session.ready = true;
+	connections_ready();
+}
+
+void fake_forget(void)
+{
+	int null_fd = session.null_fd >= 0 ? session.null_fd : open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	session = (struct session){ .null_fd = null_fd };
+	ending = false;
+}
+
+static void put_fields(struct connection *connection, uint8_t frame, uint32_t channel, const uint8_t *tags,
+		       size_t count)
+{
+	struct wire_writer writer;
+	uint8_t memory[1024];
+
+	wire_writer_init(&writer, memory, sizeof memory);
+	wire_begin(&writer, frame, channel);
+	for (size_t i = 0; i < count; i++) {
+		if (tags[i] == FIELD_KERNEL)
+			wire_put_text(&writer, tags[i], "6.1", 3);
+		else
+			wire_put_uint(&writer, tags[i], 1);
+	}
+	wire_end(&writer);
+	connection_send(connection, &writer);
+}
+
+void report_send(struct connection *connection)
+{
+	static const uint8_t tags[] = {
+		FIELD_UID, FIELD_GID, FIELD_MEMORY_MAX, FIELD_SWAP_MAX, FIELD_PIDS_MAX, FIELD_CPU_QUOTA_US,
+		FIELD_CPU_PERIOD_US, FIELD_OPEN_FILES, FIELD_NO_NEW_PRIVS, FIELD_SECCOMP, FIELD_CAP_BOUNDING,
+		FIELD_WORKSPACE_FS, FIELD_WORKSPACE_BYTES, FIELD_ROOTFS_READONLY, FIELD_KERNEL,
+		FIELD_CGROUP_VERSION, FIELD_TMP_BYTES,
+	};
+
+	put_fields(connection, FRAME_READY, 0, tags, sizeof tags);
+}
+
+void lease_answer(struct connection *connection, uint32_t channel, const struct wire_message *message)
+{
+	static const uint8_t tags[] = { FIELD_UPTIME_MS, FIELD_CHANNELS };
+
+	(void)message;
+	put_fields(connection, FRAME_DONE, channel, tags, sizeof tags);
+}
+
+void lease_joined(void)
+{
+}
+
+void lease_left(void)
+{
+}
+
+void lease_busy(void)
+{
+}
+
+void lease_quiet(void)
+{
+}
+
+uint64_t lease_heartbeat_ms(void)
+{
+	return 0;
+}
+
+void tree_stray_seen(void)
+{
+	abort();
+}
+
+/* Time stands still: nothing here may depend on it. */
+uint64_t clock_monotonic(void)
+{
+	return SECOND;
+}
+
+uint64_t clock_boottime(void)
+{
+	return SECOND;
+}
+
+uint64_t clock_after_ms(uint64_t now, uint64_t milliseconds)
+{
+	return now + milliseconds * MILLISECOND;
+}

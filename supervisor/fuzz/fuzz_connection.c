@@ -1,0 +1,358 @@
+/* Whole connections over made-up processes: clients that follow the rules and clients that do not, and whatever happens,
+ * what the supervisor sends is what a client may be sent, no turn is endless, and in the end nothing is left.
+ *
+ * The input is a program of actions; protocol/vectors seeds have their bytes sent raw. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Its numbers start again with each input, which nothing else may do. */
+#include "../src/connection.c"
+
+#include "fake_processes.h"
+#include "model.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CLIENTS 3
+#define MAX_ACTIONS 400
+
+#define MUST(condition) \
+	do { \
+		if (!(condition)) { \
+			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+			abort(); \
+		} \
+	} while (0)
+
+static struct client {
+	int fd;                    /* -1: not connected */
+	uint32_t next;             /* channel */
+	struct model model;
+} clients[CLIENTS];
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+static uint8_t take_byte(struct input *input)
+{
+	if (input->left == 0)
+		return 0;
+	input->left--;
+	return *input->data++;
+}
+
+static unsigned take_number(struct input *input)
+{
+	unsigned high = take_byte(input);
+
+	return high << 8 | take_byte(input);
+}
+
+/* --- clients ------------------------------------------------------------------------------------- */
+
+static void join(struct client *client)
+{
+	int ends[2], twin;
+
+	if (client->fd >= 0)
+		return;
+	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+	twin = fcntl(ends[0], F_DUPFD_CLOEXEC, 3);
+	MUST(twin >= 0);
+	client->fd = ends[1];
+	client->next = 1;
+	model_start(&client->model);
+	connection_new(ends[0], twin);
+}
+
+static void part(struct client *client)
+{
+	if (client->fd < 0)
+		return;
+	close(client->fd);
+	client->fd = -1;
+	model_free(&client->model);
+}
+
+static void send_bytes(struct client *client, const uint8_t *data, size_t n)
+{
+	ssize_t sent;
+
+	if (client->fd < 0)
+		return;
+	sent = send(client->fd, data, n, MSG_NOSIGNAL);
+	if (sent > 0)
+		model_sent(&client->model, data, (size_t)sent);
+}
+
+/* Read up to n bytes. Returns whether there was anything. */
+static bool receive(struct client *client, size_t n)
+{
+	static uint8_t bytes[65536];
+	ssize_t got;
+
+	if (client->fd < 0)
+		return false;
+	got = recv(client->fd, bytes, n < sizeof bytes ? n : sizeof bytes, 0);
+	if (got > 0)
+		model_received(&client->model, bytes, (size_t)got);
+	return got > 0;
+}
+
+/* Return the credit of all that has come, on every channel, as an honest client does. */
+static void return_credit(struct client *client)
+{
+	struct model *model = &client->model;
+	struct wire_writer writer;
+	uint8_t memory[4096];
+
+	if (client->fd < 0)
+		return;
+	wire_writer_init(&writer, memory, sizeof memory);
+	if (model->output > model->output_credit)
+		wire_put_credit(&writer, 0, (uint32_t)(model->output - model->output_credit));
+	for (uint32_t i = 1; i < MODEL_CHANNELS; i++) {
+		struct model_channel *channel = &model->channel[i];
+
+		if (channel->opened && !channel->ended && channel->output > channel->output_credit)
+			wire_put_credit(&writer, i, (uint32_t)(channel->output - channel->output_credit));
+	}
+	if (!writer.failed && writer.length > 0)
+		send_bytes(client, memory, writer.length);
+}
+
+/* --- frames that follow the rules of the table ----------------------------------------------------- */
+
+static void put_hello(struct wire_writer *writer, struct input *input)
+{
+	uint8_t nonce[WIRE_NONCE_BYTES];
+
+	memset(nonce, take_byte(input) == 255 ? 1 : 0, sizeof nonce);
+	wire_begin(writer, FRAME_HELLO, 0);
+	wire_put_uint(writer, FIELD_VERSION_MIN, 1);
+	wire_put_uint(writer, FIELD_VERSION_MAX, 1);
+	wire_put_bytes(writer, FIELD_NONCE, nonce, sizeof nonce);
+	wire_end(writer);
+}
+
+static void put_configure(struct wire_writer *writer)
+{
+	static const uint8_t numbers_of_it[] = {
+		FIELD_TTL_MS, FIELD_IDLE_MS, FIELD_GRACE_MS, FIELD_HEARTBEAT_MS, FIELD_DETACHED,
+		FIELD_WORKLOAD_CAPS, FIELD_MAX_FILE_BYTES, FIELD_MAX_PROCESSES, FIELD_CHOWN_WORKSPACE,
+		FIELD_WRITE_HOSTS,
+	};
+
+	wire_begin(writer, FRAME_CONFIGURE, 0);
+	wire_put_bytes(writer, FIELD_WORKDIR, "/w", 2);
+	for (size_t i = 0; i < sizeof numbers_of_it; i++)
+		wire_put_uint(writer, numbers_of_it[i], 0);
+	wire_end(writer);
+}
+
+/* Every operation takes the same few values; the table says which. */
+static void put_open(struct wire_writer *writer, uint32_t channel, uint8_t operation, unsigned limit)
+{
+	static const struct {
+		uint8_t operation, tag;
+	} uses[] = {
+#define X(name, field, required) { required ? OPERATION_##name : 0, FIELD_##field },
+		WIRE_OPERATION_FIELDS(X)
+#undef X
+	};
+
+	wire_begin(writer, FRAME_OPEN, channel);
+	for (unsigned tag = 1; tag < WIRE_TAGS; tag++) {
+		if (tag == FIELD_OPERATION)
+			wire_put_uint(writer, FIELD_OPERATION, operation);
+		for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+			if (uses[i].operation != operation || uses[i].tag != tag)
+				continue;
+			if (tag == FIELD_ARGUMENT || tag == FIELD_CWD || tag == FIELD_PATH || tag == FIELD_TARGET)
+				wire_put_bytes(writer, (uint8_t)tag, "x", 1);
+			else if (tag == FIELD_STDOUT_LIMIT || tag == FIELD_STDERR_LIMIT)
+				wire_put_uint(writer, (uint8_t)tag, (uint64_t)limit * 64);
+			else
+				wire_put_uint(writer, (uint8_t)tag, tag == FIELD_STDIN);
+		}
+	}
+	wire_end(writer);
+}
+
+static void send_frame(struct client *client, struct input *input)
+{
+	static uint8_t memory[WIRE_HEADER_BYTES + WIRE_MAX_PAYLOAD], data[WIRE_MAX_PAYLOAD];
+	uint8_t kind = take_byte(input) % 11, choice = take_byte(input);
+	uint32_t channel = choice % (client->next + 1);
+	struct wire_writer writer;
+
+	wire_writer_init(&writer, memory, sizeof memory);
+	switch (kind) {
+	case 0:
+		put_hello(&writer, input);
+		break;
+	case 1:
+		put_configure(&writer);
+		break;
+	case 2:
+	case 3:
+		put_open(&writer, client->next++, (uint8_t)(1 + choice % 10), take_number(input));
+		break;
+	case 4:
+	case 5:
+		wire_put_frame(&writer, FRAME_STDIN, channel, data, 1 + take_number(input));
+		break;
+	case 6:
+		wire_put_frame(&writer, FRAME_EOF, channel, NULL, 0);
+		break;
+	case 7:
+		wire_put_frame(&writer, FRAME_CANCEL, channel, NULL, 0);
+		break;
+	case 8:
+		wire_put_frame(&writer, choice & 1 ? FRAME_PING : FRAME_PONG, 0, data, WIRE_PING_BYTES);
+		break;
+	case 9:
+		wire_put_credit(&writer, channel, 1 + take_number(input));
+		break;
+	default:
+		wire_put_frame(&writer, FRAME_DESTROY, 0, NULL, 0);
+	}
+	if (!writer.failed)
+		send_bytes(client, memory, writer.length);
+}
+
+/* --- the program --------------------------------------------------------------------------------- */
+
+static void act(struct input *input)
+{
+	uint8_t action = take_byte(input);
+	struct client *client = &clients[(action >> 6) % CLIENTS];
+	size_t n;
+
+	switch (action % 13) {
+	case 0:
+	case 1:
+	case 2:
+		send_frame(client, input);
+		return; /* several frames may arrive at once */
+	case 3:
+		n = take_number(input) % 300;
+		n = n < input->left ? n : input->left;
+		send_bytes(client, input->data, n);
+		input->data += n;
+		input->left -= n;
+		break;
+	case 4:
+		fake_write(take_byte(input), action & 0x20, take_number(input));
+		break;
+	case 5:
+		fake_read(take_byte(input), take_number(input));
+		break;
+	case 6:
+		fake_exit(take_byte(input));
+		break;
+	case 7:
+		fake_close_input(take_byte(input));
+		break;
+	case 8:
+		receive(client, 1 + take_number(input));
+		break;
+	case 9:
+		return_credit(client);
+		break;
+	case 10:
+		join(client);
+		break;
+	case 11:
+		if (action >= 0x80)
+			part(client);
+		break;
+	default:
+		fake_configured();
+	}
+	fake_settle();
+}
+
+static void check_bounds(void)
+{
+	for (uint32_t i = 0; i < WIRE_MAX_CONNECTIONS; i++) {
+		MUST(connections[i].queue.length <= QUEUE_LIMIT);
+		MUST(connections[i].window <= WIRE_CONNECTION_WINDOW);
+	}
+	MUST(channel_count() <= WIRE_MAX_CHANNELS);
+}
+
+/* Every client reads all that there is, every process ends, then every client goes: nothing may be left. */
+static void finish(void)
+{
+	bool any = true;
+
+	fake_exit_all();
+	for (int i = 0; any && i < 1000; i++) {
+		any = false;
+		for (int c = 0; c < CLIENTS; c++) {
+			while (receive(&clients[c], SIZE_MAX))
+				any = true;
+			return_credit(&clients[c]);
+		}
+		fake_settle();
+	}
+	for (int c = 0; c < CLIENTS; c++)
+		part(&clients[c]);
+	/* What waited for a configuration, or was cut short by the session's end (once for every DESTROY that came), is let
+	 * go too. */
+	for (int i = 0; (i < 2 || connection_count() > 0) && i < 10000; i++) {
+		fake_let_go();
+		fake_settle();
+		fake_exit_all();
+	}
+	MUST(connection_count() == 0);
+	MUST(channel_count() == 0);
+	MUST(fake_processes() == 0);
+	MUST(fake_open_sources() == 0);
+}
+
+/* All channels at once have some 1,500 pipe ends. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	struct rlimit limit;
+
+	(void)argc;
+	(void)argv;
+	signal(SIGPIPE, SIG_IGN);
+	MUST(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = limit.rlim_max;
+	MUST(setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= 4096);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = { data, size };
+
+	numbers = 0;
+	fake_forget();
+	for (int c = 0; c < CLIENTS; c++)
+		clients[c].fd = -1;
+	fake_configures_at_once = (take_byte(&input) & 1) != 0;
+	join(&clients[0]);
+	for (int i = 0; i < MAX_ACTIONS && input.left > 0 && !session_ending(); i++) {
+		act(&input);
+		check_bounds();
+	}
+	fake_settle();
+	finish();
+	return 0;
+}
