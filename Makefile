@@ -9,7 +9,8 @@ SHELL := bash
 
 PYTHON := .venv/bin/python
 PYTEST := .venv/bin/pytest
-# Suites that need no engine; the others do.
+# Suites that need no engine; the others do. Each kind runs in a process of its own: the contract suite
+# watches for calls that block a loop, for threads and for descriptors, and must not see another's.
 UNIT := $(wildcard tests/unit tests/wire tests/tether tests/supervisor tests/typing)
 FUZZ_SECONDS ?= 60
 # More for pytest: make test ARGS="-k truncated -x"
@@ -42,7 +43,9 @@ bench: venv supervisor engine images ## measure against the engine's own API; pr
 
 .PHONY: test
 test: tools-test venv supervisor engine images ## all Python tests, on the real engine
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(UNIT) $(ARGS)
+	$(PYTEST) tests/engine $(ARGS)
+	$(PYTEST) tests/contract tests/cli tests/docs $(ARGS)
 
 .PHONY: test-unit
 test-unit: tools-test venv supervisor ## the tests that need no engine

@@ -165,7 +165,6 @@ static uint32_t exec_error(int err_no, const char *path)
 		return faccessat(AT_FDCWD, path, F_OK, 0) == 0 ? ERROR_PROGRAM_NOT_EXECUTABLE
 							       : ERROR_PROGRAM_NOT_FOUND;
 	case ENOTDIR:
-	case ELOOP:
 	case ENAMETOOLONG:
 		return ERROR_PROGRAM_NOT_FOUND;
 	case E2BIG:

@@ -37,11 +37,15 @@ bool caps_set(uint32_t permitted, uint32_t effective, uint32_t inheritable)
 /* The raw calls: this process has one thread, and libc's versions would first look for others. */
 bool caps_become(const struct identity *identity, uint32_t caps)
 {
-	gid_t groups[IDENTITY_GROUPS];
+	/* Its own group is among the others too: without it, a program that changes its gid would shed the rules that bind
+	 * that group (CVE-2022-36109). */
+	gid_t groups[IDENTITY_GROUPS + 1] = {identity->gid};
+	size_t count = 1;
 
 	for (uint32_t i = 0; i < identity->group_count; i++)
-		groups[i] = identity->groups[i];
-	if (syscall(SYS_setgroups, (size_t)identity->group_count, groups) < 0)
+		if (identity->groups[i] != identity->gid)
+			groups[count++] = identity->groups[i];
+	if (syscall(SYS_setgroups, count, groups) < 0)
 		return false;
 	if (syscall(SYS_setresgid, identity->gid, identity->gid, identity->gid) < 0)
 		return false;
