@@ -27,7 +27,7 @@ async def test_commands_run_as_the_image_user(session: AsyncSession, nonroot: As
     "user,found",
     [
         ("user", "1000 1000 1000 1000 [1000] /home/user"),
-        ("nonroot", "65532 65532 65532 65532 [65532] /home/nonroot"),
+        ("nonroot", "65532 65532 1001 1001 [1001] /home/nonroot"),
         ("1000", "1000 1000 1000 1000 [1000] /home/user"),
         (1000, "1000 1000 1000 1000 [1000] /home/user"),
         (0, "0 0 0 0 [0] /root"),
@@ -155,5 +155,5 @@ async def test_a_database_that_is_a_fifo_does_not_hang(api: Api) -> None:
 
 async def test_a_sandbox_with_an_unknown_user_makes_no_session(api: Api) -> None:
     async with api.sandbox(user="nobody-here") as sandbox:
-        with pytest.raises(SupervisorError, match="user"):
+        with pytest.raises(UserNotFoundError, match="nobody-here"):
             await sandbox.create_session()
