@@ -6,7 +6,7 @@ import pytest
 
 from contract.adapter import BUSYBOX, NONROOT, PYTHON, SCRATCH, Api
 from contract.programs import python
-from fumehood import AsyncSession, InvalidRequestError, SupervisorError, UserNotFoundError
+from fumehood import AsyncSession, InvalidRequestError, UserNotFoundError
 
 WHO = (
     "import os; print(os.getuid(), os.geteuid(), os.getgid(), os.getegid(),\n"
