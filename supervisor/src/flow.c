@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "clock.h"
 #include "connection.h"
 #include "session.h"
 #include "task.h"
@@ -14,8 +15,14 @@
 /* Of one pipe in one turn: enough for speed, little enough that timers and other channels are not kept waiting. */
 #define SEND_PIECES 4
 #define DISCARD_STEP (1u << 20)
+#define DISCARD_LITTLE (64u * 1024)
 /* What a busy pipe may grow to. Small commands keep the kernel's 64 KiB, of which a user has a limited number. */
 #define BUSY_PIPE (256 * 1024)
+/* A pipe through which so much has gone carries a stream, not a few lines. */
+#define STREAM (256 * 1024)
+/* How long the pipe of a stream is left alone once it is empty. We run before every command, so without this each of
+ * its writes would wake us: small frames, and most of the machine's time spent on changing between the two. */
+#define REST (MILLISECOND / 4)
 
 static size_t least(uint64_t a, uint64_t b)
 {
@@ -71,10 +78,13 @@ static ssize_t discard_piece(struct flow *flow)
 	return got;
 }
 
-static void grow_pipe(struct flow *flow, ssize_t got)
+/* A stream gets a pipe that is worth a rest, where the kernel grants one. */
+static void grow_pipe(struct flow *flow)
 {
-	if (got == WIRE_MAX_PAYLOAD && flow->total == WIRE_MAX_PAYLOAD)
-		(void)fcntl(flow->source.fd, F_SETPIPE_SZ, BUSY_PIPE);
+	if (flow->grown || flow->total < STREAM)
+		return;
+	flow->grown = true;
+	flow->rests = fcntl(flow->source.fd, F_SETPIPE_SZ, BUSY_PIPE) >= BUSY_PIPE;
 }
 
 /* Take what can be taken now. Returns false when the pipe is over. */
@@ -101,11 +111,20 @@ static bool flow_take(struct flow *flow)
 		flow->total += (uint64_t)got;
 		if (flow->until != UNBOUNDED)
 			flow->until -= (uint64_t)got;
-		grow_pipe(flow, got);
-		if ((size_t)got < want)
+		grow_pipe(flow);
+		if ((size_t)got < (sending ? want : DISCARD_LITTLE))
 			break;
 	}
 	return true;
+}
+
+/* Wait for more: in the epoll set or, when a stream's pipe has just been emptied, until it has filled. */
+static void flow_go_on(struct flow *flow, uint64_t taken)
+{
+	if (flow->rests && flow->until == UNBOUNDED && taken > 0 && taken < BUSY_PIPE)
+		flow->rests_until = clock_monotonic() + REST;
+	else
+		source_arm(&flow->source, EPOLLIN);
 }
 
 static void flow_ready(struct source *source)
@@ -113,10 +132,11 @@ static void flow_ready(struct source *source)
 	struct flow *flow = container_of(source, struct flow, source);
 	uint64_t before = flow->total;
 
+	flow->rests_until = NEVER;
 	if (!flow_take(flow))
 		flow_close(flow);
 	else if (!flow->blocked && flow->until)
-		source_arm(source, EPOLLIN);
+		flow_go_on(flow, flow->total - before);
 	if (flow->source.fd < 0 || flow->total != before)
 		flow->task->kind->flowed(flow->task);
 }
@@ -126,7 +146,7 @@ bool flow_open(struct flow *flow, int fd, struct task *task, struct channel *cha
 {
 	*flow = (struct flow){
 		.source.fd = -1, .task = task, .channel = channel, .frame = frame, .limit = limit,
-		.until = UNBOUNDED,
+		.until = UNBOUNDED, .rests_until = NEVER,
 	};
 	return source_open(&flow->source, fd, EPOLLIN, flow_ready);
 }
@@ -135,6 +155,13 @@ void flow_close(struct flow *flow)
 {
 	source_close(&flow->source);
 	flow->blocked = false;
+	flow->rests_until = NEVER;
+}
+
+void flow_due(struct flow *flow, uint64_t now)
+{
+	if (flow->rests_until <= now)
+		flow_ready(&flow->source);
 }
 
 void flow_resume(struct flow *flow)
@@ -142,6 +169,7 @@ void flow_resume(struct flow *flow)
 	if (!flow->blocked || flow->source.fd < 0)
 		return;
 	flow->blocked = false;
+	flow->rests_until = NEVER;
 	source_arm(&flow->source, EPOLLIN);
 }
 
@@ -150,6 +178,7 @@ void flow_discard(struct flow *flow)
 	flow->channel = NULL;
 	flow->until = UNBOUNDED;
 	flow->blocked = false;
+	flow->rests_until = NEVER;
 	if (flow->source.fd >= 0)
 		source_arm(&flow->source, EPOLLIN);
 }
@@ -163,6 +192,11 @@ void flow_settle(struct flow *flow)
 	if (ioctl(flow->source.fd, FIONREAD, &held) < 0 || held < 0)
 		held = 0;
 	flow->until = (uint64_t)held;
+	/* Nobody waits for the end of a rest. */
+	if (flow->rests_until != NEVER) {
+		flow->rests_until = NEVER;
+		source_arm(&flow->source, EPOLLIN);
+	}
 }
 
 bool flow_pending(const struct flow *flow)

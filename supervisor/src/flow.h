@@ -20,9 +20,11 @@ struct flow {
 	struct channel *channel;   /* NULL: everything is discarded */
 	uint8_t frame;             /* FRAME_STDOUT or FRAME_STDERR */
 	bool blocked;              /* waits for credit or for room, not armed */
+	bool grown, rests;         /* it carries a stream: its pipe was to grow, and did */
 	uint64_t limit;            /* bytes that may still be sent; the rest is counted and dropped */
 	uint64_t until;            /* bytes still to be taken: what the pipe held when its command ended */
 	uint64_t total;            /* bytes taken */
+	uint64_t rests_until;      /* not armed until then, so that the pipe fills; NEVER */
 };
 
 /* Start with the read end of a pipe, non-blocking. False with errno. */
@@ -32,6 +34,9 @@ void flow_close(struct flow *flow);
 
 /* Credit has come, or room in the connection's queue. */
 void flow_resume(struct flow *flow);
+
+/* The end of a rest that is over. */
+void flow_due(struct flow *flow, uint64_t now);
 
 /* Nothing of this is wanted by anybody any more: go on taking it, so that the writer lives on. */
 void flow_discard(struct flow *flow);

@@ -2,9 +2,10 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -103,32 +104,51 @@ static uint64_t earliest(void)
 	return first;
 }
 
-/* Milliseconds for epoll_wait, rounded up: waking too early would mean to turn for nothing. */
-static int wait_until(uint64_t deadline, uint64_t now)
+/* Microseconds from now, NEVER for no end. */
+static uint64_t wait_until(uint64_t deadline, uint64_t now)
 {
-	uint64_t wait;
-
 	if (deadline == NEVER)
-		return -1;
-	if (deadline <= now)
-		return 0;
-	wait = (deadline - now + MILLISECOND - 1) / MILLISECOND;
-	return wait > INT_MAX ? INT_MAX : (int)wait;
+		return NEVER;
+	return deadline <= now ? 0 : deadline - now;
 }
 
-/* Wait for events, handle them. Returns the time afterwards. */
+/* epoll_wait counts in milliseconds and its finer successor is missing from many seccomp profiles, so a wait with a
+ * finer end is poll's. */
+static int wait_for_events(struct epoll_event *events, uint64_t wait)
+{
+	struct pollfd set = {.fd = epoll_fd, .events = POLLIN};
+	struct timespec time = {
+		.tv_sec = (time_t)(wait / SECOND), .tv_nsec = (long)(wait % SECOND * (1000000000 / SECOND)),
+	};
+
+	if (wait == NEVER)
+		return epoll_wait(epoll_fd, events, EVENT_STEP, -1);
+	if (wait && ppoll(&set, 1, &time, NULL) <= 0)
+		return 0;
+	return epoll_wait(epoll_fd, events, EVENT_STEP, 0);
+}
+
+/* Between two looks at the clock there may lie `expected` and a little work. If there lies much more, this process was not
+ * running. Boot time, so that a suspended host counts. */
+static void check_gap(uint64_t expected)
+{
+	static uint64_t looked;
+	uint64_t now = clock_boottime();
+
+	if (looked && now - looked > expected + GAP)
+		connections_excuse(clock_monotonic());
+	looked = now;
+}
+
 static void wait_and_handle(bool busy)
 {
 	bool spare = !busy && spare_wanted();
 	struct epoll_event events[EVENT_STEP];
-	uint64_t before = clock_boottime(), after;
-	int wait = busy || spare ? 0 : wait_until(earliest(), clock_monotonic());
-	int got = epoll_wait(epoll_fd, events, EVENT_STEP, wait);
+	uint64_t wait = busy || spare ? 0 : wait_until(earliest(), clock_monotonic());
+	int got = wait_for_events(events, wait);
 
-	/* Boot time, so that a suspended host counts; a wait that had a limit and went far beyond it. */
-	after = clock_boottime();
-	if (wait >= 0 && after - before > (uint64_t)wait * MILLISECOND + GAP)
-		connections_excuse(clock_monotonic());
+	/* A wait without an end is as long as it is: nobody has to be heard then. */
+	check_gap(wait < NEVER - GAP ? wait : NEVER - GAP);
 	/* With nothing else to do, be ready for the next command. */
 	if (got == 0 && spare)
 		spare_make();
@@ -156,6 +176,7 @@ _Noreturn void loop_run(void)
 		busy = connections_turn() || children;
 		now = clock_monotonic();
 		if (earliest() <= now) {
+			check_gap(0);
 			tasks_due(now);
 			trees_due(now);
 			connections_due(now);

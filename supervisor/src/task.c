@@ -23,6 +23,7 @@ struct task *task_new(const struct task_kind *kind, struct channel *channel)
 			continue;
 		*task = (struct task){.kind = kind, .channel = channel, .deadline = NEVER};
 		task->report.fd = task->out.source.fd = task->err.source.fd = -1;
+		task->out.rests_until = task->err.rests_until = NEVER;
 		task->started = clock_monotonic();
 		if (i >= high)
 			high = i + 1;
@@ -91,19 +92,37 @@ bool tasks_reap(void)
 	return true;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 uint64_t tasks_deadline(void)
 {
 	uint64_t first = NEVER;
 
-	for (uint32_t i = 0; i < high; i++)
-		if (tasks[i].kind && tasks[i].deadline < first)
-			first = tasks[i].deadline;
+	for (uint32_t i = 0; i < high; i++) {
+		const struct task *task = &tasks[i];
+
+		if (!task->kind)
+			continue;
+		first = earlier(first, task->deadline);
+		first = earlier(first, earlier(task->out.rests_until, task->err.rests_until));
+	}
 	return first;
 }
 
 void tasks_due(uint64_t now)
 {
-	for (uint32_t i = 0; i < high; i++)
-		if (tasks[i].kind && tasks[i].deadline <= now)
-			tasks[i].kind->due(&tasks[i], now);
+	for (uint32_t i = 0; i < high; i++) {
+		struct task *task = &tasks[i];
+
+		/* Each of these may end it. */
+		if (task->kind)
+			flow_due(&task->out, now);
+		if (task->kind)
+			flow_due(&task->err, now);
+		if (task->kind && task->deadline <= now)
+			task->kind->due(task, now);
+	}
 }
