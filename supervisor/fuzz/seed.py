@@ -69,6 +69,9 @@ def connection() -> Iterator[bytes]:
     yield ready + start(1) + stdin * 8 + read * 4 + eof + read + leave + RECEIVE
     yield ready + start(1) + write * 40 + RECEIVE * 3 + CREDIT + RECEIVE + cancel + leave
     yield ready + start(1, 1) * 20 + write * 20 + b"\x8b" + RECEIVE
+    # Four commands that fill every channel's window: together they would pass the connection's.
+    round_of_four = b"".join(bytes([4, which, 0xFF, 0xFF]) + RECEIVE * 2 for which in range(4))
+    yield ready + start(1) * 4 + round_of_four * 8 + CREDIT + round_of_four + RECEIVE * 4
     yield ready + b"\x4a" + b"\x40\0\0\0" + b"\x40\2\0\xff\xff" + write + b"\x48\xff\xff"
     yield b"\0" + HELLO + CONFIGURE + start(1) + b"\x0c" + write + leave + RECEIVE + b"\0\x0a\0"
     for seed in frames():
