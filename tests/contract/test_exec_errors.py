@@ -1,4 +1,4 @@
-"""Commands that cannot be started: each a typed error that says why, and nothing is left running."""
+"""Commands that cannot be started: each a typed error that says why; nothing is left running."""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+
 from contract.adapter import Api
 from contract.programs import python
-
 from fumehood import (
     AsyncSession,
     DiskFullError,
@@ -68,8 +70,23 @@ async def test_a_file_is_not_listed_or_entered_as_a_directory(session: AsyncSess
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "/", "..", "../x", "a/../../x", "a/..", "x/", "", "a\0b", "a\\b", ".", "./", "//x"]
-    + ["n" * 256, "d/" * 2100 + "f"],
+    [
+        "/etc/passwd",
+        "/",
+        "..",
+        "../x",
+        "a/../../x",
+        "a/..",
+        "x/",
+        "",
+        "a\x00b",
+        "a\\b",
+        ".",
+        "./",
+        "//x",
+        "n" * 256,
+        "d/" * 2100 + "f",
+    ],
 )
 async def test_a_path_that_is_no_name_in_the_workspace_is_refused(
     session: AsyncSession, path: str
@@ -116,12 +133,21 @@ async def test_an_absolute_path_names_the_way_to_the_whole_file_system(
 
 
 @pytest.mark.parametrize(
-    "target", ["/etc/passwd", "../etc/passwd", "/proc/self/environ", "/proc/1/root/etc/passwd", "up/etc/passwd"]
+    "target",
+    [
+        "/etc/passwd",
+        "../etc/passwd",
+        "/proc/self/environ",
+        "/proc/1/root/etc/passwd",
+        "up/etc/passwd",
+    ],
 )
 async def test_a_link_out_of_the_workspace_is_not_followed(
     session: AsyncSession, target: str
 ) -> None:
-    await session.shell("ln -sfn .. up; rm -f out; ln -s \"$TARGET\" out", env={"TARGET": target}, check=True)
+    await session.shell(
+        'ln -sfn .. up; rm -f out; ln -s "$TARGET" out', env={"TARGET": target}, check=True
+    )
     for name in READS:
         with pytest.raises(PathEscapesError) as caught:
             await getattr(session, name)("out")
@@ -134,7 +160,9 @@ async def test_a_link_out_of_the_workspace_is_not_followed(
 async def test_a_linked_directory_out_of_the_workspace_is_not_entered(
     session: AsyncSession,
 ) -> None:
-    await session.shell("mkdir -p /outside/full; touch /outside/full/f; ln -sfn /outside away", check=True)
+    await session.shell(
+        "mkdir -p /outside/full; touch /outside/full/f; ln -sfn /outside away", check=True
+    )
     calls = [
         session.read_file("away/full/f"),
         session.write_file("away/new", "x"),
@@ -157,7 +185,9 @@ async def test_a_linked_directory_out_of_the_workspace_is_not_entered(
 
 
 async def test_a_link_within_the_workspace_is_followed(session: AsyncSession) -> None:
-    await session.shell("mkdir -p real/dir; ln -sfn real/dir short; ln -sfn ../real real/self", check=True)
+    await session.shell(
+        "mkdir -p real/dir; ln -sfn real/dir short; ln -sfn ../real real/self", check=True
+    )
     await session.write_file("short/file", "x")
     assert await session.read_file("real/dir/file") == b"x"
     assert await session.read_file("real/self/dir/file") == b"x"
@@ -168,10 +198,8 @@ async def test_writing_to_a_link_replaces_or_follows_but_never_leaves(
     session: AsyncSession,
 ) -> None:
     await session.shell("echo old >/etc/victim; ln -sfn /etc/victim link-out", check=True)
-    try:
+    with contextlib.suppress(PathEscapesError):
         await session.write_file("link-out", "new")
-    except PathEscapesError:
-        pass
     assert await session.read_file("/etc/victim", root="/") == b"old\n"
 
 
@@ -185,7 +213,9 @@ async def test_links_in_a_circle_are_an_error(session: AsyncSession) -> None:
 
 async def test_names_that_a_thread_swaps_never_lead_out(api: Api) -> None:
     async with api.session() as session:
-        await session.shell("mkdir real; echo inside >real/f; mkdir /out; echo secret >/out/f", check=True)
+        await session.shell(
+            "mkdir real; echo inside >real/f; mkdir /out; echo secret >/out/f", check=True
+        )
         swap = (
             "import os\n"
             "print('up', flush=True)\n"
@@ -303,8 +333,9 @@ async def test_a_sparse_file_of_a_terabyte_is_too_large_at_once(session: AsyncSe
 
 async def test_a_file_that_grows_while_it_is_read_stops_at_the_limit(api: Api) -> None:
     async with api.session(limits=Limits(max_file_bytes=1_000_000)) as session:
-        async with session.exec_stream(
-            ["sh", "-c", "echo up; while :; do head -c 100000 /dev/zero >>growing; done"], timeout=60
+        async with session.exec_stream(  # noqa: SIM117 - the stream is of that session
+            ["sh", "-c", "echo up; while :; do head -c 100000 /dev/zero >>growing; done"],
+            timeout=60,
         ) as stream:
             await anext(stream)
             refused = False
@@ -342,7 +373,7 @@ async def test_a_page_that_makes_no_sense_is_refused(
     session: AsyncSession, options: dict[str, int]
 ) -> None:
     with pytest.raises(InvalidRequestError):
-        await session.read_text_file_page("f", **options)
+        await session.read_text_file_page("f", **options)  # type: ignore[arg-type]
 
 
 # --- no room ----------------------------------------------------------------------------------

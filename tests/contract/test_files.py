@@ -7,9 +7,9 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from contract.adapter import Api
 from contract.programs import python
-
 from fumehood import AsyncSession, FileEntry, FilePresentError, Limits
 
 MIB = 1 << 20

@@ -8,11 +8,11 @@ import signal
 import sys
 
 import pytest
+
 from contract.adapter import Api
 from contract.conftest import workload
 from contract.observer import Observer
 from contract.programs import TREES, alive, python
-
 from fumehood import AsyncSession, ExecReason, Limits, Stdout
 
 SHAPES = [name for name in TREES if name != "a fork bomb"]
@@ -122,7 +122,9 @@ async def test_what_a_command_leaves_in_the_background_lives_on_until_the_sessio
 
 async def test_killing_one_command_leaves_the_others_as_they_are(api: Api) -> None:
     async with api.session() as session:
-        await session.exec(python("import os, signal\nif os.fork() == 0: signal.pause()", "bystander"))
+        await session.exec(
+            python("import os, signal\nif os.fork() == 0: signal.pause()", "bystander")
+        )
         counting = "import time\nfor n in range(150): print(n, flush=True); time.sleep(0.01)\n"
         innocents = [
             asyncio.create_task(session.exec(python(counting), check=True)) for _ in range(4)

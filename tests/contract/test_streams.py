@@ -7,10 +7,10 @@ import gc
 import random
 
 import pytest
+
 from contract.adapter import Api
 from contract.memory import growth
 from contract.programs import TREES, alive, python, write_bytes
-
 from fumehood import AsyncSession, ExecReason, ExecResult, Exit, Limits, Stderr, Stdout
 
 MIB = 1 << 20

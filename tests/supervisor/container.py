@@ -14,11 +14,10 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Self, TypeVar
 
 from fumehood._wire.messages import Configure
 from fumehood._wire.table import EndCode, Frame
-
 from supervisor.peer import PATH, PATIENCE, Peer
 
 RESERVED = 64999
@@ -94,8 +93,8 @@ class Container:
         command += ["--no-new-privs"] if no_new_privileges else []
         self.process = subprocess.Popen(
             [*command, "--", *prefix, str(binary)],
-            stdin=theirs,
-            stdout=theirs,
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
             stderr=self.errors,
             preexec_fn=self._join if self.groups else None,
         )
@@ -114,7 +113,7 @@ class Container:
         for group in self.groups.values():
             (group / "cgroup.procs").write_text("0")
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,7 +176,9 @@ class Container:
             try:
                 if os.readlink(entry / "ns/pid") != namespace:
                     continue
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                line = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 status = (entry / "status").read_text()
             except OSError:
                 continue

@@ -22,7 +22,7 @@ PATIENCE = 30.0
 NONCE = bytes(range(32))
 PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_ANSWERS: dict[Frame, type[Exit] | type[Done] | type[Fail]] = {
+_ANSWERS: dict[Frame, type[Exit | Done | Fail]] = {
     Frame.EXIT: Exit,
     Frame.DONE: Done,
     Frame.FAIL: Fail,

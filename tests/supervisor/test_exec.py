@@ -7,8 +7,8 @@ import json
 import signal
 
 import pytest
-from fumehood._wire.table import ErrorCode, ExecCode, Frame
 
+from fumehood._wire.table import ErrorCode, ExecCode, Frame
 from supervisor.conftest import Containers
 from supervisor.container import RESERVED, Container, eventually
 
@@ -210,7 +210,7 @@ def test_input_may_arrive_while_the_user_is_looked_up(container: Container) -> N
 
 def test_an_argument_of_a_hundred_kilobytes_arrives_whole(container: Container) -> None:
     value = b"x" * 130_000
-    result = container.peer.run("sh", "-c", "printf %s \"$1\" | wc -c", "sh", value)
+    result = container.peer.run("sh", "-c", 'printf %s "$1" | wc -c', "sh", value)
     assert result.stdout.strip() == b"130000"
 
 

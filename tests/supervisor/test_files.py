@@ -9,13 +9,20 @@ from pathlib import Path
 from fumehood._wire import table
 from fumehood._wire.messages import EntryReader, file_request
 from fumehood._wire.table import ErrorCode, Frame, Operation, Root
-
 from supervisor.conftest import Containers
 from supervisor.container import Container, configuration, eventually
 
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
+
+
+def helpers(container: Container, uid: int) -> list[int]:
+    return [
+        pid
+        for pid in container.supervisors().values()
+        if f"\nUid:\t{uid}\t" in Path(f"/proc/{pid}/status").read_text()
+    ]
 
 
 def test_what_is_written_is_read_again(container: Container) -> None:
@@ -87,9 +94,7 @@ def test_a_slow_reader_of_a_file_stalls_only_itself(container: Container) -> Non
     data = os.urandom(2_000_000)
     (container.workspace / "file").write_bytes(data)
     peer = container.peer
-    slow = peer.open(
-        file_request(Operation.READ, b"file", Root.WORKSPACE, offset=0, limit=1 << 30)
-    )
+    slow = peer.open(file_request(Operation.READ, b"file", Root.WORKSPACE, offset=0, limit=1 << 30))
     got = b""
     while len(got) < table.CHANNEL_WINDOW:
         raw = peer.expect(Frame.STDOUT)
@@ -122,7 +127,13 @@ def test_listings_and_changes(container: Container) -> None:
 def test_paths_out_of_the_workspace_are_refused(container: Container) -> None:
     (container.workspace / "out").symlink_to("/etc/passwd")
     peer = container.peer
-    for path in (b"../outside", b"/etc/passwd", b"out", b"a/../../x", b"/proc/self/root/etc/passwd"):
+    for path in (
+        b"../outside",
+        b"/etc/passwd",
+        b"out",
+        b"a/../../x",
+        b"/proc/self/root/etc/passwd",
+    ):
         failed = peer.file(Operation.READ, path, offset=0, limit=1 << 20).fail
         assert failed.error in (ErrorCode.ESCAPES, ErrorCode.INVALID, ErrorCode.NOT_FOUND), path
     whole = peer.file(Operation.READ, b"/etc/passwd", root=Root.FILESYSTEM, offset=0, limit=1 << 20)
@@ -170,7 +181,8 @@ def test_a_helper_that_is_killed_is_a_failure_of_its_own(containers: Containers)
     peer = container.peer
     channel = peer.start_write(b"file")
     peer.send(Frame.STDIN, channel, b"x")
-    # The helper runs as the workload's user, so a workload can kill it. Only itself is harmed.
+    eventually(lambda: helpers(container, 12345), "the helper in its user's shoes")
+    # It runs as the workload's user, so a workload can kill it. Only itself is harmed.
     peer.shell("kill -9 -1")
     assert peer.finish(channel).fail.error is ErrorCode.HELPER_DIED
     assert peer.write_file(b"file", b"again").done.size == 5
@@ -181,6 +193,7 @@ def test_a_helper_that_was_stopped_does_not_survive_its_cancel(containers: Conta
     peer = container.peer
     channel = peer.start_write(b"file")
     peer.send(Frame.STDIN, channel, b"x")
+    eventually(lambda: helpers(container, 12345), "the helper in its user's shoes")
     peer.shell("kill -STOP -1")
     peer.send(Frame.CANCEL, channel)
     assert peer.finish(channel).fail.error is ErrorCode.CANCELLED

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+
 from fumehood._wire import codec, messages, table
 from fumehood._wire.messages import Hello, Ready, Welcome
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root
-
 from supervisor.conftest import Containers
 from supervisor.container import Container, configuration
 from supervisor.peer import NONCE
@@ -81,9 +82,7 @@ def test_a_later_connection_learns_the_same(containers: Containers) -> None:
 
 def test_no_version_in_common_ends_the_connection(containers: Containers) -> None:
     container = containers()
-    body = codec.encode_fields(
-        {Field.VERSION_MIN: 7, Field.VERSION_MAX: 9, Field.NONCE: NONCE}
-    )
+    body = codec.encode_fields({Field.VERSION_MIN: 7, Field.VERSION_MAX: 9, Field.NONCE: NONCE})
     container.peer.send(Frame.HELLO, 0, body)
     assert container.peer.wait_end().reason is EndCode.PROTOCOL
     assert container.wait_exit() is EndCode.PROTOCOL
@@ -99,9 +98,7 @@ def test_no_version_in_common_ends_the_connection(containers: Containers) -> Non
     ],
     ids=lambda value: value.name if isinstance(value, Frame) else "",
 )
-def test_nothing_comes_before_hello(
-    containers: Containers, frame: Frame, payload: bytes
-) -> None:
+def test_nothing_comes_before_hello(containers: Containers, frame: Frame, payload: bytes) -> None:
     container = containers()
     container.peer.send(frame, 0, payload)
     assert container.peer.wait_closed() == []
@@ -189,7 +186,9 @@ def test_who_breaks_a_rule_is_cut_off_and_the_session_lives(
     # It takes no input, so its window is a bound.
     channel = second.start("sleep", "1000", stdin=True)
     assert channel == 1
-    second.send_bytes(violations()[case])
+    # It may be cut off before it has said it all.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        second.send_bytes(violations()[case])
     second.wait_closed()
     relay.wait()
     # The first connection does not notice, and what the second one ran is gone.

@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from fumehood._wire.messages import Hello
 from fumehood._wire.table import ExecCode, Frame, Operation
-
 from supervisor.conftest import Containers
 from supervisor.container import RESERVED, Container, eventually
 
@@ -59,7 +59,7 @@ def test_nothing_can_be_done_to_the_supervisors_processes(
         capabilities="+setuid,+setgid,+kill,+chown,+fowner,+fsetid,+net_bind_service"
     ).begin(user=user, workload_caps=1 << 7 | 1 << 6 | 1 << 0 | 1 << 3 | 1 << 4 | 1 << 10)
     other = container.peer.start("sleep", "1000")
-    eventually(lambda: container.processes(), "a command, so that there is a reaper")
+    eventually(container.processes, "a command, so that there is a reaper")
     for pid in (1, *container.supervisors()):
         allowed = container.peer.run(str(probe), str(pid)).stdout.decode().splitlines()
         assert allowed == ["probed"], (pid, allowed)
@@ -127,8 +127,16 @@ def test_a_relay_trusts_nobody_but_process_1(container: Container, binary: Path)
     )
     assert done.returncode == 22, done.stderr
     nobody = subprocess.run(
-        ["unshare", "--net", "setpriv", f"--reuid={RESERVED}", f"--regid={RESERVED}"]
-        + ["--clear-groups", str(binary), "relay"],
+        [
+            "unshare",
+            "--net",
+            "setpriv",
+            f"--reuid={RESERVED}",
+            f"--regid={RESERVED}",
+            "--clear-groups",
+            str(binary),
+            "relay",
+        ],
         check=False,
         capture_output=True,
         timeout=60,

@@ -6,7 +6,6 @@ import os
 import signal
 
 from fumehood._wire.table import EndCode, ErrorCode, Frame
-
 from supervisor.conftest import Containers
 from supervisor.container import Container, configuration, eventually
 
@@ -118,10 +117,10 @@ def test_any_sign_of_life_counts(containers: Containers) -> None:
 
 
 def test_after_a_pause_nobody_is_taken_for_lost(containers: Containers) -> None:
-    container = containers().begin(heartbeat_ms=1000, grace_ms=0)
+    container = containers().begin(heartbeat_ms=3000, grace_ms=0)
     # PID 1 cannot stop itself, and nobody inside can; from outside it can be stopped like a paused container.
     os.kill(container.pid, signal.SIGSTOP)
-    assert container.peer.is_silent(4)
+    assert container.peer.is_silent(7)
     os.kill(container.pid, signal.SIGCONT)
     container.peer.ping()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fumehood._wire import table
 from fumehood._wire.table import ExecCode, Frame
-
 from supervisor.container import Container, eventually
 
 

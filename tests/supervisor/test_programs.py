@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fumehood._wire.table import EndCode
-from fumehood._wire.table import ErrorCode, ExecCode, Operation
 
+from fumehood._wire.table import ErrorCode, ExecCode, Operation
 from supervisor.conftest import SOURCES
 from supervisor.container import Container, configuration
 
@@ -28,7 +27,9 @@ def test_it_says_its_version(binary: Path) -> None:
     assert done.stdout.startswith("fumehood supervisor ")
 
 
-@pytest.mark.parametrize("argv", [["nonsense"], ["install"], ["install", "a", "b"], ["version", "x"]])
+@pytest.mark.parametrize(
+    "argv", [["nonsense"], ["install"], ["install", "a", "b"], ["version", "x"]]
+)
 def test_other_words_are_refused(binary: Path, argv: list[str]) -> None:
     done = run(binary, *argv)
     assert done.returncode == 2
@@ -99,7 +100,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_other_architecture_holds_a_session_under_an_emulator(
-    foreign: tuple[str, Path]
+    foreign: tuple[str, Path],
 ) -> None:
     emulator, program = foreign
     assert run(emulator, program, "version").stdout.startswith("fumehood supervisor ")

@@ -179,20 +179,6 @@ def test_an_interrupt_before_anything_was_started_does_not_hang(
     monkeypatch.undo()
 
 
-def test_a_call_from_a_running_loop_warns_and_names_the_asynchronous_class() -> None:
-    from fumehood import DockerSandbox
-
-    sandbox = DockerSandbox()
-
-    async def blocking() -> None:
-        with pytest.warns(RuntimeWarning, match="AsyncDockerSandbox") as caught:
-            sandbox.close()
-        # The warning points at the line that blocks, not into fumehood.
-        assert caught[0].filename == __file__
-
-    asyncio.run(blocking())
-
-
 def test_a_call_out_of_a_hook_is_an_error_and_not_a_deadlock(portal: Portal) -> None:
     async def hook() -> None:
         portal.call(hook, instead=NAME)
@@ -305,6 +291,29 @@ def test_a_session_in_blocking_calls() -> None:
         "refused",
         "ended destroyed [('s1', False)]",
     ]
+
+
+def test_a_call_from_a_running_loop_warns_and_names_the_asynchronous_class() -> None:
+    done = child(
+        OPEN_SESSION
+        + """
+    async def blocking():
+        with warnings.catch_warnings(record=True) as caught:
+            print(session.exec(["echo", "hi"]).stdout)
+        print(caught[0].category.__name__, caught[0].message)
+        # The warning points at the line that blocks, not into fumehood.
+        print(caught[0].filename)
+
+    asyncio.run(blocking())
+    session.destroy()
+    sandbox.close()
+    """
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "hi"
+    assert lines[1].startswith("RuntimeWarning")
+    assert "AsyncSession" in lines[1]
+    assert lines[2] == "<string>"
 
 
 def test_the_interpreter_ends_quickly_and_silently_with_things_open() -> None:
