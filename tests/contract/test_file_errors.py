@@ -332,8 +332,8 @@ async def test_a_sparse_file_of_a_terabyte_is_too_large_at_once(session: AsyncSe
 
 
 async def test_a_file_that_grows_while_it_is_read_stops_at_the_limit(api: Api) -> None:
-    async with api.session(limits=Limits(max_file_bytes=1_000_000)) as session:
-        async with session.exec_stream(  # noqa: SIM117 - the stream is of that session
+    async with api.session(limits=Limits(max_file_bytes=1_000_000)) as session:  # noqa: SIM117
+        async with session.exec_stream(
             ["sh", "-c", "echo up; while :; do head -c 100000 /dev/zero >>growing; done"],
             timeout=60,
         ) as stream:
