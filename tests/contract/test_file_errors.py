@@ -68,26 +68,11 @@ async def test_a_file_is_not_listed_or_entered_as_a_directory(session: AsyncSess
     assert await session.read_file("file") == b"x"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/etc/passwd",
-        "/",
-        "..",
-        "../x",
-        "a/../../x",
-        "a/..",
-        "x/",
-        "",
-        "a\x00b",
-        "a\\b",
-        ".",
-        "./",
-        "//x",
-        "n" * 256,
-        "d/" * 2100 + "f",
-    ],
-)
+ILLEGAL = ["", "a\0b", "a\\b", "n" * 256, "d/" * 2100 + "f"]
+ILLEGAL += "/etc/passwd / .. ../x a/../../x a/.. x/ . ./ //x".split()
+
+
+@pytest.mark.parametrize("path", ILLEGAL)
 async def test_a_path_that_is_no_name_in_the_workspace_is_refused(
     session: AsyncSession, path: str
 ) -> None:
