@@ -10,7 +10,7 @@ from benchmarks.bench import Bench, Group
 from benchmarks.measure import median
 from benchmarks.row import NotMeasurableError, Row, Target, at_most, below
 
-_IMPORTS = 21
+_IMPORTS = 11
 
 
 async def _fresh(*arguments: str) -> str:

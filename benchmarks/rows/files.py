@@ -70,7 +70,7 @@ async def _small(bench: Bench) -> list[Row]:
 
 
 async def _large(bench: Bench) -> list[Row]:
-    times = await _times(bench, _LARGE, rounds=7, per_round=1)
+    times = await _times(bench, _LARGE, rounds=5, per_round=1)
     return [
         _large_row(times, "write", "put", at_least(1)),
         _large_row(times, "read", "get", at_least(1)),
