@@ -90,7 +90,7 @@ def test_a_command_finds_nothing_of_the_supervisor(container: Container) -> None
         assert seen == {
             "fds": ["0", "1", "2", "3"],
             "ids": [0, 0, 0, 0, 0, 0],
-            "groups": [],
+            "groups": [0],
             "caps": ["0000000000000000"] * 4,
             "nnp": "1",
             "blocked": "0000000000000000",
