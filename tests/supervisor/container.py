@@ -183,7 +183,9 @@ class Container:
             except OSError:
                 continue
             fields = dict(row.split(":\t", 1) for row in status.splitlines() if ":\t" in row)
-            if fields["State"].startswith("Z") or line.startswith(str(self.binary)):
+            # One without memory and threads is on its way out: all that is left is to be waited for.
+            over = "VmSize" not in fields and fields["Threads"] == "1"
+            if over or line.startswith(str(self.binary)):
                 continue
             found[int(fields["NSpid"].split()[-1])] = line.strip()
         return found

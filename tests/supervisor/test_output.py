@@ -143,4 +143,6 @@ def test_memory_is_given_back_after_a_flood(container: Container) -> None:
         peer.finish(channel)
     peer.run("seq", "1000000", limit=1 << 30)
     peer.run("true")
-    assert resident() < 1024 * 4  # kB; the static C library of a development build is in it
+    # The static C library of a development build is in it; a sanitizer keeps what was freed.
+    sanitized = b"__asan" in container.binary.read_bytes()
+    assert resident() < (64_000 if sanitized else 4000)  # kB
