@@ -52,9 +52,13 @@ test-unit: tools-test venv supervisor ## the tests that need no engine
 	$(PYTEST) $(UNIT) $(ARGS)
 
 .PHONY: test-supervisor
-test-supervisor: tools-supervisor ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
+test-supervisor: tools-supervisor venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
 	$(MAKE) -C supervisor test
 	$(MAKE) -C supervisor test-sanitize
+	@# A copy where the tests' other users can reach it, wherever this checkout is.
+	place=$$(mktemp -d) && chmod 755 "$$place" && trap 'rm -rf "$$place"' EXIT && \
+		cp supervisor/build/sanitized/supervisor "$$place" && \
+		FUMEHOOD_SUPERVISOR="$$place/supervisor" $(PYTEST) tests/supervisor
 	$(MAKE) -C supervisor analyze
 	$(MAKE) -C supervisor fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
 
