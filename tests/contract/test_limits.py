@@ -97,7 +97,7 @@ async def test_a_memory_hungry_command_is_a_typed_result_and_the_session_lives_o
     api: Api,
 ) -> None:
     async with api.session(limits=Limits(memory_mb=64)) as session:
-        for _ in range(10):
+        for _ in range(20):
             result = await session.exec(["python3", "-c", _EAT])
             assert result.reason is ExecReason.OUT_OF_MEMORY
             assert (await session.exec(["echo", "alive"], check=True)).stdout == "alive\n"
