@@ -9,11 +9,8 @@ SHELL := bash
 
 PYTHON := .venv/bin/python
 PYTEST := .venv/bin/pytest
-# Suites that need no engine; the others do. Each kind runs in a process of its own: the contract suite
-# watches for calls that block a loop, for threads and for descriptors, and must not see another's.
-UNIT := $(wildcard tests/unit tests/wire tests/tether tests/supervisor tests/typing)
 FUZZ_SECONDS ?= 60
-# More for pytest: make test ARGS="-k truncated -x"
+# For pytest: make test ARGS="-k truncated -x", make test ARGS=tests/contract/test_kill.py
 ARGS ?=
 
 .PHONY: help
@@ -43,13 +40,11 @@ bench: venv supervisor engine images ## measure against the engine's own API; pr
 
 .PHONY: test
 test: tools-test venv supervisor engine images ## all Python tests, on the real engine
-	$(PYTEST) $(UNIT) $(ARGS)
-	$(PYTEST) tests/engine $(ARGS)
-	$(PYTEST) tests/contract tests/cli tests/docs $(ARGS)
+	@$(PYTHON) scripts/run_tests.py $(ARGS)
 
 .PHONY: test-unit
 test-unit: tools-test venv supervisor ## the tests that need no engine
-	$(PYTEST) $(UNIT) $(ARGS)
+	@$(PYTHON) scripts/run_tests.py --no-engine $(ARGS)
 
 .PHONY: test-supervisor
 test-supervisor: tools-supervisor venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
