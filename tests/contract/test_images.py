@@ -34,10 +34,12 @@ class Maker:
         found = await self._observer.call(
             "POST", "containers/create", body={"Image": base, **config}
         )
-        await self._observer.call(
-            "POST", "commit", container=found["Id"], repo=name, tag="latest", body={}
-        )
-        await self._observer.call("DELETE", f"containers/{found['Id']}", v="1")
+        try:
+            await self._observer.call(
+                "POST", "commit", container=found["Id"], repo=name, tag="latest", body={}
+            )
+        finally:
+            await self._observer.call("DELETE", f"containers/{found['Id']}", v="1")
         self._made.append(name)
         return name
 
