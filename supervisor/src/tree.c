@@ -236,8 +236,12 @@ uint32_t trees(void)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < task_high(); i++)
-		count += task_at(i)->kind == &exec_kind && task_at(i)->pid;
+	for (uint32_t i = 0; i < task_high(); i++) {
+		const struct task *task = task_at(i);
+
+		/* A reaper that had nobody left is only on its way out. */
+		count += task->kind == &exec_kind && task->pid && (!task->command.ended || task->command.survivors);
+	}
 	return count;
 }
 
