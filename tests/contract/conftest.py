@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from blockbuster import BlockBuster
 
-import fumehood.engines.docker  # noqa: F401 - late in the library; here before blocking is watched
 from contract.adapter import BUSYBOX, FLAVOURS, NONROOT, PYTHON, SCRATCH, Api, Flavour
 from contract.observer import Observer
 from fumehood import AsyncSession, DockerSandbox, SessionState, Workspace
@@ -31,15 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.engine)
             item.add_marker(shared_loop, append=False)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def nothing_blocks_the_loop() -> Iterator[None]:
-    """A blocking call of ours on any event loop, the portal's too, is an error."""
-    guard = BlockBuster(scanned_modules=["fumehood"])
-    guard.activate()
-    yield
-    guard.deactivate()
 
 
 @pytest.fixture(scope="session")

@@ -248,7 +248,7 @@ async def test_an_installer_that_fails_says_why_and_leaves_nothing(
     program = bytearray(failing)
     if which == "foreign":
         program[18:20] = b"\xff\xff"
-    supervisor = use(bytes(program), tmp_path / which, monkeypatch)
+    supervisor = await asyncio.to_thread(use, bytes(program), tmp_path / which, monkeypatch)
     try:
         with pytest.raises(SupervisorError, match=says):
             await engine.create_session(make_request())
@@ -280,7 +280,7 @@ async def test_the_real_supervisor_installs_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(binary.VARIABLE)
-    real = binary.load((await engine.info()).architecture)
+    real = await asyncio.to_thread(binary.load, (await engine.info()).architecture)
     async with client() as api:
         installer = install.Installer(api, engine_id="a test's own", version="0")
         await installer.again(real, image.id)

@@ -54,6 +54,30 @@ def test_every_signal_that_ends_a_command_is_told(container: Container) -> None:
         assert told == (ExecCode.SIGNALED, 128 + number, number)
 
 
+# Ignores and blocks all that can be, libc's own signals too, which only the kernel's call reaches, and goes on as the
+# program that is named.
+IGNORES_EVERYTHING = """
+import ctypes, os, platform, signal, sys
+call = {"x86_64": 13, "aarch64": 134}[platform.machine()]
+ignore = (ctypes.c_ulong * 4)(1)
+for number in range(1, 65):
+    ctypes.CDLL(None).syscall(call, number, ignore, None, 8)
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_command_inherits_nothing_that_was_done_to_signals_before(containers: Containers) -> None:
+    container = containers(prefix=("python3", "-S", "-c", IGNORES_EVERYTHING)).begin()
+    status = container.peer.run("cat", "/proc/self/status").stdout.decode()
+    found = dict(line.split(":\t", 1) for line in status.splitlines())
+    assert {name: int(found[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")} == {
+        "SigBlk": 0,
+        "SigIgn": 0,
+        "SigCgt": 0,
+    }
+
+
 def test_both_streams_arrive_apart_and_whole(container: Container) -> None:
     result = container.peer.shell("echo out; echo err >&2; printf '\\377\\000'")
     assert (result.stdout, result.stderr) == (b"out\n\xff\0", b"err\n")
