@@ -58,7 +58,8 @@ static int install(const char *target)
     int to = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (from < 0 || to < 0 || copy(from, to) != 0 || fchmod(to, 0111) != 0 || fsync(to) != 0)
         return 3;
-    return rename(fresh, target) == 0 ? 0 : 4;
+    /* Closed first: a program that is open for writing cannot be executed. */
+    return close(to) == 0 && rename(fresh, target) == 0 ? 0 : 4;
 }
 
 /* Write `size` bytes to a descriptor: byte i of the whole is i modulo 251. */
