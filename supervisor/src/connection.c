@@ -39,6 +39,13 @@
 #define QUEUE_KEEP QUEUE_INPUT
 /* Kept while nothing goes on. */
 #define QUEUE_IDLE (16u * 1024)
+/* What the pipe to the engine holds while it carries a stream, and otherwise. The engine takes a few KiB at a time; of a
+ * narrow pipe each of these would wake us. Every user has a limited number of pages in pipes, so it is only lent. */
+#define PIPE_WIDE (256 * 1024)
+#define PIPE_NARROW (64 * 1024)
+/* How long a wide pipe that is full is left alone: much less than the engine needs for all of it. It counts as writable
+ * again with each page that the engine takes. */
+#define REST (MILLISECOND / 4)
 /* Frames of one connection handled in one turn: an OPEN costs a fork. */
 #define FRAME_STEP 32
 #define ACCEPT_STEP 8
@@ -105,6 +112,24 @@ void connection_spend(struct connection *connection, size_t bytes, uint32_t data
 	connection->served = next;
 }
 
+/* A socket has no such size, and a kernel may refuse: then the pipe stays as it is. */
+void connection_widen(struct connection *connection)
+{
+	if (!connection->wide)
+		connection->wide = fcntl(connection->out.fd, F_SETPIPE_SZ, PIPE_WIDE) >= PIPE_WIDE;
+}
+
+/* Nothing goes on: memory goes back. A pipe that the engine has not emptied yet cannot be narrowed; there is a next turn. */
+static void connection_rest(struct connection *connection)
+{
+	if (connection->queue.capacity > QUEUE_IDLE) {
+		buffer_free(&connection->queue);
+		buffer_init(&connection->queue, QUEUE_LIMIT, QUEUE_KEEP);
+	}
+	if (connection->wide && fcntl(connection->out.fd, F_SETPIPE_SZ, PIPE_NARROW) >= 0)
+		connection->wide = false;
+}
+
 static void connection_flush(struct connection *connection)
 {
 	size_t length;
@@ -112,7 +137,7 @@ static void connection_flush(struct connection *connection)
 	bool was_full = length >= QUEUE_DATA;
 	ssize_t done;
 
-	if (!data || connection->out.armed)
+	if (!data || connection->out.armed || connection->rests_until != NEVER)
 		return;
 	done = write(connection->out.fd, data, length);
 	if (done < 0 && errno != EAGAIN && errno != EINTR) {
@@ -121,7 +146,9 @@ static void connection_flush(struct connection *connection)
 	}
 	if (done > 0)
 		buffer_consume(&connection->queue, (size_t)done);
-	if (connection->queue.length)
+	if (connection->queue.length && connection->wide)
+		connection->rests_until = clock_monotonic() + REST;
+	else if (connection->queue.length)
 		source_arm(&connection->out, EPOLLOUT);
 	if (was_full && connection->queue.length < QUEUE_DATA)
 		channels_resume(connection);
@@ -373,7 +400,7 @@ static void connection_new(int in_fd, int out_fd)
 			continue;
 		*connection = (struct connection){
 			.state = CONNECTION_HELLO, .number = ++numbers, .in.fd = -1, .out.fd = -1,
-			.window = WIRE_CONNECTION_WINDOW, .heard = clock_monotonic(),
+			.window = WIRE_CONNECTION_WINDOW, .rests_until = NEVER, .heard = clock_monotonic(),
 		};
 		wire_reader_init(&connection->reader, SIDE_CLIENT);
 		buffer_init(&connection->queue, QUEUE_LIMIT, QUEUE_KEEP);
@@ -480,11 +507,8 @@ bool connections_turn(void)
 			connection_close(connection);
 			continue;
 		}
-		if (channel_count() == 0 && connection->queue.length == 0 &&
-		    connection->queue.capacity > QUEUE_IDLE) {
-			buffer_free(&connection->queue);
-			buffer_init(&connection->queue, QUEUE_LIMIT, QUEUE_KEEP);
-		}
+		if (channel_count() == 0 && connection->queue.length == 0)
+			connection_rest(connection);
 		more |= connection->pending && runnable(connection);
 	}
 	return more;
@@ -516,6 +540,8 @@ uint64_t connections_deadline(void)
 
 		if (overdue_at(&connections[i], &when) && when < first)
 			first = when;
+		if (connections[i].state != CONNECTION_FREE && connections[i].rests_until < first)
+			first = connections[i].rests_until;
 	}
 	return first;
 }
@@ -531,6 +557,9 @@ void connections_due(uint64_t now)
 
 		if (overdue_at(&connections[i], &when) && when <= now)
 			connection_drop(&connections[i]);
+		/* The turn that follows writes. */
+		if (connections[i].rests_until <= now)
+			connections[i].rests_until = NEVER;
 	}
 }
 
@@ -544,6 +573,7 @@ static bool leaving(struct connection *connection)
 	if (connection->state == CONNECTION_FREE || connection->doomed)
 		return false;
 	connection->out.armed = false;
+	connection->rests_until = NEVER;
 	connection_flush(connection);
 	if (connection->doomed)
 		return false;

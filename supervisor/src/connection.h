@@ -28,12 +28,14 @@ struct connection {
 	bool doomed;               /* to be closed at the end of the turn */
 	bool pending;              /* frames are waiting in the reader */
 	bool paused;               /* reading waits for room in the queue */
+	bool wide;                 /* its pipe has been widened for a stream */
 	struct source in, out;
 	struct wire_reader reader;
 	struct buffer queue;
 	uint32_t window;           /* bytes of output that may still be sent */
 	uint32_t highest;          /* channel number */
 	uint32_t served;           /* where the next round over the channels begins */
+	uint64_t rests_until;      /* not armed for output until then, so that the pipe empties; NEVER */
 	uint64_t heard;            /* monotonic: the last byte from it */
 };
 
@@ -51,6 +53,8 @@ uint8_t *connection_reserve(struct connection *connection, size_t bytes);
 uint32_t connection_credit(const struct connection *connection);
 /* `bytes` of the reserved room are used, `data` of them count against the window; the next round begins at `next`. */
 void connection_spend(struct connection *connection, size_t bytes, uint32_t data, uint32_t next);
+/* It carries a stream from now on: let its pipe hold more, until no channel is left. */
+void connection_widen(struct connection *connection);
 /* Close it at the end of the turn. */
 void connection_drop(struct connection *connection);
 

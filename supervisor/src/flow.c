@@ -78,12 +78,14 @@ static ssize_t discard_piece(struct flow *flow)
 	return got;
 }
 
-/* A stream gets a pipe that is worth a rest, where the kernel grants one. */
+/* A stream gets pipes that are worth a rest, where the kernel grants them. */
 static void grow_pipe(struct flow *flow)
 {
 	if (flow->grown || flow->total < STREAM)
 		return;
 	flow->grown = true;
+	if (flow->channel && flow->limit)
+		connection_widen(flow->channel->connection);
 	flow->rests = fcntl(flow->source.fd, F_SETPIPE_SZ, BUSY_PIPE) >= BUSY_PIPE;
 }
 

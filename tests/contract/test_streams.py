@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
+import os
 import random
 
 import pytest
 
 from contract.adapter import Api
 from contract.memory import growth
+from contract.observer import Observer
 from contract.programs import TREES, alive, python, write_bytes
 from fumehood import AsyncSession, ExecReason, ExecResult, Exit, Limits, Stderr, Stdout
 
@@ -289,3 +292,36 @@ async def test_a_grandchild_that_floods_the_pipe_does_not_keep_the_result(api: A
         result = await session.exec(["sh", "-c", "yes & sleep 0.2; echo done >&2"], check=True)
         assert result.stderr == "done\n"
         assert result.left_running == 1
+
+
+# --- what a stream takes ------------------------------------------------------------------------
+
+
+async def test_the_engines_pipe_is_wide_for_a_stream_only(
+    session: AsyncSession, observer: Observer
+) -> None:
+    await session.exec(["true"], check=True)
+    container = await observer.container(session.id)
+    assert container is not None
+    # The first process is the supervisor; its standard output is the engine's pipe.
+    out = f"/proc/{container['State']['Pid']}/fd/1"
+    before = pipe_size(out)
+    async with session.exec_stream(["cat", "/dev/zero"]) as stream:
+        size = 0
+        while size < 4 * MIB:
+            event = await anext(stream)
+            assert isinstance(event, Stdout)
+            size += len(event.data)
+        assert pipe_size(out) == 256 * 1024 > before
+    # Pages in pipes are a user's, all sessions together: they go back.
+    async with asyncio.timeout(10):
+        while pipe_size(out) != before:
+            await session.ping()
+
+
+def pipe_size(path: str) -> int:
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+    finally:
+        os.close(descriptor)

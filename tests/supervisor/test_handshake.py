@@ -165,7 +165,8 @@ def violations() -> dict[str, bytes]:
         "credit above the connection's window": frame(Frame.CREDIT, 0, b"\0\0\0\1"),
         "credit above the channel's window": frame(Frame.CREDIT, 1, b"\0\0\0\1"),
         "credit that wraps": frame(Frame.CREDIT, 1, b"\xff\xff\xff\xff"),
-        "more input than the window": frame(Frame.STDIN, 1, b"x" * 65536) * 12,
+        "more input than the window": frame(Frame.STDIN, 1, b"x" * 65536)
+        * (2 * table.CHANNEL_WINDOW // 65536),
         "second EOF": frame(Frame.EOF, 1) * 2,
         "input after EOF": frame(Frame.EOF, 1) + frame(Frame.STDIN, 1, b"x"),
         "second cancel": frame(Frame.CANCEL, 1) * 2,

@@ -304,7 +304,7 @@ async def test_a_bad_call_is_refused_before_anything_is_sent(link: Link, number:
 
 async def test_a_file_is_written_whole_and_told(connect: Connect) -> None:
     told: list[FileWritten] = []
-    data = bytes(range(256)) * 2000
+    data = bytes(range(256)) * (table.CHANNEL_WINDOW // 256 + 1000)
     async with connect(script=accepts, hooks=Hooks(on_file_write=told.append)) as link:
         finish_writes(link.peer)
         await link.session.write_file("d/f", "é", mode=0o600)

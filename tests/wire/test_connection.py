@@ -189,9 +189,11 @@ def test_a_cancelled_channel_still_gets_its_answer() -> None:
 
 def test_the_connections_credit_goes_back_when_bytes_arrive() -> None:
     connection = opened(READ)
-    list(connection.receive_data(data(Frame.STDOUT, 1, table.MAX_PAYLOAD)))
+    for _ in range(table.CREDIT_STEP // table.MAX_PAYLOAD):
+        assert connection.data_to_send() == b""
+        list(connection.receive_data(data(Frame.STDOUT, 1, table.MAX_PAYLOAD)))
     assert connection.data_to_send() == credit(0, table.CREDIT_STEP)
-    connection.consumed(1, table.MAX_PAYLOAD)
+    connection.consumed(1, table.CREDIT_STEP)
     assert connection.data_to_send() == credit(1, table.CREDIT_STEP)
 
 
