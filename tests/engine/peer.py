@@ -33,8 +33,7 @@ class Peer:
     def start(self) -> None:
         self.stream.start(self._on_data, self._on_close)
 
-    def _on_data(self, data: bytes) -> None:
-        assert type(data) is bytes
+    def _on_data(self, data: bytes | memoryview) -> None:
         assert not self.endings, "data after the end"
         self.data += data
         self.chunks += 1

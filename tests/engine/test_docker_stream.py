@@ -12,6 +12,7 @@ import pytest
 
 from engine.peer import SECONDS, Peer
 from fumehood.engines.docker_framing import HEADER, StdcopyParser
+from fumehood.engines.docker_pace import REST_SECONDS, Pace
 from fumehood.engines.docker_stream import DockerStream
 from fumehood.engines.docker_text import Ring
 from fumehood.errors import EngineUnavailableError, LocalProtocolError, ProtocolError
@@ -73,13 +74,13 @@ def test_an_unknown_stream_type_ends_it_after_what_came_before(kind: int, cuts: 
 
 def test_an_announced_length_allocates_nothing() -> None:
     parser = StdcopyParser()
-    pieces: list[bytes] = []
+    pieces: list[memoryview] = []
     parser.feed(HEADER.pack(1, 0xFFFFFFFF) + b"only this", pieces.append)
     assert pieces == [b"only this"]
     assert not parser.at_boundary
     chunk = b"y" * 100
     parser.feed(chunk, pieces.append)
-    assert pieces[-1] is chunk, "a chunk inside a payload is passed on uncopied"
+    assert pieces[-1].obj is chunk, "a payload is passed on uncopied"
 
 
 def test_diagnostics_keep_the_end_and_are_printable() -> None:
@@ -97,6 +98,7 @@ class FakeTransport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.reading = False
+        self.resumed = asyncio.Event()
         self.written = bytearray()
         self.aborted = False
         self.closing = False
@@ -104,9 +106,11 @@ class FakeTransport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         self.reading = False
+        self.resumed.clear()
 
     def resume_reading(self) -> None:
         self.reading = True
+        self.resumed.set()
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -152,13 +156,14 @@ async def test_a_consumer_that_pauses_gets_at_most_one_more_piece() -> None:
     got: list[bytes] = []
     ends: list[Exception | None] = []
 
-    def on_data(data: bytes) -> None:
-        got.append(data)
+    def on_data(data: bytes | memoryview) -> None:
+        got.append(bytes(data))
         stream.pause_reading()
 
     stream.start(on_data, ends.append)
     await asyncio.sleep(0)
-    stream.data_received(frame(1, b"a") + frame(1, b"b") + frame(1, b"c"))
+    for byte in (b"a", b"b", b"c"):
+        stream.data_received(frame(1, byte))
     stream.eof_received()
     stream.connection_lost(None)
     assert (got, ends) == ([b"a"], [])
@@ -223,11 +228,71 @@ async def test_a_foreign_frame_type_ends_the_stream_once_with_a_protocol_error()
     assert len(peer.endings) == 1
 
 
+async def test_a_fast_stream_rests_between_reads_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Pace, "wants_rest", lambda *_: True)
+    stream, transport = make_stream()
+    peer = Peer(stream)
+    await asyncio.sleep(0)
+    for byte in (b"a", b"b"):
+        stream.data_received(frame(1, byte))
+        assert not transport.reading, "a read that is followed by a rest"
+        async with asyncio.timeout(SECONDS):
+            await transport.resumed.wait()
+    assert bytes(peer.data) == b"ab", "what was read is not held back"
+
+
+@pytest.mark.parametrize("stop", ["pause_reading", "close"])
+async def test_a_rest_does_not_resume_what_was_stopped(
+    stop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "wants_rest", lambda *_: True)
+    stream, transport = make_stream()
+    Peer(stream)
+    await asyncio.sleep(0)
+    stream.data_received(frame(1, b"a"))
+    done = getattr(stream, stop)()
+    if done is not None:
+        await done
+    rested = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * REST_SECONDS, rested.set)
+    await rested.wait()
+    assert not transport.reading
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("size", "every", "expected"),
+    [
+        pytest.param(4096, 0.000_02, True, id="a fast one in small pieces"),
+        pytest.param(200_000, 0.001, False, id="a fast one in large pieces"),
+        pytest.param(4096, 0.001, False, id="a slow one"),
+        pytest.param(4 * MIB, 1.0, False, id="now and then much at once"),
+    ],
+)
+def test_only_a_fast_stream_in_small_pieces_rests(size: int, every: float, expected: bool) -> None:
+    pace = Pace()
+    wanted = [pace.wants_rest(size, 1000 + number * every) for number in range(2000)]
+    # Half a MiB and a few milliseconds pass before one is taken for fast.
+    assert not any(wanted[:100])
+    assert all(wanted[1100:]) if expected else not any(wanted)
+
+
+def test_a_stream_that_was_fast_once_does_not_rest_for_ever() -> None:
+    pace = Pace()
+    assert any(pace.wants_rest(8192, number * 0.000_05) for number in range(2000))
+    assert not pace.wants_rest(100, 10.0)
+    assert not pace.wants_rest(100, 10.001)
+
+
 async def test_a_consumer_that_fails_ends_the_stream_with_its_error() -> None:
     stream, transport = make_stream()
     ends: list[Exception | None] = []
 
-    def on_data(_: bytes) -> None:
+    def on_data(_: bytes | memoryview) -> None:
         raise RuntimeError("a bug")
 
     stream.start(on_data, ends.append)

@@ -275,7 +275,7 @@ class Tether:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
-    def _on_data(self, data: bytes) -> None:
+    def _on_data(self, data: bytes | memoryview) -> None:
         if self._failure is not None:
             return
         self._silent = 0

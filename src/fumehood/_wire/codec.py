@@ -82,16 +82,22 @@ class FrameReader:
         "_body",
         "_body_channel",
         "_body_length",
-        "_needed",
-        "_pending",
+        "_channel",
+        "_head",
+        "_left",
+        "_payload",
+        "_rule",
         "_sender",
         "_violated",
     )
 
     def __init__(self, sender: Side) -> None:
         self._sender = sender
-        self._pending = bytearray()
-        self._needed = table.HEADER_BYTES  # nothing can be said of fewer bytes than these
+        self._head = b""  # of a header that has not fully arrived
+        self._rule: _Rule | None = None  # of the frame whose payload has not
+        self._channel = 0
+        self._left = 0
+        self._payload = bytearray()
         self._body: list[bytes] = []
         self._body_length = 0
         self._body_channel = 0
@@ -100,38 +106,55 @@ class FrameReader:
     @property
     def pending(self) -> int:
         """Bytes of a frame, or of a body in parts, that has not fully arrived."""
-        return len(self._pending) + self._body_length
+        return len(self._head) + len(self._payload) + self._body_length
 
-    def feed(self, data: bytes) -> Iterator[RawFrame]:
-        """Yield the frames that are complete with ``data``.
+    def feed(self, data: bytes | memoryview) -> Iterator[RawFrame]:
+        """Yield the frames that are complete with ``data``; nothing of it is kept uncopied.
 
         Raises:
             WireViolationError: a frame that may not be; the reader is not usable after it.
         """
         if self._violated:
             raise LocalProtocolError("the reader has seen a violation and cannot go on")
-        if self._pending:
-            self._pending += data
-            if len(self._pending) < self._needed:
-                return
-            data = bytes(self._pending)
-            self._pending.clear()
         at, end = 0, len(data)
-        self._needed = table.HEADER_BYTES
-        while end - at >= table.HEADER_BYTES:
-            word, channel = _HEADER.unpack_from(data, at)
-            length = word & 0xFFFFFF
-            rule = self._check(word >> 24, length, channel)
-            stop = at + table.HEADER_BYTES + length
+        while at < end or self._rule is not None:
+            if self._rule is None:
+                at = self._take_header(data, at, end)
+                if self._rule is None:
+                    return
+            stop = at + self._left
             if stop > end:
-                self._needed = table.HEADER_BYTES + length
-                break
-            raw = self._whole(RawFrame(rule.frame, channel, data[at + table.HEADER_BYTES : stop]))
+                self._payload += memoryview(data)[at:]
+                self._left = stop - end
+                return
+            if self._payload:
+                self._payload += memoryview(data)[at:stop]
+                payload = bytes(self._payload)
+                self._payload.clear()
+            else:
+                payload = bytes(data[at:stop])
             at = stop
+            frame, self._rule = self._rule.frame, None
+            raw = self._whole(RawFrame(frame, self._channel, payload))
             if raw is not None:
                 yield raw
-        if at < end:
-            self._pending += data[at:]
+
+    def _take_header(self, data: bytes | memoryview, at: int, end: int) -> int:
+        """Read a header and check it before any of its payload is kept; return where it ends."""
+        if not self._head and end - at >= table.HEADER_BYTES:
+            word, self._channel = _HEADER.unpack_from(data, at)
+            at += table.HEADER_BYTES
+        else:
+            stop = min(at + table.HEADER_BYTES - len(self._head), end)
+            self._head += data[at:stop]
+            at = stop
+            if len(self._head) < table.HEADER_BYTES:
+                return at
+            word, self._channel = _HEADER.unpack(self._head)
+            self._head = b""
+        self._left = word & 0xFFFFFF
+        self._rule = self._check(word >> 24, self._left, self._channel)
+        return at
 
     def _check(self, code: int, length: int, channel: int) -> _Rule:
         rule = _RULES[code]
@@ -178,7 +201,8 @@ class FrameReader:
 
     def _violation(self, violation: Violation, detail: str) -> WireViolationError:
         self._violated = True
-        self._pending.clear()
+        self._rule = None
+        self._payload.clear()
         self._body.clear()
         self._body_length = 0
         return WireViolationError(violation, detail)

@@ -273,7 +273,7 @@ class Connection:
 
     # --- in -----------------------------------------------------------------------------------
 
-    def receive_data(self, data: bytes) -> Iterator[Event]:
+    def receive_data(self, data: bytes | memoryview) -> Iterator[Event]:
         """Take bytes from the stream and yield what they mean, in order, as far as they are legal.
 
         What comes out does not depend on how the stream was cut into pieces.

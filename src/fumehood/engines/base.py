@@ -149,7 +149,7 @@ class ByteStream(Protocol):
 
     def start(
         self,
-        on_data: Callable[[bytes], None],
+        on_data: Callable[[bytes | memoryview], None],
         on_close: Callable[[Exception | None], None],
     ) -> None:
         """Begin delivery: nothing is lost between the attach and this call.

@@ -39,27 +39,27 @@ class StdcopyParser:
         """Whether the bytes so far end with a whole frame."""
         return not self._header and self._left == 0
 
-    def feed(self, data: bytes, out: Callable[[bytes], object]) -> None:
-        """Call ``out`` with each piece of stdout in ``data``.
+    def feed(self, data: bytes, out: Callable[[memoryview], object]) -> None:
+        """Call ``out`` with each piece of stdout in ``data``, which it does not copy.
 
         Raises:
             ProtocolError: a stream type that an attached container cannot have; the pieces before
                 it were handed out.
         """
         position, end = 0, len(data)
+        view = memoryview(data)
         while position < end:
             if self._left == 0:
                 position = self._take_header(data, position, end)
                 continue
             stop = min(position + self._left, end)
-            # No copy when the payload fills the chunk, which the middle of a long frame does.
-            piece = data if position == 0 and stop == end else data[position:stop]
+            piece = view[position:stop]
             self._left -= stop - position
             position = stop
             if self._type == _STDOUT:
                 out(piece)
             else:
-                self.stderr.add(piece)
+                self.stderr.add(bytes(piece))
 
     def _take_header(self, data: bytes, position: int, end: int) -> int:
         if not self._header and end - position >= HEADER.size:

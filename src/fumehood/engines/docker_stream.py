@@ -19,6 +19,7 @@ from typing import Protocol
 import aiohttp
 
 from fumehood.engines.docker_framing import StdcopyParser
+from fumehood.engines.docker_pace import REST_SECONDS, Pace
 from fumehood.engines.docker_text import printable
 from fumehood.errors import EngineUnavailableError, LocalProtocolError, ProtocolError, SandboxError
 
@@ -58,9 +59,10 @@ class DockerStream(asyncio.Protocol):
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._parser = StdcopyParser()
-        self._pieces: deque[bytes] = deque()
+        self._pace = Pace()
+        self._pieces: deque[bytes | memoryview] = deque()
         self._early = early
-        self._on_data: Callable[[bytes], None] | None = None
+        self._on_data: Callable[[bytes | memoryview], None] | None = None
         self._on_close: Callable[[Exception | None], None] | None = None
         self._paused = False
         self._delivering = False
@@ -84,7 +86,7 @@ class DockerStream(asyncio.Protocol):
 
     def start(
         self,
-        on_data: Callable[[bytes], None],
+        on_data: Callable[[bytes | memoryview], None],
         on_close: Callable[[Exception | None], None],
     ) -> None:
         """Begin delivery; see the protocol."""
@@ -154,13 +156,28 @@ class DockerStream(asyncio.Protocol):
         """Parse a chunk and deliver it."""
         if self._ended or self._closed:
             return
+        pieces: list[memoryview] = []
         try:
-            self._parser.feed(data, self._pieces.append)
+            self._parser.feed(data, pieces.append)
         except ProtocolError as exc:
+            self._arrived(pieces)
             self._finish(exc)
             self._transport.abort()
             return
+        self._arrived(pieces)
         self._deliver()
+        if self._pace.wants_rest(len(data), self._loop.time()) and not self._stopped:
+            self._transport.pause_reading()
+            self._loop.call_later(REST_SECONDS, self._rested)
+
+    def _arrived(self, pieces: list[memoryview]) -> None:
+        # Together: a copy of a few KiB costs much less than a delivery.
+        if pieces:
+            self._pieces.append(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def _rested(self) -> None:
+        if not self._stopped:
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """Close: the engine ends its direction when the process is gone, and nobody reads ours."""
@@ -197,6 +214,11 @@ class DockerStream(asyncio.Protocol):
         """Let :meth:`drain` go: the transport's buffer is low again."""
         self._writable.set()
 
+    @property
+    def _stopped(self) -> bool:
+        """Whether nothing is to be read now: by the consumer's wish or for good."""
+        return self._paused or self._ended or self._closed
+
     # --- delivery ------------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -205,7 +227,7 @@ class DockerStream(asyncio.Protocol):
             self.data_received(early)
         if self._ended:
             self._deliver()
-        elif not self._paused and not self._closed:
+        elif not self._stopped:
             self._transport.resume_reading()
 
     def _deliver(self) -> None:
@@ -214,7 +236,7 @@ class DockerStream(asyncio.Protocol):
             return
         self._delivering = True
         try:
-            # A consumer may pause in the middle of what one read brought: the rest waits.
+            # A consumer may have paused when more had been read already: it waits.
             while self._pieces and not self._paused:
                 piece = self._pieces.popleft()
                 self.received += len(piece)
@@ -231,7 +253,7 @@ class DockerStream(asyncio.Protocol):
             return
         if self._ended:
             self._report()
-        elif not self._paused and not self._closed:
+        elif not self._stopped:
             self._transport.resume_reading()
 
     def _consumer_failed(self, exc: Exception) -> LocalProtocolError:
