@@ -8,6 +8,7 @@
 #include "connection.h"
 #include "exec.h"
 #include "lease.h"
+#include "process.h"
 #include "task.h"
 #include "transfer.h"
 
@@ -36,7 +37,8 @@ static struct channel *channel_new(struct connection *connection, uint32_t id, e
 			.output_window = WIRE_CHANNEL_WINDOW, .input_window = WIRE_CHANNEL_WINDOW,
 			.input_open = has_input(operation), .input.fd = -1,
 		};
-		buffer_init(&channel->queue, WIRE_CHANNEL_WINDOW, 0);
+		/* Kept to the channel's end: a stream would fill and empty it again and again. */
+		buffer_init(&channel->queue, WIRE_CHANNEL_WINDOW, WIRE_CHANNEL_WINDOW);
 		live++;
 		lease_busy();
 		return channel;
@@ -155,8 +157,14 @@ static void input_check_end(struct channel *channel)
 /* Write what the pipe takes. Returns how much, after an error everything. */
 static size_t input_write(struct channel *channel, const uint8_t *data, size_t length)
 {
-	ssize_t done = write(channel->input.fd, data, length);
+	ssize_t done;
 
+	if (channel->input_moved >= PIPE_STREAM && !channel->input_grown) {
+		channel->input_grown = true;
+		(void)process_widen_pipe(channel->input.fd);
+		connection_widen(channel->connection);
+	}
+	done = write(channel->input.fd, data, length);
 	if (done >= 0)
 		return (size_t)done;
 	if (errno == EAGAIN || errno == EINTR)

@@ -28,6 +28,7 @@ struct channel {
 	bool input_open;           /* STDIN and EOF may come */
 	bool input_ended;          /* EOF came */
 	bool input_broken;         /* nobody will read what comes */
+	bool input_grown;          /* it carries a stream: its pipe was to be widened */
 	bool cancelled;            /* CANCEL came */
 	struct source input;       /* the write end of the process's stdin, once it has one */
 	struct buffer queue;

@@ -15,6 +15,7 @@
 #include "configure.h"
 #include "fields.h"
 #include "lease.h"
+#include "process.h"
 #include "report.h"
 #include "session.h"
 
@@ -39,9 +40,8 @@
 #define QUEUE_KEEP QUEUE_INPUT
 /* Kept while nothing goes on. */
 #define QUEUE_IDLE (16u * 1024)
-/* What the pipe to the engine holds while it carries a stream, and otherwise. The engine takes a few KiB at a time; of a
- * narrow pipe each of these would wake us. Every user has a limited number of pages in pipes, so it is only lent. */
-#define PIPE_WIDE (256 * 1024)
+/* What the pipes to and from the engine hold as a rule. The engine moves a few KiB at a time: while they carry a stream they
+ * are wide, or each of these would wake us. */
 #define PIPE_NARROW (64 * 1024)
 /* How long a wide pipe that is full is left alone: much less than the engine needs for all of it. It counts as writable
  * again with each page that the engine takes. */
@@ -112,22 +112,25 @@ void connection_spend(struct connection *connection, size_t bytes, uint32_t data
 	connection->served = next;
 }
 
-/* A socket has no such size, and a kernel may refuse: then the pipe stays as it is. */
+/* A socket has no such size, and a kernel may refuse: then the pipes stay as they are. */
 void connection_widen(struct connection *connection)
 {
-	if (!connection->wide)
-		connection->wide = fcntl(connection->out.fd, F_SETPIPE_SZ, PIPE_WIDE) >= PIPE_WIDE;
+	if (connection->wide)
+		return;
+	connection->wide = process_widen_pipe(connection->out.fd);
+	(void)process_widen_pipe(connection->in.fd);
 }
 
-/* Nothing goes on: memory goes back. A pipe that the engine has not emptied yet cannot be narrowed; there is a next turn. */
+/* Nothing goes on: memory goes back. A pipe that has not been emptied yet cannot be narrowed; there is a next turn. */
 static void connection_rest(struct connection *connection)
 {
 	if (connection->queue.capacity > QUEUE_IDLE) {
 		buffer_free(&connection->queue);
 		buffer_init(&connection->queue, QUEUE_LIMIT, QUEUE_KEEP);
 	}
-	if (connection->wide && fcntl(connection->out.fd, F_SETPIPE_SZ, PIPE_NARROW) >= 0)
-		connection->wide = false;
+	if (connection->wide)
+		connection->wide = fcntl(connection->out.fd, F_SETPIPE_SZ, PIPE_NARROW) < 0 ||
+				   fcntl(connection->in.fd, F_SETPIPE_SZ, PIPE_NARROW) < 0;
 }
 
 static void connection_flush(struct connection *connection)

@@ -28,7 +28,7 @@ struct connection {
 	bool doomed;               /* to be closed at the end of the turn */
 	bool pending;              /* frames are waiting in the reader */
 	bool paused;               /* reading waits for room in the queue */
-	bool wide;                 /* its pipe has been widened for a stream */
+	bool wide;                 /* its pipes have been widened for a stream */
 	struct source in, out;
 	struct wire_reader reader;
 	struct buffer queue;
@@ -53,7 +53,7 @@ uint8_t *connection_reserve(struct connection *connection, size_t bytes);
 uint32_t connection_credit(const struct connection *connection);
 /* `bytes` of the reserved room are used, `data` of them count against the window; the next round begins at `next`. */
 void connection_spend(struct connection *connection, size_t bytes, uint32_t data, uint32_t next);
-/* It carries a stream from now on: let its pipe hold more, until no channel is left. */
+/* It carries a stream from now on: let its pipes hold more, until no channel is left. */
 void connection_widen(struct connection *connection);
 /* Close it at the end of the turn. */
 void connection_drop(struct connection *connection);

@@ -9,6 +9,7 @@
 #include "channel.h"
 #include "clock.h"
 #include "connection.h"
+#include "process.h"
 #include "session.h"
 #include "task.h"
 
@@ -16,10 +17,6 @@
 #define SEND_PIECES 4
 #define DISCARD_STEP (1u << 20)
 #define DISCARD_LITTLE (64u * 1024)
-/* What a busy pipe may grow to. Small commands keep the kernel's 64 KiB, of which a user has a limited number. */
-#define BUSY_PIPE (256 * 1024)
-/* A pipe through which so much has gone carries a stream, not a few lines. */
-#define STREAM (256 * 1024)
 /* How long the pipe of a stream is left alone once it is empty. We run before every command, so without this each of
  * its writes would wake us: small frames, and most of the machine's time spent on changing between the two. */
 #define REST (MILLISECOND / 4)
@@ -81,12 +78,12 @@ static ssize_t discard_piece(struct flow *flow)
 /* A stream gets pipes that are worth a rest, where the kernel grants them. */
 static void grow_pipe(struct flow *flow)
 {
-	if (flow->grown || flow->total < STREAM)
+	if (flow->grown || flow->total < PIPE_STREAM)
 		return;
 	flow->grown = true;
 	if (flow->channel && flow->limit)
 		connection_widen(flow->channel->connection);
-	flow->rests = fcntl(flow->source.fd, F_SETPIPE_SZ, BUSY_PIPE) >= BUSY_PIPE;
+	flow->rests = process_widen_pipe(flow->source.fd);
 }
 
 /* Take what can be taken now. Returns false when the pipe is over. */
@@ -123,7 +120,7 @@ static bool flow_take(struct flow *flow)
 /* Wait for more: in the epoll set or, when a stream's pipe has just been emptied, until it has filled. */
 static void flow_go_on(struct flow *flow, uint64_t taken)
 {
-	if (flow->rests && flow->until == UNBOUNDED && taken > 0 && taken < BUSY_PIPE)
+	if (flow->rests && flow->until == UNBOUNDED && taken > 0 && taken < PIPE_WIDE)
 		flow->rests_until = clock_monotonic() + REST;
 	else
 		source_arm(&flow->source, EPOLLIN);

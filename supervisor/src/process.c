@@ -75,3 +75,8 @@ bool process_pipe(int ends[2], int ours)
 	close(ends[1]);
 	return false;
 }
+
+bool process_widen_pipe(int fd)
+{
+	return fcntl(fd, F_SETPIPE_SZ, PIPE_WIDE) >= PIPE_WIDE;
+}

@@ -19,5 +19,10 @@ void process_yield(void);
  * opened again by its user through /dev/stdout and the like, whatever uid that is. */
 bool process_pipe(int ends[2], int ours);
 
+/* Bytes after which a pipe carries a stream and not a few lines; then it may hold more, where the kernel grants that. Not
+ * from the start: the pages that all pipes of one user hold together are limited. */
+#define PIPE_STREAM (256 * 1024)
+#define PIPE_WIDE (256 * 1024)
+bool process_widen_pipe(int fd);
 
 #endif

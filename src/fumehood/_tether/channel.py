@@ -119,7 +119,7 @@ class Channel:
             if not allowed:
                 await self._wait_input()
                 continue
-            self._tether.send_input(self.number, bytes(view[:allowed]))
+            self._tether.send_input(self.number, view[:allowed])
             view = view[allowed:]
             await self._tether.drain()
         return not self.finished

@@ -215,7 +215,7 @@ class Tether:
         channel = Channel(self, number)
         self._channels[number] = channel
         sent = min(self._connection.input_allowed(number), len(data))
-        self._connection.send_input(number, data[:sent])
+        self._connection.send_input(number, memoryview(data)[:sent])
         if sent == len(data):
             self._connection.end_input(number)
         self._flush_now()
@@ -231,7 +231,7 @@ class Tether:
         """Return how much input a channel takes now."""
         return 0 if self._failure is not None else self._connection.input_allowed(number)
 
-    def send_input(self, number: int, data: bytes) -> None:
+    def send_input(self, number: int, data: bytes | memoryview) -> None:
         """Send input that the window allows."""
         self._connection.send_input(number, data)
         self._flush()

@@ -208,12 +208,17 @@ class FrameReader:
         return WireViolationError(violation, detail)
 
 
+def encode_header(frame: Frame, channel: int, length: int) -> bytes:
+    """Return what comes before a payload. Too large a one is a bug of the caller's."""
+    least, most = table.FRAME_LENGTH[frame]
+    if not least <= length <= most or not 0 <= channel < _CHANNELS:
+        raise LocalProtocolError(f"{frame.name} of {length} bytes on channel {channel}")
+    return _HEADER.pack(frame << 24 | length, channel)
+
+
 def encode_frame(frame: Frame, channel: int, payload: bytes = b"") -> bytes:
     """Return one frame. Too large a payload is a bug of the caller's."""
-    least, most = table.FRAME_LENGTH[frame]
-    if not least <= len(payload) <= most or not 0 <= channel < _CHANNELS:
-        raise LocalProtocolError(f"{frame.name} of {len(payload)} bytes on channel {channel}")
-    return _HEADER.pack(frame << 24 | len(payload), channel) + payload
+    return encode_header(frame, channel, len(payload)) + payload
 
 
 def encode_body(frame: Frame, channel: int, body: bytes) -> bytes:

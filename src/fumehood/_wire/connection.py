@@ -158,7 +158,7 @@ class Connection:
     def __init__(self, *, nonce: bytes, client: str) -> None:
         self._hello = Hello(nonce=nonce, client=client)
         self._reader = FrameReader("supervisor")
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._channels: dict[int, _Channel] = {}
         self._last_channel = 0
         self._window = ReceiveWindow(table.CONNECTION_WINDOW)
@@ -185,7 +185,7 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """Return and forget the bytes that are to be written to the stream."""
-        data = b"".join(self._out) if len(self._out) != 1 else self._out[0]
+        data = b"".join(self._out)
         self._out.clear()
         return data
 
@@ -222,15 +222,19 @@ class Connection:
         entry = self._channels.get(channel)
         return entry.send.available if entry is not None and entry.send is not None else 0
 
-    def send_input(self, channel: int, data: bytes) -> None:
-        """Send input, at most :meth:`input_allowed` bytes of it."""
+    def send_input(self, channel: int, data: bytes | memoryview) -> None:
+        """Send input, at most :meth:`input_allowed` bytes of it.
+
+        It is copied by :meth:`data_to_send`: until then it must not change.
+        """
         entry = self._channels.get(channel)
         if entry is None or entry.send is None or len(data) > entry.send.available:
             raise LocalProtocolError(f"{len(data)} bytes of input on channel {channel}")
         entry.send.spend(len(data))
         for start in range(0, len(data), table.MAX_PAYLOAD):
             piece = data[start : start + table.MAX_PAYLOAD]
-            self._out.append(codec.encode_frame(Frame.STDIN, channel, piece))
+            self._out.append(codec.encode_header(Frame.STDIN, channel, len(piece)))
+            self._out.append(piece)
 
     def end_input(self, channel: int) -> None:
         """Close a channel's input. Doing so again, or after its end, is harmless."""
