@@ -17,10 +17,17 @@ Call = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the things that are compared, and how often it runs in each round."""
+    """One of the things that are compared, and how often it runs in each round.
+
+    ``warm`` calls of each turn come first and are not counted: they find the caches full of what
+    the other side does. ``settle`` is for a side that leaves work behind when it answers: seconds,
+    not counted either, until that is done. Whoever came next would pay for it.
+    """
 
     call: Call
     times: int = 1
+    warm: int = 0
+    settle: float = 0.0
 
 
 async def alternate(rounds: int, sides: Mapping[str, Side]) -> dict[str, list[float]]:
@@ -33,10 +40,14 @@ async def alternate(rounds: int, sides: Mapping[str, Side]) -> dict[str, list[fl
     order = list(sides.items())
     for _ in range(rounds):
         for name, side in order:
+            for _ in range(side.warm):
+                await side.call()
             for _ in range(side.times):
                 start = time.perf_counter()
                 await side.call()
                 times[name].append(time.perf_counter() - start)
+            if side.settle:
+                await asyncio.sleep(side.settle)
         order.reverse()
     return times
 
