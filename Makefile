@@ -46,6 +46,10 @@ test: tools-test venv supervisor engine images ## all Python tests, on the real 
 test-unit: tools-test venv supervisor ## the tests that need no engine
 	@$(PYTHON) scripts/run_tests.py --no-engine $(ARGS)
 
+.PHONY: test-hostile
+test-hostile: tools-test venv supervisor engine images ## all attacks from inside a session (the report: .build/reports)
+	@FUMEHOOD_CASE_REPORT=.build/reports/hostile.json $(PYTEST) tests/hostile $(ARGS)
+
 .PHONY: test-supervisor
 test-supervisor: tools-supervisor venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
 	$(MAKE) -C supervisor test

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 WITHOUT_ENGINE = ("unit", "wire", "tether", "supervisor", "typing")
 ENGINE = ("engine",)
+# Of these only the quick part; `make test-hostile` and `make test-faults` run all of them.
+CASES = ("hostile", "faults")
 
 # pytest's own exit codes.
 PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
@@ -32,9 +34,11 @@ PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
 def kinds(*, engine: bool) -> list[list[str]]:
     """Return the directories of each process; a directory that no list names is among the last."""
     present = sorted({file.relative_to(TESTS).parts[0] for file in TESTS.rglob("test_*.py")})
-    others = [name for name in present if name not in (*WITHOUT_ENGINE, *ENGINE)]
+    others = [name for name in present if name not in (*WITHOUT_ENGINE, *ENGINE, *CASES)]
     wanted = (WITHOUT_ENGINE, ENGINE, others) if engine else (WITHOUT_ENGINE,)
     found = [[f"tests/{name}" for name in kind if name in present] for kind in wanted]
+    if engine:
+        found += [[f"tests/{name}", "-m", "not slow"] for name in CASES if name in present]
     return [kind for kind in found if kind]
 
 

@@ -1,0 +1,141 @@
+"""What must hold after every case, whatever the case itself has looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from contract.observer import Observer
+
+PATIENCE = 10.0
+"""Seconds that clean-up which goes on in the background may take before it counts as a leak."""
+
+MEMORY_MIB = 64
+"""By how much a case may make this process grow."""
+
+
+class Canary:
+    """A file and a process of the machine that nothing in a session may reach."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "canary"
+        self._content = secrets.token_hex(32)
+        self._path.write_text(self._content, encoding="ascii")
+        self._path.chmod(0o600)
+        self._process = subprocess.Popen(["sleep", "infinity"])
+        self._before = self._state()
+
+    def _state(self) -> tuple[int, int, int, int]:
+        status = self._path.stat()
+        return status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns
+
+    def check(self) -> None:
+        """Fail if either was touched."""
+        assert self._path.read_text(encoding="ascii") == self._content
+        assert self._state() == self._before
+        assert self._process.poll() is None, "the canary process is dead"
+        assert os.getpriority(os.PRIO_PROCESS, self._process.pid) == os.getpriority(
+            os.PRIO_PROCESS, 0
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+class Watch:
+    """This process and the engine, before a case and after it."""
+
+    def __init__(self, observer: Observer, prefix: str) -> None:
+        self._observer = observer
+        self._prefix = prefix
+        gc.collect()
+        self._threads = threads()
+        self._descriptors = descriptors()
+        self._memory = memory_mib()
+
+    async def check(self) -> None:
+        """Fail if the case has left anything."""
+        assert await eventually_none(self._left) == [], "left on the engine"
+        assert await eventually_none(self._processes) == [], "processes left on the machine"
+        assert await eventually_none(lambda: _now(threads() - self._threads)) == [], "threads"
+        extra = await eventually_none(lambda: _now(descriptors() - self._descriptors))
+        assert extra == [], "descriptors"
+        gc.collect()
+        grown = memory_mib() - self._memory
+        assert grown < MEMORY_MIB, f"this process has grown by {grown:.0f} MiB"
+
+    async def _left(self) -> list[str]:
+        return await self._observer.left(self._prefix)
+
+    async def _processes(self) -> list[str]:
+        """Return the machine's processes that belong to no container that the engine knows."""
+        known = await self._observer.call("GET", "containers/json", all="1")
+        ids = {str(item["Id"]) for item in known}
+        return [line for line in contained() if not any(id in line for id in ids)]
+
+
+async def _now(found: set[str]) -> list[str]:
+    return sorted(found)
+
+
+async def eventually_none(find: Callable[[], object]) -> list[str]:
+    """Look until nothing is found, or patience ends; return what is still there."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found: list[str] = await find()  # type: ignore[misc]
+        if not found or time.monotonic() > deadline:
+            return found
+        gc.collect()
+        await asyncio.sleep(0.05)
+
+
+def contained() -> list[str]:
+    """Return the processes of this machine that are in some container's control group."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            groups = (entry / "cgroup").read_text(encoding="ascii", errors="replace")
+            name = (entry / "comm").read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            continue  # gone meanwhile
+        line = next((line for line in groups.splitlines() if "docker" in line), None)
+        if line is not None:
+            found.append(f"{entry.name} {name} {line}")
+    return found
+
+
+def threads() -> set[str]:
+    """Return this process's threads, without those that live as long as it does."""
+    return {
+        f"{thread.name} {thread.ident}"
+        for thread in threading.enumerate()
+        if thread.name != "fumehood-portal" and not thread.name.startswith("asyncio_")
+    }
+
+
+def descriptors() -> set[str]:
+    """Return this process's open descriptors and what they are."""
+    found: set[str] = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{entry.name} {entry.readlink()}")
+        except FileNotFoundError:
+            continue  # the listing's own
+    return found
+
+
+def memory_mib() -> float:
+    """Return this process's resident size."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("/proc/self/status has no VmRSS")

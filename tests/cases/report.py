@@ -1,0 +1,67 @@
+"""What a run of cases has shown, as JSON: which held, when, and on which engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cases.mark import case_of
+
+VARIABLE = "FUMEHOOD_CASE_REPORT"
+"""Names the file to write; without it nothing is written."""
+
+
+class Report:
+    """A pytest plugin: collects how each case ended, and writes the file at the end of the run."""
+
+    def __init__(self) -> None:
+        self._cases: dict[str, tuple[str, str]] = {}
+        self._tests: dict[str, dict[str, Any]] = {}
+        self.engine: dict[str, str] = {}
+        """Filled by whoever has asked the engine."""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note the ids."""
+        for item in session.items:
+            found = case_of(item)
+            if found is not None:
+                self._cases[item.nodeid] = found
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note an outcome; a failing set-up or an invariant that did not hold fails its case."""
+        if report.nodeid not in self._cases:
+            return
+        number, promise = self._cases[report.nodeid]
+        entry = self._tests.setdefault(
+            report.nodeid, {"case": number, "promise": promise, "held": True, "seconds": 0.0}
+        )
+        entry["held"] = entry["held"] and report.passed
+        entry["seconds"] = round(entry["seconds"] + report.duration, 3)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the file."""
+        target = os.environ.get(VARIABLE)
+        if target:
+            path = Path(target)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.document(), indent=2) + "\n", encoding="utf-8")
+
+    def document(self) -> dict[str, Any]:
+        """Return what is written."""
+        tests = dict(sorted(self._tests.items()))
+        return {
+            "date": datetime.now(UTC).date().isoformat(),
+            "kernel": platform.release(),
+            "machine": platform.machine(),
+            "engine": self.engine,
+            "cases": len({entry["case"] for entry in tests.values()}),
+            "tests": len(tests),
+            "held": sum(entry["held"] for entry in tests.values()),
+            "results": [{"test": name, **entry} for name, entry in tests.items()],
+        }

@@ -1,0 +1,93 @@
+"""Where a case takes place: a session of one kind of image, and programs that attack in it."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fumehood import AsyncSession, ExecResult
+
+ATTACKS = Path(__file__).parent / "attacks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of image and who runs in it."""
+
+    name: str
+    image: str
+    user: str | None = None
+
+
+KINDS = (
+    Kind(name="debian-root", image="fumehood/test-python"),
+    Kind(name="debian-user", image="fumehood/test-python-nonroot"),
+    Kind(name="busybox", image="fumehood/test-busybox"),
+    Kind(name="scratch", image="fumehood/test-scratch"),
+)
+
+
+@functools.cache
+def compiled(name: str) -> bytes:
+    """Return a program of ``attacks/``, static: it needs nothing of an image."""
+    compiler = shutil.which("cc")
+    command = [compiler] if compiler else [sys.executable, "-m", "ziglang", "cc"]
+    if not compiler:
+        command += ["-target", "x86_64-linux-musl"]
+    command += ["-static", "-O1", "-s", "-Wall", "-Wextra", "-Werror"]
+    with tempfile.TemporaryDirectory() as directory:
+        made = Path(directory) / name
+        done = subprocess.run(
+            [*command, "-o", str(made), str(ATTACKS / f"{name}.c")],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return made.read_bytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arena:
+    """One session under attack."""
+
+    kind: Kind
+    session: AsyncSession
+
+    async def bring(self, name: str) -> str:
+        """Put a program of ``attacks/`` into the workspace; return its path for an argv."""
+        path = f"{self.session.workdir}/{name}"
+        await self.session.write_file(name, compiled(name), mode=0o755)
+        return path
+
+    async def attack(
+        self,
+        name: str,
+        *arguments: str,
+        timeout: float = 20.0,
+        check: bool = False,
+    ) -> ExecResult:
+        """Run a program of ``attacks/`` to its end.
+
+        Args:
+            name: the C file's, without its suffix.
+            arguments: its arguments.
+            timeout: seconds.
+            check: whether another end than exit code 0 is a failure of the test.
+        """
+        program = await self.bring(name)
+        return await self.session.exec(
+            [program, *arguments], user=self.kind.user, timeout=timeout, check=check
+        )
+
+    async def alive(self) -> bool:
+        """Say whether the session still does what it is for."""
+        program = await self.bring("hello")
+        result = await self.session.exec([program], timeout=5)
+        await self.session.ping()
+        return result.stdout == "hello\n"
