@@ -14,6 +14,7 @@
 #include "configure.h"
 #include "connection.h"
 #include "exec.h"
+#include "handshake.h"
 #include "lease.h"
 #include "loop.h"
 #include "report.h"
@@ -373,14 +374,14 @@ void fake_configured(void)
 	if (!session.configured || session.ready)
 		return;
 	session.ready = true;
-	connections_ready();
+	handshake_ready();
 }
 
 void fake_let_go(void)
 {
 	ending = false;
 	session.configured = session.ready = true;
-	connections_ready();
+	handshake_ready();
 }
 
 void fake_forget(void)

@@ -11,7 +11,7 @@
 #include "arguments.h"
 #include "caps.h"
 #include "clock.h"
-#include "connection.h"
+#include "handshake.h"
 #include "lease.h"
 #include "lookup.h"
 #include "process.h"
@@ -145,7 +145,7 @@ static void open_workspace(void)
 	}
 	session.ready = true;
 	lease_begin();
-	connections_ready();
+	handshake_ready();
 }
 
 static void stage_reported(struct task *task)

@@ -1,4 +1,4 @@
-/* One client: its handshake, its frames in, its frames out.
+/* One client: its frames in, its frames out. What comes in is dispatch.c's to judge.
  *
  * Memory, at most: a frame's reader (one frame and what a read brought after it), one body in parts
  * (WIRE_MAX_BODY), and a queue of output that is bounded by QUEUE_LIMIT; all of it only while it is in use.
@@ -41,9 +41,11 @@ struct connection {
 
 /* The container's own stdin and stdout become connection 1. */
 void connection_first(void);
-/* Listen for relays. False with errno. */
-bool connections_listen(void);
+/* One more, for a relay. Both descriptors are taken over, or closed when there are too many. */
+void connection_new(int in_fd, int out_fd);
 uint32_t connection_count(void);
+/* For loops over all WIRE_MAX_CONNECTIONS slots: it may be free. */
+struct connection *connection_at(uint32_t index);
 
 /* Queue whole frames. A connection that cannot hold them is dropped. */
 void connection_send(struct connection *connection, const struct wire_writer *frames);
@@ -53,21 +55,20 @@ uint8_t *connection_reserve(struct connection *connection, size_t bytes);
 uint32_t connection_credit(const struct connection *connection);
 /* `bytes` of the reserved room are used, `data` of them count against the window; the next round begins at `next`. */
 void connection_spend(struct connection *connection, size_t bytes, uint32_t data, uint32_t next);
+/* The client has consumed so much output: a VIOLATION_* or 0. */
+uint32_t connection_return_credit(struct connection *connection, uint32_t bytes);
+/* Write what `out` takes now; every turn does that. */
+void connection_flush(struct connection *connection);
 /* It carries a stream from now on: let its pipes hold more, until no channel is left. */
 void connection_widen(struct connection *connection);
 /* Close it at the end of the turn. */
 void connection_drop(struct connection *connection);
 
-/* The configuration has been carried out: answer READY, let everybody go on. */
-void connections_ready(void);
 /* Once a turn: frames that wait in readers, then output, then what is to be closed. True when some still wait. */
 bool connections_turn(void);
 /* A long gap in which PID 1 did not run: nobody could be heard. */
 void connections_excuse(uint64_t now);
 uint64_t connections_deadline(void);
 void connections_due(uint64_t now);
-
-/* The last frame to everybody, and at most this long for it to leave. */
-void connections_end(const struct wire_writer *end, uint64_t patience);
 
 #endif

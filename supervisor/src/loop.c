@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "connection.h"
 #include "lease.h"
+#include "listener.h"
 #include "session.h"
 #include "spare.h"
 #include "task.h"
@@ -94,8 +95,8 @@ bool loop_init(void)
 
 static uint64_t earliest(void)
 {
-	uint64_t deadlines[] = {lease_deadline(), connections_deadline(), tasks_deadline(), trees_deadline(),
-				spare_deadline()};
+	uint64_t deadlines[] = {lease_deadline(), connections_deadline(), listener_deadline(), tasks_deadline(),
+				trees_deadline(), spare_deadline()};
 	uint64_t first = NEVER;
 
 	for (size_t i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++)
@@ -179,6 +180,7 @@ _Noreturn void loop_run(void)
 			check_gap(0);
 			tasks_due(now);
 			trees_due(now);
+			listener_due(now);
 			connections_due(now);
 			lease_due(now);
 			busy |= connections_turn();

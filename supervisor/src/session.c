@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "connection.h"
+#include "farewell.h"
 #include "tree.h"
 #include "wire.h"
 
@@ -59,7 +59,7 @@ _Noreturn void session_finish(void)
 	}
 	wire_end(&writer);
 	tree_kill_all();
-	connections_end(&writer, END_PATIENCE);
+	farewell(&writer, END_PATIENCE);
 	(void)kill(-1, SIGKILL);
 	_exit(EXIT_CODE_BASE + (int)end_reason);
 }

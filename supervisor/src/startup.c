@@ -20,6 +20,7 @@
 #include "configure.h"
 #include "connection.h"
 #include "lease.h"
+#include "listener.h"
 #include "loop.h"
 #include "process.h"
 #include "report.h"
@@ -160,7 +161,7 @@ void startup(void)
 		refuse("no process for the workspace: %s", strerror(errno));
 	become_reserved();
 	confine();
-	if (!connections_listen())
+	if (!listener_open())
 		refuse("no socket for relays: %s", strerror(errno));
 	connection_first();
 }
