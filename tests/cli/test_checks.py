@@ -6,6 +6,7 @@ import pytest
 
 from fumehood import EngineInfo
 from fumehood.cli.checks import findings, parse_version, runc_faults
+from fumehood.cli.host_checks import kernel_findings, socket_findings
 
 GOOD = EngineInfo(
     name="docker",
@@ -57,6 +58,8 @@ def test_a_current_engine_has_no_warning() -> None:
         ({"version": "25.0.4"}, "docker 25.0.4", "warning"),
         ({"version": "29.4.1"}, "docker 29.4.1", "note"),
         ({"cgroup_version": "1"}, "cgroup", "note"),
+        ({"clock_offset": 3600.0}, "clock", "note"),
+        ({"clock_offset": -3600.0}, "clock", "note"),
         ({"security_options": ("name=seccomp",)}, "users", "note"),
         ({"runtimes": ("runc",)}, "runtimes", "note"),
         ({"name": "podman"}, "engine", "note"),
@@ -102,3 +105,37 @@ def test_each_branch_of_runc_has_its_own_fix(text: str, count: int) -> None:
     version = parse_version(text)
     assert version is not None
     assert runc_faults(version).count("fixed in") == count
+
+
+@pytest.mark.parametrize(
+    ("settings", "what", "level"),
+    [
+        ({"core_pattern": "|/usr/lib/systemd/systemd-coredump %P"}, "core dumps", "note"),
+        ({"core_pattern": "|"}, "core dumps", "note"),
+        ({"core_pattern": "core\n"}, "core dumps", "ok"),
+        ({"dmesg_restrict": "0\n"}, "kernel log", "note"),
+        ({"ptrace_scope": "0\n"}, "tracing", "note"),
+        ({}, "tracing", "note"),
+    ],
+)
+def test_what_a_session_reads_of_the_hosts_kernel(
+    settings: dict[str, str], what: str, level: str
+) -> None:
+    assert level in [item.level for item in kernel_findings(settings) if item.what == what]
+
+
+def test_settings_that_are_good_or_hidden_are_no_findings() -> None:
+    assert kernel_findings({"dmesg_restrict": "1\n", "ptrace_scope": "1\n"}) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "level"), [(0o140666, "warning"), (0o140660, "note"), (0o140600, "ok")]
+)
+def test_who_may_use_the_engines_socket(mode: int, level: str) -> None:
+    (found,) = socket_findings("unix:///var/run/docker.sock", mode)
+    assert (found.what, found.level) == ("socket", level)
+
+
+def test_a_socket_that_is_not_here_is_not_judged() -> None:
+    assert socket_findings("unix:///var/run/docker.sock", None) == []
+    assert socket_findings("tcp://127.0.0.1:2376 with TLS", 0o140666) == []

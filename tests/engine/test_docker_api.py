@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,21 @@ async def test_the_engines_text_is_printable(
     assert "no swap" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("told", "offset"),
+    [("2026-01-01T00:00:30.5Z", 30.5), ("2025-12-31T23:59:50Z", -10.0), ("", None), (7, None)],
+)
+def test_a_clock_that_differs_is_told(told: object, offset: float | None) -> None:
+    info = docker_facts.engine_info(
+        VERSION,
+        INFO | {"SystemTime": told},
+        address="x",
+        api_version="1.41",
+        asked=datetime(2026, 1, 1, tzinfo=UTC).timestamp(),
+    )
+    assert info.clock_offset == offset
+
+
 def test_paths_are_masked_where_the_engines_own_list_is_known_to_be_short() -> None:
     def masked(version: str, name: str = "Engine") -> tuple[str, ...] | None:
         info = docker_facts.engine_info(
@@ -193,6 +209,7 @@ def test_paths_are_masked_where_the_engines_own_list_is_known_to_be_short() -> N
             INFO | {"ServerVersion": version},
             address="x",
             api_version="1.41",
+            asked=0.0,
         )
         return docker_facts.masked_paths(info, processors=2)
 

@@ -14,6 +14,7 @@ Level = Literal["ok", "note", "warning", "problem"]
 
 _Version = tuple[int, ...]
 _LATEST: _Version = (1 << 30,)
+_CLOCKS_DIFFER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ def findings(info: EngineInfo) -> list[Finding]:
         *_confinement(info),
         *_versions(info),
         *_runtimes(info),
+        *_clock(info),
         *(Finding("note", "engine", f"it warns: {text}") for text in info.warnings),
     ]
 
@@ -179,6 +181,17 @@ def _runtimes(info: EngineInfo) -> Iterator[Finding]:
             "runtimes",
             f"{info.default_runtime or 'runc'} shares the host's kernel; for hostile code of many "
             "tenants install gVisor (runsc) or Kata",
+        )
+
+
+def _clock(info: EngineInfo) -> Iterator[Finding]:
+    offset = info.clock_offset
+    if offset is not None and abs(offset) > _CLOCKS_DIFFER:
+        yield Finding(
+            "note",
+            "clock",
+            f"the engine's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this "
+            "machine's: deadlines hold all the same, times of files and in listings differ",
         )
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -15,6 +16,7 @@ from fumehood import (
     AsyncDockerSandbox,
     AsyncSession,
     EngineInfo,
+    FileError,
     ImageNotFoundError,
     Lifecycle,
     SandboxError,
@@ -22,6 +24,7 @@ from fumehood import (
 )
 from fumehood.cli import output, running
 from fumehood.cli.checks import Finding, findings
+from fumehood.cli.host_checks import KERNEL_FILES, kernel_findings, socket_findings
 from fumehood.cli.run import DEFAULT_IMAGE
 from fumehood.cli.sessions import Json
 
@@ -51,6 +54,7 @@ class Trial:
     write_and_read_ms: float
     destroyed_ms: float
     limits: Mapping[str, Any]
+    kernel: Mapping[str, str]
 
 
 def doctor(
@@ -85,14 +89,14 @@ def doctor(
         docker_host = running.common(ctx).docker_host
         async with AsyncDockerSandbox(docker_host=docker_host) as sandbox:
             info = await sandbox.engine_info()
-        found = findings(info)
+        found = findings(info) + socket_findings(info.address, _socket_mode(info.address))
         trial: Trial | None = None
         try:
             trial = await _try_session(docker_host, image)
         except SandboxError as exc:
             found.append(Finding("problem", "session", str(exc)))
         else:
-            found += _degraded(trial)
+            found += [*kernel_findings(trial.kernel), *_degraded(trial)]
         if as_json:
             typer.echo(json.dumps(_data(info, found, trial), indent=2, default=str))
         else:
@@ -131,6 +135,7 @@ async def _trial(sandbox: AsyncDockerSandbox, image: str) -> Trial:
         if await session.read_file("probe") != bytes(1024):
             raise SandboxError("a file came back other than it was written")
         written = time.perf_counter() - before
+        kernel = await _kernel(session)
         limits = dataclasses.asdict(session.effective_limits)
     finally:
         leaving = time.perf_counter()
@@ -142,7 +147,29 @@ async def _trial(sandbox: AsyncDockerSandbox, image: str) -> Trial:
         write_and_read_ms=written * 1e3,
         destroyed_ms=(time.perf_counter() - leaving) * 1e3,
         limits=limits,
+        kernel=kernel,
     )
+
+
+async def _kernel(session: AsyncSession) -> dict[str, str]:
+    """Read the host's settings from inside, as any command could."""
+    found: dict[str, str] = {}
+    for name, path in KERNEL_FILES.items():
+        try:
+            found[name] = await session.read_text_file(path, root="/")
+        except FileError:
+            continue  # not in this kernel, or hidden by the engine
+    return found
+
+
+def _socket_mode(address: str) -> int | None:
+    """Return the mode of the engine's socket, where there is one on this machine."""
+    if not address.startswith("unix://"):
+        return None
+    try:
+        return Path(address.removeprefix("unix://")).stat().st_mode
+    except OSError:
+        return None
 
 
 async def _median_round_trip(session: AsyncSession) -> float:

@@ -128,6 +128,9 @@ class EngineInfo:
     warnings: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict[str, str])
     """Versions of what it is made of (``containerd``, ``runc``)."""
+    clock_offset: float | None = None
+    """Seconds by which its clock is ahead of this machine's; None when it does not tell its time.
+    As exact as the time that its answer took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import cast
@@ -84,11 +85,16 @@ class DockerEngine:
         async with self._preparing:
             if self._facts is None:
                 version = await self._api.version()
+                asked = time.time()
                 async with self._api.calling("asking what the engine can do") as docker:
                     answer = cast("object", await docker.system.info())
                 raw = docker_listing.mapping(answer)
                 info = docker_facts.engine_info(
-                    version, raw, address=self.address, api_version=self._api.api_version
+                    version,
+                    raw,
+                    address=self.address,
+                    api_version=self._api.api_version,
+                    asked=asked,
                 )
                 for warning in info.warnings:
                     _log.warning("the engine at %s warns: %s", self.address, warning)

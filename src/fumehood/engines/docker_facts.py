@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fumehood.engines.base import EngineInfo, SessionRequest
-from fumehood.engines.docker_listing import mapping, sequence
+from fumehood.engines.docker_listing import mapping, sequence, timestamp
 from fumehood.engines.docker_text import printable
 from fumehood.errors import EngineUnsupportedError
 
@@ -36,9 +36,22 @@ def architecture(name: object, what: str) -> Architecture:
 
 
 def engine_info(
-    version: Mapping[str, object], info: Mapping[str, object], *, address: str, api_version: str
+    version: Mapping[str, object],
+    info: Mapping[str, object],
+    *,
+    address: str,
+    api_version: str,
+    asked: float,
 ) -> EngineInfo:
-    """Return what the engine says of itself. Its text is printable, its numbers are its word."""
+    """Return what the engine says of itself. Its text is printable, its numbers are its word.
+
+    Args:
+        version: the answer to ``/version``.
+        info: the answer to ``/info``.
+        address: where it was asked, for messages.
+        api_version: what was agreed on.
+        asked: this machine's time when ``/info`` was asked for, in seconds since the epoch.
+    """
     if str(info.get("OSType", version.get("Os", "linux"))) != "linux":
         raise EngineUnsupportedError(
             f"the engine at {address} runs {printable(str(info.get('OSType')))} containers; "
@@ -72,6 +85,7 @@ def engine_info(
         address=address,
         warnings=tuple(printable(str(item)) for item in sequence(info.get("Warnings"))),
         components=components,
+        clock_offset=told - asked if (told := timestamp(info.get("SystemTime"))) else None,
     )
 
 
