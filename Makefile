@@ -50,6 +50,10 @@ test-unit: tools-test venv supervisor ## the tests that need no engine
 test-hostile: tools-test venv supervisor engine images ## all attacks from inside a session (the report: .build/reports)
 	@FUMEHOOD_CASE_REPORT=.build/reports/hostile.json $(PYTEST) tests/hostile $(ARGS)
 
+.PHONY: test-second-engine
+test-second-engine: tools-test venv supervisor engine images ## what holds on Docker 26.1 too (Debian, as root; nothing is installed)
+	@scripts/second_engine.sh bash -c '$(PYTEST) tests/contract $(ARGS) && $(PYTEST) tests/hostile $(ARGS)'
+
 .PHONY: test-supervisor
 test-supervisor: tools-supervisor venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
 	$(MAKE) -C supervisor test
