@@ -48,6 +48,7 @@ _FILE_ERRORS: dict[Code, tuple[type[FileError], str]] = {
     Code.NAME_TOO_LONG: (FileError, "a name in it is too long"),
     Code.TOO_MANY_LINKS: (PathEscapesError, "it goes through too many symbolic links"),
     Code.TOO_MANY_ENTRIES: (FileError, "there are more entries than the limit"),
+    Code.BUSY: (FileError, "it is in use: a mount, a lease, or names that change all the time"),
 }
 
 _RESOURCES: dict[Code, str] = {

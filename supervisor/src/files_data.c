@@ -74,6 +74,13 @@ static ssize_t move_some(struct mover *mover, size_t n)
 	return copy_some(mover, n);
 }
 
+/* A file may refuse a read of its content by EINVAL (some in /proc are read in whole records only): that is the file's
+ * fault, not that of the request. */
+static int fail_moving(struct job *job, const char *step, int err_no)
+{
+	return files_fail(job, step, err_no == EINVAL ? EIO : err_no);
+}
+
 /* Move everything up to `limit` bytes, counted in report->size. What is left behind the limit is ERROR_TOO_LARGE. */
 static int move_all(struct job *job, struct mover *mover, uint64_t limit)
 {
@@ -86,7 +93,7 @@ static int move_all(struct job *job, struct mover *mover, uint64_t limit)
 
 		n = move_some(mover, left < SPLICE_BYTES ? (size_t)left : SPLICE_BYTES);
 		if (n < 0)
-			return files_fail(job, mover->writing ? "write" : "read", errno);
+			return fail_moving(job, mover->writing ? "write" : "read", errno);
 		if (n == 0)
 			return 0;
 		*size += (uint64_t)n;
@@ -95,7 +102,7 @@ static int move_all(struct job *job, struct mover *mover, uint64_t limit)
 		n = read(mover->from, &extra, 1);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return files_fail(job, "read", errno);
+		return fail_moving(job, "read", errno);
 	return n == 0 ? 0 : files_refuse(job, "limit", ERROR_TOO_LARGE);
 }
 
@@ -169,6 +176,9 @@ static int follow_link(struct job *job, int parent, const char *name)
 	char *last = strrchr(job->path, '/');
 	size_t kept = last == NULL ? 0 : (size_t)(last + 1 - job->path);
 
+	/* No link any more: somebody changes the name, and it is looked at again. */
+	if (length < 0 && errno == EINVAL)
+		return 0;
 	if (length < 0)
 		return files_fail(job, "link", errno);
 	link[length] = '\0';

@@ -81,9 +81,10 @@ static bool enter_directory(const struct wire_message *message)
 	uint32_t length;
 	const uint8_t *cwd = wire_bytes(message, FIELD_CWD, &length);
 
-	if (fchdir(session.workspace_fd) < 0)
-		return false;
 	arguments_path(path, cwd, length);
+	/* A workload may have closed the workspace, to everybody; what runs elsewhere can open it again. */
+	if (path[0] != '/' && fchdir(session.workspace_fd) < 0)
+		return false;
 	return (path[0] == '.' && path[1] == '\0') || chdir(path) == 0;
 }
 

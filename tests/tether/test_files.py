@@ -127,6 +127,7 @@ FILE_ERRORS = {
     ErrorCode.NO_SPACE: (DiskFullError, FileError),
     ErrorCode.NAME_TOO_LONG: (FileError, FileError),
     ErrorCode.TOO_MANY_ENTRIES: (FileError, FileError),
+    ErrorCode.BUSY: (FileError, FileError),
     ErrorCode.IO: (FileError, FileError),
     ErrorCode.HELPER_DIED: (FileError, FileError),
     ErrorCode.CANCELLED: (FileError, FileError),

@@ -271,7 +271,14 @@ PROFILE: list[tuple[str, object]] = [
     ("HostConfig.LogConfig", {"Type": "none", "Config": {}}),
     ("HostConfig.Init", False),
     ("HostConfig.Runtime", ""),
-    ("HostConfig.Sysctls", {"kernel.shm_rmid_forced": "1"}),
+    (
+        "HostConfig.Sysctls",
+        {
+            "kernel.shm_rmid_forced": "1",
+            "kernel.msgmni": "16",
+            "kernel.sem": "250 32000 100 128",
+        },
+    ),
 ]
 
 

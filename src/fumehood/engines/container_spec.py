@@ -221,8 +221,14 @@ def _host_config(request: SessionRequest, facts: EngineFacts) -> Json:
         "Runtime": security.runtime or "",
     }
     if facts.sysctls:
-        # Shared memory segments must not outlive the command that made them: they count as memory.
-        config["Sysctls"] = {"kernel.shm_rmid_forced": "1"}
+        # What outlives the command that made it counts as memory, and no kill gives it back: shared
+        # segments go with their last user, and of messages and semaphores there can be few (16
+        # queues, 32,000 semaphores in 128 sets: together less than 32 MiB).
+        config["Sysctls"] = {
+            "kernel.shm_rmid_forced": "1",
+            "kernel.msgmni": "16",
+            "kernel.sem": "250 32000 100 128",
+        }
     if facts.masked_paths is not None:
         config["MaskedPaths"] = list(facts.masked_paths)
     return config
