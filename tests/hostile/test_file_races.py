@@ -218,10 +218,10 @@ async def test_who_watches_for_drafts_and_swaps_them_gains_nothing(open_arena: O
 
 
 @case("X18", FILES)
-async def test_a_lease_on_a_file_holds_nobody_up(arena: Arena) -> None:
-    session = arena.session
-    await build(arena, "dir:d", "file:d/other:other")
-    async with beside(arena, "lease", "d/f"):
+async def test_a_lease_on_a_file_holds_nobody_up(user: Arena) -> None:
+    session = user.session
+    await build(user, "dir:d", "file:d/other:other")
+    async with beside(user, "lease", "d/f"):
         # Not a deadline's error, and none of the session's limits is to blame.
         with pytest.raises(FileError, match="in use"):
             await session.read_file("d/f")

@@ -64,16 +64,16 @@ async def test_writes_of_one_byte_are_kept_from_the_first_and_counted_to_the_byt
 
 @case("H23", OUTPUT)
 async def test_a_flood_that_never_ends_ends_with_the_time_and_costs_the_session_nothing(
-    arena: Arena,
+    user: Arena,
 ) -> None:
-    program = await arena.bring("talk")
+    program = await user.bring("talk")
     with growth() as grown:
-        done = await arena.session.exec([program, "flood", str(1 << 50)], timeout=1)
+        done = await user.session.exec([program, "flood", str(1 << 50)], timeout=1)
     assert done.reason is ExecReason.TIMED_OUT
     assert (len(done.stdout_bytes), len(done.stderr_bytes)) == (MIB, MIB)
     assert done.stdout_dropped > 0
     assert grown() < FLAT
-    assert await arena.alive()
+    assert await user.alive()
 
 
 @case("H57", OUTPUT)
@@ -96,10 +96,10 @@ async def test_a_line_without_an_end_is_passed_on_whole_in_flat_memory(user: Are
 
 @case("H37", STALL)
 async def test_input_that_nobody_reads_waits_alone_and_its_command_runs_out_of_time(
-    arena: Arena,
+    user: Arena,
 ) -> None:
-    session = arena.session
-    program = await arena.bring("talk")
+    session = user.session
+    program = await user.bring("talk")
     sent = 0
 
     async def much() -> AsyncIterator[bytes]:
@@ -115,14 +115,14 @@ async def test_input_that_nobody_reads_waits_alone_and_its_command_runs_out_of_t
             # Everything else of the session goes on meanwhile.
             await session.write_file("large", bytes(4 * MIB))
             assert len(await session.read_file("large")) == 4 * MIB
-            assert await arena.alive()
+            assert await user.alive()
             last = [event async for event in stream][-1]
     assert isinstance(last, Exit)
     assert last.result.reason is ExecReason.TIMED_OUT
     # Asked for was what the way holds, and no more of it was made.
     assert sent < 16 * MIB
     assert grown() < FLAT + 16 * MIB
-    assert await arena.alive()
+    assert await user.alive()
 
 
 @case("H38", STALL)
