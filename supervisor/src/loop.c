@@ -69,8 +69,9 @@ static void signals_ready(struct source *source)
 	for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(info[0]); i++) {
 		if (info[i].ssi_signo == SIGCHLD)
 			children = true;
-		/* From outside the container it comes with no sender. From inside anybody may send it. */
-		else if (info[i].ssi_signo == SIGTERM && info[i].ssi_pid == 0)
+		/* From outside the container it comes with no sender. From inside anybody may send it; what the kernel
+		 * sends to the owner of a descriptor has no sender either, and another code. */
+		else if (info[i].ssi_signo == SIGTERM && info[i].ssi_code == SI_USER && info[i].ssi_pid == 0)
 			session_end(END_STOPPED);
 	}
 	source_arm(source, EPOLLIN);

@@ -213,9 +213,21 @@ static pid_t fork_command(int report)
 	return pid;
 }
 
+/* By the owner of a descriptor, F_SETOWN, a workload that is root reaches whom it may not signal. The two signals that
+ * nobody can ignore are the filter's to refuse. By the kernel's own call, as in startup.c: libc refuses some. */
+static void ignore_signals(void)
+{
+	static const unsigned long ignored[8] = {(unsigned long)SIG_IGN};
+
+	for (int number = 1; number < NSIG; number++)
+		if (number != SIGCHLD)
+			(void)syscall(SYS_rt_sigaction, number, ignored, NULL, (size_t)(NSIG - 1) / 8);
+}
+
 /* Nothing of the tether, and none of a command's ends, stays in a reaper. */
 _Noreturn static void watch(pid_t leader, int report)
 {
+	ignore_signals();
 	dup2(report, 0);
 	process_close_from(1);
 	if (!caps_set(0, 0, 0))

@@ -2,9 +2,11 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -21,6 +23,8 @@
  *   kernel bugs that cross containers. EAFNOSUPPORT is what kernels without them answer.
  * - io_uring does everything else without a system call that a filter could see. ENOSYS: programs fall back.
  * - TIOCSTI and TIOCLINUX type into a terminal that is shared with somebody.
+ * - The kernel lets root, with no capability at all, name anybody as the owner of a descriptor and choose the signal
+ *   that the owner gets. Whoever is named cannot ignore SIGKILL and SIGSTOP, so no descriptor may send these two.
  * - No call may take the supervisor's uid or gid, whatever capability the workload was granted. setgroups(2)
  *   takes its list from memory, which a filter cannot see: nothing rests on the reserved id as
  *   a *supplementary* group. A user namespace is no way round: what it maps, the kernel translates back.
@@ -57,6 +61,10 @@
 #define REFUSE_VALUES(number, argument, one, two, error) \
 	IF_EQUAL(number, 0, 5), LOAD_ARGUMENT(argument), IF_EQUAL(one, 1, 0), IF_EQUAL(two, 0, 1), \
 		REFUSE(error), RETURN(SECCOMP_RET_ALLOW)
+/* The same for two arguments of one call, of which the first has to have one value; 8 instructions. */
+#define REFUSE_PAIRS(number, argument, value, other, one, two, error) \
+	IF_EQUAL(number, 0, 7), LOAD_ARGUMENT(argument), IF_EQUAL(value, 0, 4), LOAD_ARGUMENT(other), \
+		IF_EQUAL(one, 1, 0), IF_EQUAL(two, 0, 1), REFUSE(error), RETURN(SECCOMP_RET_ALLOW)
 /* Refuse calls that name the reserved id in their first one, two or three arguments. */
 #define REFUSE_ID(number, id) \
 	IF_EQUAL(number, 0, 4), LOAD_ARGUMENT(0), IF_EQUAL(id, 0, 1), REFUSE(EPERM), RETURN(SECCOMP_RET_ALLOW)
@@ -84,6 +92,7 @@ int sandbox_install(uint32_t reserved_id)
 		REFUSE_VALUES(SYS_socket, 0, AF_VSOCK, AF_ALG, EAFNOSUPPORT),
 		REFUSE_VALUES(SYS_socketpair, 0, AF_VSOCK, AF_ALG, EAFNOSUPPORT),
 		REFUSE_VALUES(SYS_ioctl, 1, TIOCSTI, TIOCLINUX, EPERM),
+		REFUSE_PAIRS(SYS_fcntl, 1, F_SETSIG, 2, SIGKILL, SIGSTOP, EPERM),
 		REFUSE_CALL(SYS_io_uring_setup, ENOSYS),
 		REFUSE_CALL(SYS_io_uring_enter, ENOSYS),
 		REFUSE_CALL(SYS_io_uring_register, ENOSYS),

@@ -58,6 +58,22 @@ TEST("nobody types into a terminal, with any bits set above the request")
 	EQUAL(attempt(SYS_ioctl, (uint64_t)fd, FIOCLEX, 0), 0);
 }
 
+TEST("no descriptor sends a signal that cannot be ignored")
+{
+	int fd;
+
+	install();
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(fd >= 0);
+	EQUAL(attempt(SYS_fcntl, (uint64_t)fd, F_SETSIG, SIGKILL), EPERM);
+	EQUAL(attempt(SYS_fcntl, (uint64_t)fd, F_SETSIG | 0x700000000u, SIGSTOP), EPERM);
+	EQUAL(attempt(SYS_fcntl, (uint64_t)fd, F_SETSIG, SIGIO), 0);
+	EQUAL(attempt(SYS_fcntl, (uint64_t)fd, F_SETSIG, 0), 0);
+	/* The same numbers mean something else to other requests. */
+	EQUAL(attempt(SYS_fcntl, (uint64_t)fd, F_DUPFD, SIGKILL), 0);
+	EQUAL(attempt(SYS_fcntl, (uint64_t)fd, F_SETFD, 0), 0);
+}
+
 TEST("no call takes the reserved id, in any of its places")
 {
 	uint64_t id = RESERVED_ID, high = RESERVED_ID | 0x500000000u;
