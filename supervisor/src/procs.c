@@ -2,6 +2,7 @@
 #include "procs.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -68,24 +69,34 @@ static bool parse_stat(const char *text, struct proc *proc)
 	return skip_fields(&at, 22 - 20) && parse_number(&at, &proc->began);
 }
 
+/* A number's name and a short rest. */
+static void join(char path[32], const char *number, const char *rest)
+{
+	size_t length = strnlen(number, 16);
+
+	memcpy(path, number, length);
+	memcpy(path + length, rest, strlen(rest) + 1);
+}
+
+static ssize_t read_text(int directory, const char *path, char *text, size_t size)
+{
+	int fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	if (fd < 0)
+		return -1;
+	got = read(fd, text, size - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	return got;
+}
+
 static bool read_stat(const char *name, struct proc *proc)
 {
 	char path[32], text[1024];
-	size_t length = strnlen(name, 16);
-	ssize_t got;
-	int fd;
 
-	memcpy(path, name, length);
-	memcpy(path + length, "/stat", 6);
-	fd = openat(session.proc_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	got = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (got <= 0)
-		return false;
-	text[got] = '\0';
-	return parse_stat(text, proc);
+	join(path, name, "/stat");
+	return read_text(session.proc_fd, path, text, sizeof(text)) > 0 && parse_stat(text, proc);
 }
 
 static bool add(struct procs *procs, const struct proc *proc)
@@ -106,17 +117,41 @@ static bool add(struct procs *procs, const struct proc *proc)
 	return true;
 }
 
-/* One process of a directory entry. A process that has gone meanwhile is passed over. */
-static bool scan_entry(struct procs *procs, const struct directory_entry *entry)
+/* One process. One that has gone meanwhile is passed over. */
+static bool scan_process(void *context, const char *name)
 {
+	struct procs *procs = context;
 	struct proc proc = {.root = ROOT_UNKNOWN};
-	const char *at = entry->name;
-	uint64_t pid;
 
-	if (!parse_number(&at, &pid) || *at)
-		return true;
-	proc.pid = (pid_t)pid;
-	return !read_stat(entry->name, &proc) || add(procs, &proc);
+	proc.pid = (pid_t)strtol(name, NULL, 10);
+	return !read_stat(name, &proc) || add(procs, &proc);
+}
+
+static bool is_number(const char *name)
+{
+	uint64_t number;
+
+	return parse_number(&name, &number) && !*name;
+}
+
+/* Visit every entry of a directory that is called a number. False when not all could be. */
+static bool each_number(int fd, bool (*visit)(void *context, const char *name), void *context)
+{
+	_Alignas(8) char buffer[8192];
+
+	for (;;) {
+		long got = syscall(SYS_getdents64, fd, buffer, sizeof(buffer));
+
+		if (got <= 0)
+			return got == 0;
+		for (long at = 0; at < got;) {
+			const struct directory_entry *entry = (const void *)(buffer + at);
+
+			if (is_number(entry->name) && !visit(context, entry->name))
+				return false;
+			at += entry->length;
+		}
+	}
 }
 
 static int by_pid(const void *a, const void *b)
@@ -128,30 +163,13 @@ static int by_pid(const void *a, const void *b)
 
 bool procs_scan(struct procs *procs)
 {
-	_Alignas(8) char buffer[8192];
-	bool complete = false;
 	int fd = openat(session.proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool complete;
 
 	procs->count = 0;
 	if (fd < 0)
 		return false;
-	for (;;) {
-		long got = syscall(SYS_getdents64, fd, buffer, sizeof(buffer));
-		bool fits = true;
-
-		if (got <= 0) {
-			complete = got == 0;
-			break;
-		}
-		for (long at = 0; at < got && fits;) {
-			const struct directory_entry *entry = (const void *)(buffer + at);
-
-			fits = scan_entry(procs, entry);
-			at += entry->length;
-		}
-		if (!fits)
-			break;
-	}
+	complete = each_number(fd, scan_process, procs);
 	close(fd);
 	if (complete)
 		qsort(procs->list, procs->count, sizeof(*procs->list), by_pid);
@@ -225,6 +243,46 @@ void procs_attribute(struct procs *procs)
 	for (uint32_t i = 0; i < procs->count; i++)
 		if (procs->list[i].root == ROOT_UNKNOWN)
 			attribute(procs, &procs->list[i]);
+}
+
+struct tracers {
+	int threads;
+	void (*found)(pid_t tracer);
+};
+
+/* A thread's name is escaped in this file: a line begins with what the kernel has put there. */
+static bool tracer_of_thread(void *context, const char *name)
+{
+	static const char key[] = "\nTracerPid:\t";
+	const struct tracers *tracers = context;
+	char path[32], text[1024];
+	const char *line;
+	uint64_t tracer;
+
+	join(path, name, "/status");
+	if (read_text(tracers->threads, path, text, sizeof(text)) <= 0)
+		return true;
+	line = strstr(text, key);
+	if (!line)
+		return true;
+	line += sizeof(key) - 1;
+	/* 0 is nobody, or somebody outside. */
+	if (parse_number(&line, &tracer) && tracer > 1)
+		tracers->found((pid_t)tracer);
+	return true;
+}
+
+void procs_each_tracer(pid_t pid, void (*found)(pid_t tracer))
+{
+	struct tracers tracers = {.found = found};
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "%d/task", pid);
+	tracers.threads = openat(session.proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (tracers.threads < 0)
+		return;
+	(void)each_number(tracers.threads, tracer_of_thread, &tracers);
+	close(tracers.threads);
 }
 
 void procs_free(struct procs *procs)

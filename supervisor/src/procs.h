@@ -29,6 +29,9 @@ bool procs_scan(struct procs *procs);
 void procs_attribute(struct procs *procs);
 const struct proc *procs_find(const struct procs *procs, pid_t pid);
 bool procs_alive(const struct proc *proc);
+/* Tell of every process that traces a thread of this one. */
+void procs_each_tracer(pid_t pid, void (*found)(pid_t tracer));
+
 void procs_free(struct procs *procs);
 
 #endif

@@ -47,6 +47,19 @@ static bool was_victim(const struct proc *proc)
 	return same_process(proc, before) && before->victim;
 }
 
+static void kill_tracer(pid_t tracer)
+{
+	(void)kill(tracer, SIGKILL);
+}
+
+/* Whoever traces a process hears of its end before its reaper does, and keeps the dead from it for as long as it likes.
+ * Such a tracer may belong to another command, of the same user: it gets in the way of this one's end, and dies. */
+static void release_dead(const struct proc *proc)
+{
+	if (proc->state == 'Z' || proc->state == 't')
+		procs_each_tracer(proc->pid, kill_tracer);
+}
+
 /* Kill what is condemned in the picture. Returns how many of them had not been killed before. */
 static uint32_t kill_condemned(void)
 {
@@ -59,6 +72,8 @@ static uint32_t kill_condemned(void)
 			continue;
 		proc->victim = true;
 		(void)kill(proc->pid, SIGKILL);
+		if (was_victim(proc))
+			release_dead(proc);
 		if (!procs_alive(proc) || was_victim(proc))
 			continue;
 		fresh++;
