@@ -57,6 +57,7 @@ class Watch:
     def __init__(self, observer: Observer, prefix: str) -> None:
         self._observer = observer
         self._prefix = prefix
+        self._began = time.time()
         gc.collect()
         self._threads = threads()
         self._descriptors = descriptors()
@@ -77,10 +78,12 @@ class Watch:
         return await self._observer.left(self._prefix)
 
     async def _processes(self) -> list[str]:
-        """Return the machine's processes that belong to no container that the engine knows."""
-        known = await self._observer.call("GET", "containers/json", all="1")
-        ids = {str(item["Id"]) for item in known}
-        return [line for line in contained() if not any(id in line for id in ids)]
+        """Return the machine's processes that belong to a container of the case.
+
+        Of the case alone: there may be other engines on this machine, and other runs on this one.
+        """
+        ids = await self._observer.made(self._prefix, self._began)
+        return [line for line in contained() if any(id in line for id in ids)]
 
 
 async def _now(found: set[str]) -> list[str]:

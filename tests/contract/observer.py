@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
+import tarfile
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +48,31 @@ class Observer:
                 return None
             assert reply.status < 400, f"{method} {path}: {reply.status} {text}"
             return json.loads(text) if text.strip() else {}
+
+    async def file(self, session_id: str, path: str) -> bytes:
+        """Return a file of a session's container as the engine itself reads it."""
+        url = f"{self._base}/containers/fumehood-{session_id}/archive"
+        async with self._http.get(url, params={"path": path}) as reply:
+            assert reply.status == 200, await reply.text()
+            archive = io.BytesIO(await reply.read())
+        with tarfile.open(fileobj=archive) as members:
+            member = members.extractfile(members.next() or "")
+            assert member is not None, f"{path} is no file"
+            return member.read()
+
+    async def made(self, prefix: str, since: float) -> set[str]:
+        """Return the ids of all containers made since then for sessions with such ids."""
+        filters = json.dumps({"type": ["container"], "event": ["create"]})
+        params = {"since": f"{since:.9f}", "until": f"{time.time():.9f}", "filters": filters}
+        async with self._http.get(f"{self._base}/events", params=params) as reply:
+            assert reply.status == 200, await reply.text()
+            events = [json.loads(line) for line in (await reply.text()).splitlines()]
+        actors = [event["Actor"] for event in events]
+        return {
+            actor["ID"]
+            for actor in actors
+            if actor["Attributes"]["name"].startswith(f"fumehood-{prefix}")
+        }
 
     async def container(self, session_id: str) -> dict[str, Any] | None:
         """Return what the engine knows of a session's container."""
