@@ -411,6 +411,28 @@ async def test_a_removal_that_is_in_progress_is_waited_for(tmp_path: Path) -> No
     assert len(deletes) == 3
 
 
+async def test_a_removal_that_the_engine_has_got_in_the_way_of_is_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    fake = FakeEngine()
+    answers = [
+        web.json_response(
+            {"message": "unable to remove filesystem for c: unlinkat /c: directory not empty"},
+            status=500,
+        ),
+        web.Response(status=204),
+    ]
+
+    async def removed(got: web.Request) -> web.Response:
+        return answers.pop(0)
+
+    fake.handlers["containers/"] = removed
+    async with speaking_to(fake, tmp_path) as engine:
+        async with asyncio.timeout(SECONDS):
+            assert await engine._remover.remove_container("c", "session 's'")
+    assert answers == []
+
+
 async def test_a_removal_that_does_not_come_to_an_end_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

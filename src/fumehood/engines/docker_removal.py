@@ -23,6 +23,14 @@ _RELEASE_SECONDS = 5.0
 _RELEASE_POLL_SECONDS = 0.05
 
 
+def _lost_race(error: ApiError) -> bool:
+    """Whether the engine has noted a container's end in the directory that it was removing.
+
+    It does not try again by itself: the container stays, as a dead one.
+    """
+    return error.status == 500 and "directory not empty" in error.detail
+
+
 class Remover:
     """Removes sessions and workspaces of one engine."""
 
@@ -84,14 +92,14 @@ class Remover:
                     except ApiError as exc:
                         if exc.status == 404:
                             return True
-                        if exc.status != 409:
+                        in_progress = exc.status == 409 and "already in progress" in exc.detail
+                        if exc.status == 409 and not in_progress and not force:
+                            return False
+                        if not in_progress and not _lost_race(exc):
                             raise
-                        if "already in progress" not in exc.detail:
-                            if not force:
-                                return False
-                            raise
-                    # Somebody else removes it, most often the engine itself (AutoRemove).
-                    await self._until_removed(engine_id, what)
+                    if in_progress:
+                        # Somebody else removes it, most often the engine itself (AutoRemove).
+                        await self._until_removed(engine_id, what)
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _LAST_RETRY_SECONDS)
         except TimeoutError as exc:
