@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -61,6 +62,28 @@ void process_yield(void)
 		close(fd);
 	}
 	(void)setpriority(PRIO_PROCESS, 0, 19);
+}
+
+/* Whoever may lower its score finds the same floor: what the runtime left there, which only a capability that nobody here has
+ * gets below. So PID 1 goes to that floor first, and with its few pages it is never a better choice than a command. */
+void process_stand_back(void)
+{
+	int fd = openat(session.proc_fd, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	int refused = -1001, taken = 1000;
+
+	if (fd < 0)
+		return;
+	while (taken - refused > 1) {
+		int score = refused + (taken - refused) / 2;
+		char text[8];
+		int length = snprintf(text, sizeof(text), "%d", score);
+
+		if (length > 0 && pwrite(fd, text, (size_t)length, 0) == length)
+			taken = score;
+		else
+			refused = score;
+	}
+	close(fd);
 }
 
 bool process_pipe(int ends[2], int ours)

@@ -152,6 +152,7 @@ void startup(void)
 		refuse("/ cannot be entered: %s", strerror(errno));
 	arrange_descriptors();
 	arrange_limits();
+	process_stand_back();
 	session.started = clock_boottime();
 	report_init();
 	cgroup_init();
