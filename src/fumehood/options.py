@@ -64,6 +64,15 @@ _NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+# Not SCMP_ACT_TRACE: a command may trace another and let its calls pass.
+_DENYING_ACTIONS = (
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_TRAP",
+)
+
 GRANTABLE_CAPABILITIES = (
     "CHOWN",
     "DAC_OVERRIDE",
@@ -288,9 +297,13 @@ def _check_seccomp(profile: str) -> None:
     except (ValueError, RecursionError) as exc:
         raise InvalidRequestError(f"seccomp must be a profile as JSON text: {exc}") from exc
     fields = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
-    action = fields.get("defaultAction")
-    if not isinstance(action, str) or action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
-        raise InvalidRequestError("a seccomp profile must deny by default (its defaultAction)")
+    # The engine reads keys in any case, and of several that it takes for one the last counts.
+    actions = [action for key, action in fields.items() if key.casefold() == "defaultaction"]
+    if len(actions) != 1 or actions[0] not in _DENYING_ACTIONS:
+        raise InvalidRequestError(
+            "a seccomp profile must deny by default: one defaultAction, out of "
+            + ", ".join(_DENYING_ACTIONS)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
