@@ -50,7 +50,7 @@ def allowed(attempts: dict[str, str]) -> list[str]:
 
 
 def kernels_settings() -> dict[str, str]:
-    """Return what the machine's kernel is told of itself, where some call or file could change it."""
+    """Return what the machine's kernel knows of itself, where a call or a file could change it."""
     names = ("hostname", "domainname", "core_pattern", "modprobe", "ctrl-alt-del")
     paths = [Path("/proc/sys/kernel", name) for name in names]
     return {path.name: path.read_text("ascii") for path in paths if path.exists()}

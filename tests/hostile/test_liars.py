@@ -76,9 +76,7 @@ async def liar(program: Path, volume: str, observer: Observer) -> AsyncIterator[
 
 
 @pytest.fixture
-def lying(
-    liar: Path, prefix: str, observer: Observer, monkeypatch: pytest.MonkeyPatch
-) -> Lying:
+def lying(liar: Path, prefix: str, observer: Observer, monkeypatch: pytest.MonkeyPatch) -> Lying:
     """Return what gives a session whose PID 1 says what it is told to; nothing is left of it."""
     monkeypatch.setenv(binary.VARIABLE, str(liar))
     monkeypatch.setattr(_start, "SETTLE_TIMEOUT", SETTLE)
@@ -97,7 +95,11 @@ def lying(
         )
         with growth() as grown:
             try:
-                async with asyncio.timeout(PATIENCE), sandbox, sandbox.create_session(id=name) as it:
+                async with (
+                    asyncio.timeout(PATIENCE),
+                    sandbox,
+                    sandbox.create_session(id=name) as it,
+                ):
                     yield it
             finally:
                 assert await observer.container(name) is None
@@ -142,7 +144,10 @@ AT_THE_DOOR: dict[str, tuple[list[str], type[SandboxError]]] = {
         [lies.said(lies.end(EndCode.NOT_CONFIGURED, error=int(ErrorCode.IO), message="no"))],
         SupervisorError,
     ),
-    "pings for ever": ([lies.said(lies.welcome()), lies.repeated(lies.ping())], OperationTimeoutError),
+    "pings for ever": (
+        [lies.said(lies.welcome()), lies.repeated(lies.ping())],
+        OperationTimeoutError,
+    ),
     "nothing": ([], OperationTimeoutError),
     "one byte at a time": (
         [lies.slowly(100), lies.said(lies.welcome(), lies.ready())],
@@ -198,7 +203,10 @@ IN_A_SESSION: dict[str, list[str]] = {
     "the answer to something else": [lies.said(lies.done(1))],
     "output without an end": [lies.repeated(lies.stdout(1))],
     "output on the connection's own channel": [lies.said(lies.header(Frame.STDOUT, 0, 1), b"x")],
-    "credit for what takes no input": [lies.said(lies.credit(1, 1 << 31)), lies.repeated(lies.credit(1, 1))],
+    "credit for what takes no input": [
+        lies.said(lies.credit(1, 1 << 31)),
+        lies.repeated(lies.credit(1, 1)),
+    ],
     "an exit code that is none": [lies.said(lies.exited(1, (1 << 64) - 1))],
     "a signal that is none": [lies.said(lies.exited(1, 255, signal=127))],
     "a greeting again": [lies.said(lies.welcome(), lies.ready())],
@@ -221,9 +229,7 @@ PROTOCOL_BROKEN = {*IN_A_SESSION} - {
 
 @case("H42", BYTES)
 @pytest.mark.parametrize("lie", IN_A_SESSION)
-async def test_who_lies_in_a_session_is_removed(
-    lying: Lying, lie: str, observer: Observer
-) -> None:
+async def test_who_lies_in_a_session_is_removed(lying: Lying, lie: str, observer: Observer) -> None:
     async with lying(lies.GREETED, lies.HEAR, *IN_A_SESSION[lie]) as session:
         if lie in ("output of a channel that has ended", "a second end"):
             # What came first was true as far as anybody can tell.
@@ -263,7 +269,7 @@ async def test_a_caller_that_has_enough_is_not_kept_by_a_supervisor_that_is_deaf
             lambda: session.exec(["true"], timeout=None),
             lambda: session.read_file("x"),
             lambda: session.write_file("x", bytes(4 * MIB)),
-            lambda: session.list_files(),
+            session.list_files,
             session.ping,
         ):
             with pytest.raises(TimeoutError):

@@ -35,22 +35,23 @@ SHM_MB = 64
 TMP_INODES = 65_536
 _INODES_PER_MB = 1024
 
-# The engine's own list (the first five), which a list of ours replaces, and every other entry of
+_ENTRIES_OF_PROC = """
+    bus fs irq sys sysrq-trigger
+    allocinfo bootconfig buddyinfo cgroups cmdline config.gz consoles cpu cpuinfo crypto device-tree
+    devices diskstats dma driver dynamic_debug execdomains fb filesystems iomem ioports kallsyms
+    key-users kmsg kpagecgroup kpagecount kpageflags loadavg lock_stat lockdep lockdep_chains
+    lockdep_stats locks mdstat meminfo misc modules mtrr pagetypeinfo partitions pressure schedstat
+    slabinfo softirqs stat swaps sysvipc tty uptime version version_signature vmallocinfo vmcore
+    vmstat zoneinfo
+"""
+# The engine's own list (bus to sysrq-trigger), which one of ours replaces, and every other entry of
 # /proc that is not a process's. They are one for the whole machine: without a user namespace a
 # container's root owns them, and a chmod of one would hold for the host and for every container.
 # What a kernel lacks the runtime leaves out. The directory of the control groups is, in their first
 # version, a memory-backed one without a size: what is written there, none of our budgets covers.
-READONLY_PATHS = ("/sys/fs/cgroup",) + tuple(
-    f"/proc/{name}"
-    for name in (
-        "bus fs irq sys sysrq-trigger "
-        "allocinfo bootconfig buddyinfo cgroups cmdline config.gz consoles cpu cpuinfo crypto "
-        "device-tree devices diskstats dma driver dynamic_debug execdomains fb filesystems iomem "
-        "ioports kallsyms key-users kmsg kpagecgroup kpagecount kpageflags loadavg lock_stat "
-        "lockdep lockdep_chains lockdep_stats locks mdstat meminfo misc modules mtrr pagetypeinfo "
-        "partitions pressure schedstat slabinfo softirqs stat swaps sysvipc tty uptime version "
-        "version_signature vmallocinfo vmcore vmstat zoneinfo"
-    ).split()
+READONLY_PATHS = (
+    "/sys/fs/cgroup",
+    *(f"/proc/{name}" for name in _ENTRIES_OF_PROC.split()),
 )
 _TAKEN_DIRECTORIES = (SUPERVISOR_DIRECTORY, "/proc", "/sys", "/dev")
 
