@@ -124,6 +124,7 @@ async def test_a_set_uid_program_gives_nothing(arena: Arena) -> None:
 
 
 @case("X31", SUPERVISOR)
+@pytest.mark.slow
 async def test_a_program_run_from_memory_is_a_command_like_others(arena: Arena) -> None:
     program = await arena.bring("privilege")
     done = await arena.session.exec([program, "memfd"], user=12345)
@@ -140,6 +141,7 @@ async def test_what_a_command_may_do_can_only_become_less(arena: Arena) -> None:
 
 
 @case("X28", RESERVED)
+@pytest.mark.slow
 @pytest.mark.parametrize("granted", [(), ("CHOWN", "FOWNER", "FSETID", "SETGID", "SETUID")])
 async def test_no_call_takes_the_supervisors_uid(
     open_arena: OpenArena, granted: tuple[str, ...]
@@ -323,6 +325,7 @@ async def test_the_kernels_files_cannot_be_written_and_the_hidden_ones_say_nothi
 
 
 @case("X32", SUPERVISOR)
+@pytest.mark.slow
 async def test_root_with_every_capability_that_can_be_granted_has_no_more_of_the_kernel(
     open_arena: OpenArena,
 ) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from _pytest.mark.structures import ParameterSet
 
 from cases.mark import case
 from contract.memory import growth
@@ -46,7 +47,7 @@ BOUND = 32 * MIB
 """By how much a liar may make this process grow: windows, and what Python keeps for itself."""
 PATIENCE = 30.0
 """Seconds after which something hangs; every promise below is shorter."""
-SETTLE = 2.0
+SETTLE = 1.5
 """Seconds that a supervisor has to come up, here: the usual thirty show no more."""
 
 Lying = Callable[..., AbstractAsyncContextManager[AsyncSession]]
@@ -109,6 +110,16 @@ def lying(liar: Path, prefix: str, observer: Observer, monkeypatch: pytest.Monke
     return make
 
 
+# Those that are waited for.
+LONG = ("nothing", "one byte at a time", "complaints for ever", "a frame that never ends")
+
+
+def marked(told: Iterable[str], long: Iterable[str]) -> list[ParameterSet]:
+    """Return lies as parameters; those that are told for long are slow."""
+    slow = pytest.mark.slow
+    return [pytest.param(lie, marks=slow if lie in long else (), id=lie) for lie in told]
+
+
 def assert_fit_to_print(text: str) -> None:
     """Fail if a message is long, or holds what a terminal would obey."""
     # The end of what PID 1 has complained of, each byte of it spelled out.
@@ -158,7 +169,7 @@ AT_THE_DOOR: dict[str, tuple[list[str], type[SandboxError]]] = {
 
 
 @case("H40", BYTES)
-@pytest.mark.parametrize("lie", AT_THE_DOOR)
+@pytest.mark.parametrize("lie", marked(AT_THE_DOOR, LONG))
 async def test_who_lies_at_the_door_is_removed(lying: Lying, lie: str) -> None:
     words, error = AT_THE_DOOR[lie]
     with pytest.raises(error) as caught:
@@ -178,6 +189,7 @@ STEPS: dict[str, list[str]] = {
 
 
 @case("X33", CREATION)
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 async def test_who_dies_on_the_way_leaves_nothing(lying: Lying, step: str) -> None:
     with pytest.raises(SupervisorError, match="before it was ready") as caught:
@@ -228,7 +240,7 @@ PROTOCOL_BROKEN = {*IN_A_SESSION} - {
 
 
 @case("H42", BYTES)
-@pytest.mark.parametrize("lie", IN_A_SESSION)
+@pytest.mark.parametrize("lie", marked(IN_A_SESSION, LONG))
 async def test_who_lies_in_a_session_is_removed(lying: Lying, lie: str, observer: Observer) -> None:
     async with lying(lies.GREETED, lies.HEAR, *IN_A_SESSION[lie]) as session:
         if lie in ("output of a channel that has ended", "a second end"):
@@ -259,6 +271,7 @@ async def test_a_relay_that_lies_is_a_typed_error(lying: Lying) -> None:
 
 
 @case("H42", BYTES)
+@pytest.mark.slow
 async def test_a_caller_that_has_enough_is_not_kept_by_a_supervisor_that_is_deaf(
     lying: Lying, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -262,6 +262,7 @@ async def test_hostile_environments_and_arguments_arrive_as_they_are(arena: Aren
 
 
 @case("H53", PROFILE)
+@pytest.mark.slow
 async def test_a_mebibyte_of_arguments_and_two_hundred_thousand_of_them_arrive(
     arena: Arena,
 ) -> None:
@@ -311,6 +312,7 @@ SMALLEST = Limits(
 
 
 @case("H56", LIMITS)
+@pytest.mark.slow
 async def test_the_smallest_limits_are_enforced_and_not_none(open_arena: OpenArena) -> None:
     for kind in KINDS:
         async with open_arena(kind, limits=SMALLEST) as arena:
@@ -328,6 +330,7 @@ async def test_the_smallest_limits_are_enforced_and_not_none(open_arena: OpenAre
 
 
 @case("H56", LIMITS)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limits",
     [

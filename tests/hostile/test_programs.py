@@ -84,6 +84,7 @@ async def test_a_program_that_is_being_written_is_a_typed_error(arena: Arena) ->
 
 
 @case("X36", SUPERVISOR)
+@pytest.mark.slow
 async def test_the_supervisors_own_program_is_of_no_use_to_a_command(arena: Arena) -> None:
     # It may be executed by everybody, as it must be, and by nobody read.
     for program in ("/.fumehood/supervisor", "/proc/self/exe"):

@@ -68,6 +68,7 @@ async def test_the_api_keeps_every_byte(arena: Arena) -> None:
 
 
 @case("H54", TERMINAL)
+@pytest.mark.slow
 async def test_the_command_line_shows_it_as_text(arena: Arena, tmp_path: Path) -> None:
     program = await arena.bring("echo")
     # As a shell passes bytes on.
@@ -138,6 +139,7 @@ async def test_errors_and_logs_show_it_as_text(
 
 
 @case("H54", TERMINAL)
+@pytest.mark.slow
 async def test_names_of_files_are_shown_as_text_and_kept(arena: Arena, tmp_path: Path) -> None:
     session = arena.session
     # As the workload makes them: the API takes fewer.
