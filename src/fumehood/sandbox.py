@@ -23,7 +23,7 @@ from fumehood._start import (
     new_session_id,
 )
 from fumehood._sweep import sweep
-from fumehood._tether.cleanup import stop
+from fumehood._tether.cleanup import stop, to_the_end
 from fumehood.engines.base import (
     Container,
     Engine,
@@ -346,12 +346,17 @@ class AsyncDockerSandbox:
         self._start_sweeper()
         duration = time.monotonic() - start
         logger.info("session %s is ready after %.0f ms", order.session_id, duration * 1000)
-        await hooks_module.tell(
-            settings.hooks.on_session_create,
-            hooks_module.SessionCreated(
-                session_id=order.session_id, image=image.reference, duration=duration
-            ),
-        )
+        try:
+            await hooks_module.tell(
+                settings.hooks.on_session_create,
+                hooks_module.SessionCreated(
+                    session_id=order.session_id, image=image.reference, duration=duration
+                ),
+            )
+        except BaseException:
+            # Cancelled in a hook: nobody gets the session, so nobody else would end it.
+            await to_the_end(session.destroy())
+            raise
         return session
 
     async def _connect(self, session_id: str) -> AsyncSession:
