@@ -19,8 +19,9 @@ _DEFAULT_SOCKET = "/var/run/docker.sock"
 class Observer:
     """Asks the Engine API. It belongs to the event loop that made it."""
 
-    def __init__(self) -> None:
-        address = os.environ.get("DOCKER_HOST", f"unix://{_DEFAULT_SOCKET}")
+    def __init__(self, address: str | None = None) -> None:
+        if address is None:
+            address = os.environ.get("DOCKER_HOST", f"unix://{_DEFAULT_SOCKET}")
         scheme, _, rest = address.partition("://")
         connector = aiohttp.UnixConnector(rest) if scheme == "unix" else aiohttp.TCPConnector()
         self._base = "http://docker" if scheme == "unix" else f"http://{rest}"

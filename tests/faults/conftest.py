@@ -1,0 +1,149 @@
+"""An engine to break, and what is checked after each break."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Unpack
+
+import pytest
+import pytest_asyncio
+
+from cases.invariants import Watch, eventually_none
+from cases.report import Report
+from faults.engine import OwnEngine
+from faults.proxy import Proxy, between
+from fumehood import AsyncDockerSandbox, Lifecycle, Limits
+from fumehood.engines.docker import DockerEngine
+from fumehood.sandbox import SandboxOptions
+
+HERE = Path(__file__).parent
+IMAGE = "fumehood/test-busybox"
+REPORT = pytest.StashKey[Report]()
+# One loop for the run: the engine's observer lives on it.
+one_loop = pytest.mark.asyncio(loop_scope="session")
+
+MakeSandbox = Callable[..., AsyncDockerSandbox]
+OpenProxy = Callable[[], AbstractAsyncContextManager[tuple[Proxy, str]]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    report = Report()
+    config.stash[REPORT] = report
+    config.pluginmanager.register(report, "fumehood-faults-report")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.engine)
+            item.add_marker(one_loop, append=False)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the image of all sessions, taken from the engine that has it."""
+    path = tmp_path_factory.mktemp("image") / "image.tar"
+    subprocess.run(["docker", "save", "--output", str(path), IMAGE], check=True)
+    return path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def own_engine(archive: Path, pytestconfig: pytest.Config) -> AsyncIterator[OwnEngine]:
+    """Give the engine of the run: it is costly to make and cheap to restart."""
+    engine = OwnEngine()
+    try:
+        await engine.start()
+        await engine.load(archive)
+        version = await engine.observer.call("GET", "version")
+        pytestconfig.stash[REPORT].engine = {
+            part["Name"]: part["Version"] for part in version["Components"]
+        } | {"API": version["ApiVersion"]}
+        yield engine
+    finally:
+        await engine.close()
+
+
+class OwnWatch(Watch):
+    """Looks at an engine that nobody else uses: all that is there is the case's."""
+
+    def __init__(self, engine: OwnEngine) -> None:
+        super().__init__(engine.observer, "")
+        self._engine = engine
+
+    async def _processes(self) -> list[str]:
+        return await self._engine.strays()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def engine(own_engine: OwnEngine) -> AsyncIterator[OwnEngine]:
+    """Give the engine, up and empty; after the case it must be so again, by itself."""
+    if not own_engine.running:
+        await own_engine.start()
+    assert await own_engine.observer.left("") == [], "left by an earlier case"
+    watch = OwnWatch(own_engine)
+    try:
+        yield own_engine
+        assert own_engine.running, "the case has left its engine down"
+        await watch.check()
+    finally:
+        await _empty(own_engine)
+
+
+async def _empty(engine: OwnEngine) -> None:
+    """Make a new beginning for the next case, whatever this one has left."""
+    if not engine.running:
+        await engine.start()
+    for item in await engine.observer.call("GET", "containers/json", all="1"):
+        await engine.observer.call(
+            "DELETE", f"containers/{item['Id']}", force="1", v="1", absent=True
+        )
+    await engine.reap_lost()
+    for volume in (await engine.observer.call("GET", "volumes"))["Volumes"] or ():
+        # The supervisor's stays: to install it again costs every case a second.
+        if "fumehood.supervisor" not in (volume["Labels"] or {}):
+            await engine.observer.call("DELETE", f"volumes/{volume['Name']}", absent=True)
+
+
+@pytest.fixture
+def sandbox(engine: OwnEngine) -> MakeSandbox:
+    """Return what makes a sandbox on the engine, or at another address; the case closes it."""
+
+    def make(**options: Unpack[SandboxOptions]) -> AsyncDockerSandbox:
+        options.setdefault("docker_host", engine.address)
+        options.setdefault("pull", "never")
+        options.setdefault("limits", Limits(timeout=30, memory_mb=64, pids=32))
+        options.setdefault("lifecycle", Lifecycle(disconnect_grace=1))
+        return AsyncDockerSandbox(image=IMAGE, **options)
+
+    return make
+
+
+@pytest.fixture
+def open_proxy(engine: OwnEngine) -> OpenProxy:
+    """Return what gives a proxy before the engine, and the address to reach it at."""
+
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[tuple[Proxy, str]]:
+        socket = engine.directory / f"proxy-{secrets.token_hex(4)}.sock"
+        async with between(engine.directory / "engine.sock", socket) as proxy:
+            yield proxy, f"unix://{socket}"
+        socket.unlink(missing_ok=True)
+
+    return open_
+
+
+async def sweep(engine: OwnEngine) -> None:
+    """Do what the sweep of any client does, once what is left is old enough for it."""
+    client = DockerEngine(engine.address)
+    try:
+
+        async def failed() -> list[str]:
+            return sorted((await client.sweep(minimum_age=0)).failed)
+
+        assert await eventually_none(failed) == [], "the sweep fails"
+    finally:
+        await client.close()

@@ -1,0 +1,98 @@
+"""Calls that are under way when something breaks: one of each kind, and how each must end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+import pytest
+
+from fumehood import AsyncSession, EndReason, SessionEndedError, SessionLostError
+
+SECONDS = 10.0
+"""In which a call must have ended once its session's stream has: anything longer is a hang."""
+
+BLOCK = bytes(64 * 1024)
+Ready = Callable[[], None]
+
+
+async def _command(session: AsyncSession, ready: Ready) -> None:
+    async with aclosing(session.exec_stream(["sh", "-c", "echo up; sleep 600"])) as events:
+        async for _ in events:
+            ready()
+
+
+async def _output(session: AsyncSession, ready: Ready) -> None:
+    async with aclosing(session.exec_stream(["cat", "/dev/zero"])) as events:
+        async for _ in events:
+            ready()
+
+
+async def _input(session: AsyncSession, ready: Ready) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(1 << 30):
+            yield BLOCK
+            if number == 20:
+                ready()
+
+    await session.exec(["sh", "-c", "cat >/dev/null"], input=pieces(), timeout=None)
+
+
+async def _download(session: AsyncSession, ready: Ready) -> None:
+    await session.exec(["truncate", "-s", "100G", "large"], check=True)
+    async with aclosing(session.read_file_stream("large")) as chunks:
+        async for _ in chunks:
+            ready()
+
+
+async def _upload(session: AsyncSession, ready: Ready) -> None:
+    async with session.write_file_stream("upload") as file:
+        await file.write(BLOCK)
+        ready()
+        await asyncio.Event().wait()
+
+
+async def _round_trips(session: AsyncSession, ready: Ready) -> None:
+    while True:
+        await session.ping()
+        ready()
+
+
+KINDS: dict[str, Callable[[AsyncSession, Ready], Awaitable[None]]] = {
+    "a command": _command,
+    "output": _output,
+    "input": _input,
+    "a download": _download,
+    "round trips": _round_trips,
+}
+
+
+async def begin(session: AsyncSession) -> dict[str, asyncio.Task[None]]:
+    """Start a call of each kind; all are in the middle of it when this returns."""
+    tasks = {}
+    for name, kind in KINDS.items():
+        under_way = asyncio.Event()
+        task = asyncio.ensure_future(kind(session, under_way.set))
+        waiting = asyncio.ensure_future(under_way.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=SECONDS)
+        assert under_way.is_set(), f"{name}: {task}"
+        tasks[name] = task
+    return tasks
+
+
+async def all_end(
+    session: AsyncSession, tasks: dict[str, asyncio.Task[None]], *reasons: EndReason
+) -> None:
+    """Fail unless every call ends, by an error that says why, and so does the session."""
+    _, hang = await asyncio.wait(set(tasks.values()), timeout=SECONDS)
+    assert not hang, [name for name, task in tasks.items() if task in hang]
+    for name, task in tasks.items():
+        error = task.exception()
+        assert isinstance(error, SessionEndedError), f"{name}: {error!r}"
+        assert error.reason in reasons, f"{name}: {error!r}"
+        assert isinstance(error, SessionLostError) is (error.reason is EndReason.LOST)
+    async with asyncio.timeout(SECONDS):
+        assert await session.wait_ended() in reasons
+        with pytest.raises(SessionEndedError):
+            await session.exec(["true"])

@@ -1,0 +1,167 @@
+"""An engine whose disk is full: at a creation, at a start, while a session works, at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import io
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from cases.invariants import eventually_none
+from cases.mark import case
+from faults.conftest import MakeSandbox, sweep
+from faults.engine import OwnEngine
+from faults.proxy import Exchange, between
+from fumehood import DiskFullError, SandboxError, Workspace
+from fumehood._supervisor import binary, install
+
+CREATION = "A failed or cancelled creation leaves nothing"
+LOST = "After the client dies in any way"
+DISK_MB = 64
+BLOCK = bytes(4096)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def small(archive: Path) -> AsyncIterator[OwnEngine]:
+    """Give an engine with a small disk of its own."""
+    engine = OwnEngine(disk_mb=DISK_MB)
+    try:
+        await engine.start()
+        await engine.load(archive)
+        yield engine
+    finally:
+        await engine.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def nothing_is_left(small: OwnEngine) -> AsyncIterator[None]:
+    yield
+    assert await eventually_none(lambda: small.observer.left("")) == []
+    assert small.pids() == []
+
+
+@contextmanager
+def full(engine: OwnEngine) -> Iterator[None]:
+    """Take all of its disk, to the last byte."""
+    ballast = engine.data / "ballast"
+    try:
+        with ballast.open("wb", buffering=0) as file:
+            # What was deleted a moment ago comes back a little later: until nothing more comes.
+            while _fill(file):
+                os.fsync(file.fileno())
+        yield
+    finally:
+        ballast.unlink()
+
+
+def _fill(file: io.FileIO) -> int:
+    """Write until nothing more fits; return how much it was."""
+    written = 0
+    try:
+        while True:
+            written += file.write(BLOCK)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    return written
+
+
+@case("F17", CREATION)
+async def test_a_creation_on_a_full_disk_is_typed_and_leaves_nothing(
+    small: OwnEngine, sandbox: MakeSandbox
+) -> None:
+    async with sandbox(docker_host=small.address) as box:
+        async with box.create_session():
+            pass  # the supervisor is on the engine
+        with full(small), pytest.raises(SandboxError):
+            await box.create_session()
+        async with box.create_session() as session:
+            assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+
+
+@case("F17", CREATION)
+async def test_the_first_session_on_a_full_disk_is_typed_and_the_next_one_is_made(
+    small: OwnEngine, sandbox: MakeSandbox
+) -> None:
+    # Not even the supervisor gets onto the engine; half of one must not pass for a whole one.
+    async with sandbox(docker_host=small.address) as box:
+        supervisor = await asyncio.to_thread(binary.load, "amd64")
+        await small.observer.call("DELETE", f"volumes/{supervisor.volume}", absent=True)
+        install._seen.clear()
+        with full(small), pytest.raises(SandboxError):
+            await box.create_session()
+        async with box.create_session() as session:
+            assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+
+
+@case("F17", CREATION)
+@pytest.mark.parametrize("step", ["attach", "start"])
+async def test_a_disk_that_fills_after_the_create_is_typed_and_leaves_nothing(
+    small: OwnEngine, sandbox: MakeSandbox, step: str
+) -> None:
+    socket = small.directory / "proxy.sock"
+    async with (
+        between(small.directory / "engine.sock", socket) as proxy,
+        sandbox(docker_host=f"unix://{socket}") as box,
+    ):
+        async with box.create_session():
+            pass  # the supervisor is on the engine
+        filled = contextlib.ExitStack()
+        was_full = False
+
+        async def fill(exchange: Exchange) -> bool:
+            nonlocal was_full
+            del exchange
+            filled.enter_context(full(small))
+            was_full = True
+            return True
+
+        proxy.on("POST", f"containers/[^/]+/{step}", fill, times=1)
+        # A session writes nothing to start: either it comes up, or there is an error and nothing.
+        with filled:
+            with contextlib.suppress(SandboxError):
+                async with box.create_session() as session:
+                    await session.exec(["echo", "on"], check=True)
+            assert was_full
+            assert await eventually_none(lambda: small.observer.left("")) == []
+    socket.unlink(missing_ok=True)
+
+
+@case("F17", LOST)
+async def test_a_session_whose_disk_is_full_says_so_works_on_and_is_removed(
+    small: OwnEngine, sandbox: MakeSandbox
+) -> None:
+    async with (
+        sandbox(docker_host=small.address) as box,
+        box.create_session(workspace=Workspace.ephemeral()) as session,
+    ):
+        with full(small):
+            with pytest.raises(DiskFullError):
+                await session.write_file("file", bytes(1 << 20))
+            assert await session.list_files() == []  # nothing half-written
+            assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+            result = await session.shell("head -c 1000000 /dev/zero >file")
+            assert not result.ok  # the command's own affair: it is told by its system calls
+            await session.destroy()
+            assert await small.observer.left("") == []
+
+
+@case("F17", LOST)
+async def test_what_could_not_be_removed_on_a_full_disk_is_removed_later(
+    small: OwnEngine, sandbox: MakeSandbox
+) -> None:
+    async with sandbox(docker_host=small.address) as box:
+        session = await box.create_session()
+        with full(small):
+            # The client is gone; the engine does what it can, with nothing to write on.
+            await session.detach()
+            await eventually_none(lambda: small.observer.left(""))
+        await sweep(small)
+        assert await small.observer.left("") == []

@@ -1,0 +1,84 @@
+"""Interrupts at bad moments, and event loops that go away under a session."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from cases.mark import case
+from faults import proxy as faults
+from faults.clients import client
+from faults.conftest import OpenProxy, sweep
+from faults.engine import OwnEngine
+
+CREATION = "A failed or cancelled creation leaves nothing"
+LOST = "After the client dies in any way"
+GRACE = 1.0
+PROMISE = 3.0
+TRACEBACK = "Traceback (most recent call last)"
+
+
+@case("F16", CREATION)
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("step", ["containers/create", "containers/[^/]+/start"])
+@pytest.mark.parametrize("scene", ["create", "blocked_create"])
+async def test_an_interrupted_creation_leaves_nothing(
+    engine: OwnEngine, open_proxy: OpenProxy, scene: str, step: str, times: int
+) -> None:
+    async with open_proxy() as (proxy, address):
+        going_on = asyncio.Event()
+        rule = proxy.on("POST", step, faults.reply_held(going_on))
+        async with client(scene, address, id="interrupted", grace=GRACE) as victim:
+            async with asyncio.timeout(30):
+                await rule.seen.wait()
+            victim.send(*[signal.SIGINT] * times)
+            going_on.set()
+            code, error = await victim.ends()
+        assert code != 0
+        # One, with its chain of causes; not one for each task and thread.
+        assert error.count(TRACEBACK) <= 3, error
+        assert "never retrieved" not in error
+        await lease(engine)
+
+
+@case("F16", LOST)
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+async def test_an_interrupted_close_leaves_nothing(
+    engine: OwnEngine, open_proxy: OpenProxy, times: int
+) -> None:
+    async with open_proxy() as (proxy, address):
+        going_on = asyncio.Event()
+        rule = proxy.on("DELETE", ".*", faults.held(going_on))
+        async with client("interrupted_close", address, id="interrupted", grace=GRACE) as victim:
+            victim.go_on()
+            async with asyncio.timeout(30):
+                await rule.seen.wait()
+            victim.send(*[signal.SIGINT] * times)
+            going_on.set()
+            _, error = await victim.ends()
+        assert error.count(TRACEBACK) <= 3, error
+        assert "never retrieved" not in error
+        await lease(engine)
+
+
+@case("F16", LOST)
+@pytest.mark.parametrize("scene", ["closed_loop", "at_exit"])
+async def test_an_interpreter_that_ends_around_a_session_is_quiet_and_leaves_nothing(
+    engine: OwnEngine, scene: str
+) -> None:
+    async with client(scene, engine.address, id="around", grace=GRACE) as victim:
+        _, error = await victim.ends()
+        # Of a loop that is closed with work on it, asyncio and aiohttp report what was under way:
+        # the command, the sweep and its request.
+        assert error.count(TRACEBACK) <= 4, error
+        await lease(engine)
+
+
+async def lease(engine: OwnEngine) -> None:
+    """Wait for what the lease and a sweep take away, and no longer than they promise."""
+    async with asyncio.timeout(GRACE + PROMISE):
+        await sweep(engine)
+        while await engine.observer.left(""):
+            await asyncio.sleep(0.05)
