@@ -53,6 +53,7 @@ test-hostile: tools-test venv supervisor engine images ## all attacks from insid
 .PHONY: test-second-engine
 test-second-engine: tools-test venv supervisor engine images ## what holds on Docker 26.1 too (Debian, as root; nothing is installed)
 	@scripts/second_engine.sh bash -c '$(PYTEST) tests/contract $(ARGS) && $(PYTEST) tests/hostile $(ARGS)'
+
 .PHONY: test-faults
 test-faults: tools-test venv supervisor engine images ## all faults of clients, engines and disks, on an engine of their own (as root)
 	@FUMEHOOD_CASE_REPORT=.build/reports/faults.json $(PYTEST) tests/faults $(ARGS)
