@@ -8,7 +8,7 @@ from benchmarks.output import COMMAND, SIZE, take
 from benchmarks.row import Row, at_least, at_most
 from fumehood import AsyncSession
 
-_ROUNDS = 11
+_ROUNDS = 21
 
 # The shell's own clock around the pipe: what the kernel needs with nobody else in the way.
 _DRAINED = f"s=$(date +%s%N); {COMMAND} | cat >/dev/null; e=$(date +%s%N); echo $((e - s))"

@@ -23,7 +23,7 @@ from fumehood import (
 
 RESTART = "A live session survives a restart of the engine"
 BEATING = Lifecycle(heartbeat_timeout=3, disconnect_grace=1)
-"""An engine does not always close the stream of a container that is gone: the heartbeat tells."""
+"""The end of a stream whose container is gone was seen to come late: the heartbeat tells."""
 CREATION = "A failed or cancelled creation leaves nothing"
 
 
