@@ -67,8 +67,8 @@ class Watch:
         """Fail if the case has left anything."""
         assert await eventually_none(self._left) == [], "left on the engine"
         assert await eventually_none(self._processes) == [], "processes left on the machine"
-        assert await eventually_none(lambda: _now(threads() - self._threads)) == [], "threads"
-        extra = await eventually_none(lambda: _now(descriptors() - self._descriptors))
+        assert await eventually_none(lambda: now(threads() - self._threads)) == [], "threads"
+        extra = await eventually_none(lambda: now(descriptors() - self._descriptors))
         assert extra == [], "descriptors"
         gc.collect()
         grown = memory_mib() - self._memory
@@ -86,7 +86,8 @@ class Watch:
         return [line for line in contained() if any(id in line for id in ids)]
 
 
-async def _now(found: set[str]) -> list[str]:
+async def now(found: set[str]) -> list[str]:
+    """Return what is known at once, for :func:`eventually_none`."""
     return sorted(found)
 
 

@@ -12,9 +12,27 @@ from typing import Any
 import pytest
 
 from cases.mark import case_of
+from contract.observer import Observer
 
 VARIABLE = "FUMEHOOD_CASE_REPORT"
 """Names the file to write; without it nothing is written."""
+
+
+_REPORT = pytest.StashKey["Report"]()
+
+
+def register(config: pytest.Config, suite: str) -> None:
+    """Let a suite's run be reported."""
+    config.stash[_REPORT] = report = Report()
+    config.pluginmanager.register(report, f"fumehood-{suite}-report")
+
+
+async def note_engine(config: pytest.Config, observer: Observer) -> None:
+    """Put the engine's versions into the report."""
+    version = await observer.call("GET", "version")
+    config.stash[_REPORT].engine = {
+        part["Name"]: part["Version"] for part in version["Components"]
+    } | {"API": version["ApiVersion"]}
 
 
 class Report:

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import secrets
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from cases.invariants import PATIENCE, descriptors, eventually_none, now, threads
+from cases.loop import share_loop
 from contract.adapter import BUSYBOX, FLAVOURS, NONROOT, PYTHON, SCRATCH, Api, Flavour
 from contract.observer import Observer
 from fumehood import AsyncSession, DockerSandbox, SessionState, Workspace
 
 HERE = Path(__file__).parent
-# One loop for a whole run: a session lives on the loop that made it, and modules share theirs.
-shared_loop = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 10.0
-"""Seconds that clean-up which goes on in the background may take before it counts as a leak."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.engine)
-            item.add_marker(shared_loop, append=False)
+    share_loop(items, HERE)
 
 
 @pytest.fixture(scope="session")
@@ -49,44 +41,12 @@ async def observer() -> AsyncIterator[Observer]:
 @pytest_asyncio.fixture(autouse=True, scope="module", loop_scope="session")
 async def nothing_is_left(observer: Observer, prefix: str) -> AsyncIterator[None]:
     """After each module: no container, no volume, no thread, no descriptor more than before."""
-    threads, descriptors = _threads(), _descriptors()
+    threads_before, descriptors_before = threads(), descriptors()
     yield
-    await _settles(lambda: _threads() - threads, "threads")
-    await _settles(lambda: _descriptors() - descriptors, "descriptors")
-    left = await observer.left(prefix)
-    deadline = time.monotonic() + PATIENCE
-    while left and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-        left = await observer.left(prefix)
-    assert left == [], "left on the engine"
-
-
-async def _settles(extra: Callable[[], set[str]], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while found := extra():
-        assert time.monotonic() < deadline, f"{what} left behind: {sorted(found)}"
-        gc.collect()
-        await asyncio.sleep(0.05)
-
-
-def _threads() -> set[str]:
-    # One portal for each process, and the loop's pool for host name look-ups, live to the end.
-    return {
-        f"{thread.name} {thread.ident}"
-        for thread in threading.enumerate()
-        if thread.name != "fumehood-portal" and not thread.name.startswith("asyncio_")
-    }
-
-
-def _descriptors() -> set[str]:
-    found: set[str] = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found.add(f"{entry.name} {entry.readlink()}")
-        except FileNotFoundError:
-            # The listing's own.
-            continue
-    return found
+    assert await eventually_none(lambda: now(threads() - threads_before)) == [], "threads"
+    extra = await eventually_none(lambda: now(descriptors() - descriptors_before))
+    assert extra == [], "descriptors"
+    assert await eventually_none(lambda: observer.left(prefix)) == [], "left on the engine"
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)

@@ -11,9 +11,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from cases.static import compile_static
 from engine.peer import SECONDS, Peer, eventually
 from fumehood._supervisor import binary, install
 from fumehood.engines import docker_listing, labels
@@ -47,20 +45,8 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stand-in, compiled: by the machine's compiler or by the one that builds the wheel."""
     source = Path(__file__).parent / "standin" / "supervisor.c"
     made = tmp_path_factory.mktemp("standin") / "supervisor"
-    compile_static(source, made)
+    compile_static(source, made, "-Os")
     return made
-
-
-def compile_static(source: Path, made: Path) -> None:
-    """Compile a program that needs nothing of an image."""
-    compiler = shutil.which("cc")
-    command = [compiler] if compiler else [sys.executable, "-m", "ziglang", "cc"]
-    if not compiler:
-        command += ["-target", "x86_64-linux-musl"]
-    subprocess.run(
-        [*command, "-static", "-Os", "-s", "-Wall", "-Werror", "-o", str(made), str(source)],
-        check=True,
-    )
 
 
 @pytest.fixture(scope="session", autouse=True)

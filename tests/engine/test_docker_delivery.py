@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from engine.conftest import MakeRequest, client, compile_static, remove_volume
+from cases.static import compile_static
+from engine.conftest import MakeRequest, client, remove_volume
 from engine.peer import Peer
 from fumehood._supervisor import binary, install
 from fumehood._supervisor.binary import SupervisorBinary
@@ -51,7 +52,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     directory = tmp_path_factory.mktemp("failing")
     source = directory / "failing.c"
     source.write_text("int main(void) { return 9; }")
-    compile_static(source, directory / "failing")
+    compile_static(source, directory / "failing", "-Os")
     return (directory / "failing").read_bytes()
 
 

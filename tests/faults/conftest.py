@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from cases.invariants import Watch, eventually_none
-from cases.report import Report
+from cases.loop import share_loop
+from cases.report import note_engine, register
 from faults.engine import OwnEngine
 from faults.proxy import Proxy, between
 from fumehood import AsyncDockerSandbox, Lifecycle, Limits
@@ -22,25 +23,17 @@ from fumehood.sandbox import SandboxOptions
 
 HERE = Path(__file__).parent
 IMAGE = "fumehood/test-busybox"
-REPORT = pytest.StashKey[Report]()
-# One loop for the run: the engine's observer lives on it.
-one_loop = pytest.mark.asyncio(loop_scope="session")
 
 MakeSandbox = Callable[..., AsyncDockerSandbox]
 OpenProxy = Callable[[], AbstractAsyncContextManager[tuple[Proxy, str]]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    report = Report()
-    config.stash[REPORT] = report
-    config.pluginmanager.register(report, "fumehood-faults-report")
+    register(config, "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.engine)
-            item.add_marker(one_loop, append=False)
+    share_loop(items, HERE)
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +51,7 @@ async def own_engine(archive: Path, pytestconfig: pytest.Config) -> AsyncIterato
     try:
         await engine.start()
         await engine.load(archive)
-        version = await engine.observer.call("GET", "version")
-        pytestconfig.stash[REPORT].engine = {
-            part["Name"]: part["Version"] for part in version["Components"]
-        } | {"API": version["ApiVersion"]}
+        await note_engine(pytestconfig, engine.observer)
         yield engine
     finally:
         await engine.close()

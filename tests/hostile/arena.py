@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cases.static import compile_static
 from fumehood import AsyncSession, ExecResult
 
 ATTACKS = Path(__file__).parent / "attacks"
@@ -35,20 +33,9 @@ KINDS = (
 @functools.cache
 def compiled(name: str) -> bytes:
     """Return a program of ``attacks/``, static: it needs nothing of an image."""
-    compiler = shutil.which("cc")
-    command = [compiler] if compiler else [sys.executable, "-m", "ziglang", "cc"]
-    if not compiler:
-        command += ["-target", "x86_64-linux-musl"]
-    command += ["-static", "-O1", "-s", "-Wall", "-Wextra", "-Werror"]
     with tempfile.TemporaryDirectory() as directory:
         made = Path(directory) / name
-        done = subprocess.run(
-            [*command, "-o", str(made), str(ATTACKS / f"{name}.c")],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+        compile_static(ATTACKS / f"{name}.c", made, "-O1", "-Wextra")
         return made.read_bytes()
 
 

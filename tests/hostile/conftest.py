@@ -13,16 +13,14 @@ import pytest
 import pytest_asyncio
 
 from cases.invariants import Canary, Watch
-from cases.report import Report
+from cases.loop import share_loop
+from cases.report import note_engine, register
 from contract.observer import Observer
 from fumehood import AsyncDockerSandbox, AsyncSession, Lifecycle, Limits
 from fumehood.sandbox import SandboxOptions
 from hostile.arena import KINDS, Arena, Kind
 
 HERE = Path(__file__).parent
-REPORT = pytest.StashKey[Report]()
-# One loop for the run: the neighbour lives on it.
-one_loop = pytest.mark.asyncio(loop_scope="session")
 
 LIMITS = Limits(timeout=20, memory_mb=256, pids=64, max_output_bytes=1 << 20)
 LIFECYCLE = Lifecycle(ttl=120, disconnect_grace=6)
@@ -31,16 +29,11 @@ OpenArena = Callable[..., AbstractAsyncContextManager[Arena]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    report = Report()
-    config.stash[REPORT] = report
-    config.pluginmanager.register(report, "fumehood-hostile-report")
+    register(config, "hostile")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.engine)
-            item.add_marker(one_loop, append=False)
+    share_loop(items, HERE)
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +45,7 @@ def prefix() -> str:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def observer(pytestconfig: pytest.Config) -> AsyncIterator[Observer]:
     observer = Observer()
-    version = await observer.call("GET", "version")
-    pytestconfig.stash[REPORT].engine = {
-        part["Name"]: part["Version"] for part in version["Components"]
-    } | {"API": version["ApiVersion"]}
+    await note_engine(pytestconfig, observer)
     yield observer
     await observer.close()
 
