@@ -7,14 +7,15 @@ import logging
 import math
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from fumehood import hooks
 from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import request_failure
 from fumehood._limits import effective, joined
+from fumehood._opening import Opening
 from fumehood._tether.ends import ended_error
 from fumehood._wire.messages import Done, Fail, Request
 from fumehood._wire.table import EndCode, Field, Operation
@@ -322,28 +323,5 @@ def _failed(task: asyncio.Task[None]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-class SessionRequest:
+class SessionRequest(Opening[AsyncSession]):
     """What ``create_session`` and ``connect`` return: await it, or use it with ``async with``."""
-
-    def __init__(self, make: Callable[[], Awaitable[AsyncSession]]) -> None:
-        self._make = make
-        self._session: AsyncSession | None = None
-
-    def __await__(self) -> Generator[Any, None, AsyncSession]:
-        """Make the session."""
-        return self._make().__await__()
-
-    async def __aenter__(self) -> AsyncSession:
-        """Make the session."""
-        self._session = await self._make()
-        return await self._session.__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End it, as the session itself would."""
-        assert self._session is not None
-        await self._session.__aexit__(kind, error, trace)

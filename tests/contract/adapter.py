@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from fumehood import (
     Session,
     Workspace,
 )
+from fumehood._sync.base import Blocking
 from fumehood.sandbox import SandboxOptions
 from fumehood.session import SessionRequest
 
@@ -34,8 +36,6 @@ NONROOT = "fumehood/test-python-nonroot"
 BUSYBOX = "fumehood/test-busybox"
 SCRATCH = "fumehood/test-scratch"
 
-_ENTERED = ("create_session", "connect")
-_ITERATED = ("exec_stream", "read_file_stream", "write_file_stream")
 _END = object()
 
 
@@ -123,9 +123,14 @@ class _BlockingSandbox(DockerSandbox):
 
 
 class _Awaited:
-    """A blocking object under the names of its asynchronous twin."""
+    """A blocking object under the names of its asynchronous twin.
 
-    def __init__(self, inner: Any, threads: ThreadPoolExecutor) -> None:
+    What the twin's method is decides how the blocking one is called: a coroutine's runs in a
+    thread, an opening's as well once it is awaited or entered, any other at once. The blocking
+    objects in what is returned are put behind their twins' names too.
+    """
+
+    def __init__(self, inner: Blocking[Any], threads: ThreadPoolExecutor) -> None:
         self._inner = inner
         self._threads = threads
 
@@ -133,23 +138,35 @@ class _Awaited:
         return repr(self._inner)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "statistics":
-            # Not a coroutine in either API; the blocking one refuses a thread that runs a loop.
-            return lambda: self._threads.submit(self._inner.statistics).result()
         member = getattr(self._inner, "close" if name == "aclose" else name)
         if not callable(member):
             return member
-        if name in _ENTERED:
+        twin = getattr(type(self._inner._async), name)
+        if inspect.iscoroutinefunction(twin):
+            return lambda *args, **options: self._run(lambda: member(*args, **options))
+        returns = str(inspect.signature(twin).return_annotation)
+        if returns == "SessionRequest" or returns.startswith("Opening["):
             return lambda *args, **options: _Made(lambda: member(*args, **options), self._threads)
-        if name in _ITERATED:
-            return lambda *args, **options: _Awaited(member(*args, **options), self._threads)
-        return lambda *args, **options: self._run(lambda: member(*args, **options))
+        kind = member.__func__.__globals__.get(inspect.signature(member).return_annotation)
+        if isinstance(kind, type) and issubclass(kind, Blocking):
+            # A stream, say, that does nothing before its first step.
+            return lambda *args, **options: self._twins(member(*args, **options))
+        # Neither API waits in it, but the blocking one refuses a thread that runs a loop.
+        return lambda *args, **options: self._threads.submit(member, *args, **options).result()
 
     async def _run(self, call: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        loop = asyncio.get_running_loop()
+        return self._twins(await loop.run_in_executor(self._threads, call))
+
+    def _twins(self, value: Any) -> Any:
+        if isinstance(value, Blocking):
+            return _Awaited(value, self._threads)
+        if isinstance(value, list):
+            return [self._twins(item) for item in value]
+        return value
 
     async def __aenter__(self) -> Self:
-        await self._run(self._inner.__enter__)
+        await self._run(cast("Any", self._inner).__enter__)
         return self
 
     async def __aexit__(
@@ -158,14 +175,14 @@ class _Awaited:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._run(lambda: self._inner.__exit__(kind, error, trace))
+        await self._run(lambda: cast("Any", self._inner).__exit__(kind, error, trace))
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
         # StopIteration cannot cross a future.
-        item = await self._run(lambda: next(self._inner, _END))
+        item = await self._run(lambda: next(cast("Any", self._inner), _END))
         if item is _END:
             raise StopAsyncIteration
         return item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 import typing
@@ -108,14 +109,9 @@ def underlying(member: object) -> Callable[..., object]:
 
 def plain(annotation: object) -> object:
     """An annotation without what the two APIs differ in on purpose."""
-    text = str(annotation)
-    for old, new in (
-        ("SessionRequest", "Session"),
-        ("AsyncSession", "Session"),
-        ("AsyncDockerSandbox", "DockerSandbox"),
-    ):
-        text = text.replace(old, new)
-    return text
+    text = str(annotation).replace("SessionRequest", "AsyncSession")
+    text = re.sub(r"\bOpening\[(\w+)\]", r"\1", text)
+    return re.sub(r"\bAsync(\w+)", r"\1", text)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[1].__name__)

@@ -132,10 +132,10 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
             WorkspaceBusyError: another session holds the persistent workspace.
             SupervisorError: PID 1 did not come up.
         """
-        request = self._async.create_session(
+        opening = self._async.create_session(
             id=id, workspace=workspace, manifest=manifest, metadata=metadata, ports=ports
         )
-        return Session(self._call(lambda: self._await(request)))
+        return Session(self._call(lambda: self._await(opening)))
 
     def connect(self, id: str) -> Session:
         """Join a live session of this engine, made by any process.
@@ -145,8 +145,8 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         Raises:
             SessionNotFoundError: no live session has this id.
         """
-        request = self._async.connect(id)
-        return Session(self._call(lambda: self._await(request)))
+        opening = self._async.connect(id)
+        return Session(self._call(lambda: self._await(opening)))
 
     def list_sessions(self) -> list[SessionInfo]:
         """Return every session of the engine, whoever made it, oldest first."""

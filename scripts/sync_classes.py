@@ -1,0 +1,117 @@
+"""Which asynchronous classes have a blocking twin, in which module, and with which imports.
+
+The table that ``generate_sync.py`` works from. To give a class a twin, add it to ``CLASSES`` in the
+module where it belongs, above the classes whose methods return it; what the methods return is then
+wrapped by their annotations: the class itself, ``list[…]`` of it, a union with it, ``Opening[…]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["session", "sandbox", "handle", "iterator"]
+
+
+@dataclass(frozen=True)
+class Class:
+    """One blocking class: where its methods come from, and how it is entered, left and iterated."""
+
+    name: str
+    inner: str
+    module: str
+    """The name by which its module is imported in the generated one."""
+    sources: tuple[tuple[str, str], ...]
+    """Files and classes that its methods come from; the first has its docstring."""
+    kind: Kind = "handle"
+    """An iterator is closed at the end of its block; a handle is entered and left as its
+    asynchronous twin is, if that can be."""
+    yields: str = ""
+    """What an iterator yields."""
+
+
+CLASSES: dict[str, tuple[Class, ...]] = {
+    "session.py": (
+        Class(
+            "ExecStream",
+            "ExecStream",
+            "_exec",
+            (("exec.py", "ExecStream"),),
+            kind="iterator",
+            yields="ExecEvent",
+        ),
+        Class(
+            "FileReader",
+            "FileReader",
+            "_file_streams",
+            (("file_streams.py", "FileReader"),),
+            kind="iterator",
+            yields="bytes",
+        ),
+        Class("FileWriter", "FileWriter", "_file_streams", (("file_streams.py", "FileWriter"),)),
+        Class(
+            "Session",
+            "AsyncSession",
+            "_session",
+            (("session.py", "AsyncSession"), ("exec.py", "ExecPart"), ("files.py", "FilesPart")),
+            kind="session",
+        ),
+    ),
+    "sandbox.py": (
+        Class(
+            "DockerSandbox",
+            "AsyncDockerSandbox",
+            "_sandbox",
+            (("sandbox.py", "AsyncDockerSandbox"),),
+            kind="sandbox",
+        ),
+    ),
+}
+
+NAMES: dict[str, str] = {item.inner: item.name for group in CLASSES.values() for item in group}
+"""Asynchronous name -> blocking name, for annotations, docstrings and wrapping what is returned."""
+
+MODULES: dict[str, str] = {item.inner: item.module for group in CLASSES.values() for item in group}
+
+OPENINGS: dict[str, str] = {"SessionRequest": "AsyncSession"}
+"""Names of what is awaited or entered to get an object -> the object. ``Opening[…]`` needs none."""
+
+IMPORTS: dict[str, str] = {
+    "session.py": """
+from collections.abc import Mapping, Sequence
+from types import EllipsisType, TracebackType
+from typing import Self
+
+from fumehood import exec as _exec
+from fumehood import file_streams as _file_streams
+from fumehood import session as _session
+from fumehood._core import FileRoot
+from fumehood._sync.base import Blocking
+from fumehood.exec import Argument, Input
+from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
+from fumehood.options import Seconds
+from fumehood.results import (
+    EffectiveLimits,
+    EndReason,
+    ExecEvent,
+    ExecResult,
+    FileEntry,
+    SessionState,
+    TextPage,
+)
+""",
+    "sandbox.py": """
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+from fumehood import sandbox as _sandbox
+from fumehood._sync.base import Blocking
+from fumehood._sync.session import Session
+from fumehood.engines.base import EngineInfo, PullPolicy, PullProgress, SweepReport
+from fumehood.hooks import Hooks
+from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.results import SessionInfo
+from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
+""",
+}
