@@ -2,10 +2,14 @@
 # Run a command against a second, newer Docker engine, beside the machine's own.
 #
 #   scripts/second_engine.sh COMMAND…     start it, run the command with DOCKER_HOST set, end it
+#   scripts/second_engine.sh --path       unpack it only, and print the directories of its programs
 #
 # On Debian, as root: dockerd and containerd are unpacked from the packages of a newer Debian into a folder
 # and run from there, with this machine's runc, a socket, a data root and a bridge of their own. Nothing
-# is installed. The images of the tests are copied from the engine that answers now.
+# is installed. The images of the tests are copied from the engine that answers now. The command also gets
+# FUMEHOOD_ENGINE_PATH, by which the fault suite's own engines are of the same release:
+#
+#   FUMEHOOD_ENGINE_PATH=$(scripts/second_engine.sh --path) .venv/bin/pytest tests/faults
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
@@ -13,6 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly release=${FUMEHOOD_ENGINE_RELEASE:-trixie}
 readonly packages=$PWD/.build/engine-$release
+readonly programs=$packages/root/usr/bin:$packages/root/usr/sbin
 readonly images=(test-python test-python-nonroot test-busybox test-scratch)
 readonly patience=60 # seconds until a new dockerd must answer, and until it must have ended
 
@@ -32,6 +37,12 @@ download() {
     for package in "$packages"/*.deb; do dpkg-deb --extract "$package" "$packages/root"; done
     rm -f "$packages"/*.deb
 }
+
+[[ -x $packages/root/usr/sbin/dockerd ]] || step "unpack Docker of Debian $release" download
+if [[ $1 == --path ]]; then
+    echo "$programs"
+    exit
+fi
 
 # Short, since a socket's path has little room; not on a tmpfs, since overlayfs would not work there.
 place=$(mktemp -d /var/tmp/fumehood-engine.XXXXXX)
@@ -60,7 +71,7 @@ start() {
     ip link add "$bridge" type bridge
     ip address add 10.213.0.1/24 dev "$bridge"
     ip link set "$bridge" up
-    PATH=$packages/root/usr/bin:$packages/root/usr/sbin:$PATH setsid dockerd --host "$socket" \
+    PATH=$programs:$PATH setsid dockerd --host "$socket" \
         --data-root "$place/data" --exec-root "$place/exec" --pidfile "$place/pid" \
         --bridge "$bridge" --iptables=false --ip6tables=false >"$place/log" 2>&1 </dev/null &
     local daemon=$! waited
@@ -81,8 +92,7 @@ copy_images() {
     done
 }
 
-[[ -x $packages/root/usr/sbin/dockerd ]] || step "unpack Docker of Debian $release" download
 step "start it" start
 step "copy the images of the tests" copy_images
 say "  $("$packages/root/usr/sbin/dockerd" --version)"
-DOCKER_HOST=$socket "$@"
+DOCKER_HOST=$socket FUMEHOOD_ENGINE_PATH=$programs "$@"

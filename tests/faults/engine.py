@@ -28,6 +28,9 @@ from contract.observer import Observer
 PATIENCE = 30.0
 """Seconds in which a daemon must have come up or gone away on a loaded machine."""
 
+PROGRAMS = os.environ.get("FUMEHOOD_ENGINE_PATH")
+"""Directories with another release's dockerd and containerd; ``None``: those of the machine."""
+
 _CONTAINERD = """\
 version = 2
 root = "{directory}/containerd"
@@ -124,6 +127,10 @@ class OwnEngine:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
+            env={
+                **os.environ,
+                "PATH": os.pathsep.join(filter(None, (PROGRAMS, os.environ["PATH"]))),
+            },
             start_new_session=True,
         )
 
