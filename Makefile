@@ -39,7 +39,7 @@ bench: venv supervisor engine images ## measure against the engine's own API; pr
 ##@ Check it
 
 .PHONY: test
-test: tools-test venv supervisor engine images ## all Python tests, on the real engine
+test: tools-test venv supervisor engine images ## all Python tests, on the real engine, in processes side by side
 	@$(PYTHON) scripts/run_tests.py $(ARGS)
 
 .PHONY: test-unit

@@ -1,45 +1,26 @@
-"""Run the tests, each kind in a process of its own, and end with one line for all of them.
+"""Run the tests, each kind in processes of its own, some side by side, and end with one verdict.
 
-    python scripts/run_tests.py                     all kinds, also when one of them fails
-    python scripts/run_tests.py --no-engine         those that need no engine
-    python scripts/run_tests.py -k truncated -x     what pytest understands, for each kind
-    python scripts/run_tests.py tests/wire          exactly what is named, in one process
-
-The kinds are apart because some watch their process as a whole: for calls that block an event loop,
-for threads and for descriptors. They must not see each other's.
+python scripts/run_tests.py                     all kinds, also when one of them fails
+python scripts/run_tests.py --no-engine         those that need no engine
+python scripts/run_tests.py --jobs=1            one process at a time, with the terminal for itself
+python scripts/run_tests.py --record            and write down what each file has taken
+python scripts/run_tests.py -k truncated -x     what pytest understands, for each process
+python scripts/run_tests.py tests/wire          exactly what is named, in one process
 """
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 import sys
-import tempfile
 import time
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests"
-WITHOUT_ENGINE = ("unit", "wire", "tether", "supervisor", "typing")
-ENGINE = ("engine",)
-# Of these only the quick part; `make test-hostile` and `make test-faults` run all of them.
-CASES = ("hostile", "faults")
+from tests_plan import ROOT, Part, parts, read_table, write_table
+from tests_processes import FAILED, NOTHING_SELECTED, PASSED, Outcome, Runner, default_jobs
 
-# pytest's own exit codes.
-PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
-
-
-def kinds(*, engine: bool) -> list[list[str]]:
-    """Return the directories of each process; a directory that no list names is among the last."""
-    present = sorted({file.relative_to(TESTS).parts[0] for file in TESTS.rglob("test_*.py")})
-    others = [name for name in present if name not in (*WITHOUT_ENGINE, *ENGINE, *CASES)]
-    wanted = (WITHOUT_ENGINE, ENGINE, others) if engine else (WITHOUT_ENGINE,)
-    found = [[f"tests/{name}" for name in kind if name in present] for kind in wanted]
-    if engine:
-        found += [[f"tests/{name}", "-m", "not slow"] for name in CASES if name in present]
-    return [kind for kind in found if kind]
+# With these, somebody sits at the terminal and wants to see one test.
+_AT_TERMINAL = {"--pdb", "--trace", "-s", "--capture=no"}
 
 
 def names_tests(arguments: Sequence[str]) -> bool:
@@ -50,31 +31,12 @@ def names_tests(arguments: Sequence[str]) -> bool:
     )
 
 
-def run(arguments: Sequence[str]) -> tuple[int, Counter[str]]:
-    """Run pytest once; return its exit code and what it counted."""
-    with tempfile.TemporaryDirectory() as directory:
-        report = Path(directory) / "report.xml"
-        command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
-        # Ctrl-C reaches pytest too: it tidies up and reports, and its exit code says so.
-        process = subprocess.Popen(command, cwd=ROOT)
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:
-                continue
-        return code, count(report)
-
-
-def count(report: Path) -> Counter[str]:
-    """Read pytest's own report; there is none when it could not begin."""
-    counted: Counter[str] = Counter()
-    if report.exists():
-        # Our own file: nothing foreign is parsed.
-        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314
-            for name in ("tests", "failures", "errors", "skipped"):
-                counted[name] += int(suite.get(name, "0"))
-    return counted
+def jobs_of(arguments: Sequence[str]) -> int:
+    """Return how many processes run at a time."""
+    if names_tests(arguments) or _AT_TERMINAL.intersection(arguments):
+        return 1
+    given = [argument for argument in arguments if argument.startswith("--jobs=")]
+    return max(1, int(given[-1].partition("=")[2])) if given else default_jobs()
 
 
 def verdict(codes: Sequence[int], counted: Counter[str]) -> int:
@@ -99,25 +61,44 @@ def closing_line(counted: Counter[str], seconds: float) -> str:
     return f" {', '.join(parts)} in {seconds:.2f}s ".center(80, "=")
 
 
+def show_bad(outcomes: Sequence[Outcome]) -> None:
+    """List again what did not pass: the first report of it may be a long way up."""
+    for outcome in outcomes:
+        for line in outcome.bad:
+            print(line)
+        if not outcome.bad and outcome.code not in (PASSED, NOTHING_SELECTED):
+            # It could not begin, was interrupted, or failed as a whole.
+            print(f"FAILED {outcome.part.name}: pytest ended with {outcome.code}")
+
+
 def main(arguments: list[str]) -> int:
     """Run what is asked for, and return the exit code."""
-    engine = "--no-engine" not in arguments
-    options = [argument for argument in arguments if argument != "--no-engine"]
+    own = {"--no-engine", "--record"}
+    options = [
+        argument
+        for argument in arguments
+        if argument not in own and not argument.startswith("--jobs=")
+    ]
     started = time.monotonic()
-    processes: list[list[str]] = [[]] if names_tests(options) else kinds(engine=engine)
-    codes: list[int] = []
+    wanted = (
+        [Part(name="what is named", arguments=(), seconds=0)]
+        if names_tests(options)
+        else parts(read_table(), engine="--no-engine" not in arguments)
+    )
+    outcomes = asyncio.run(Runner(options, jobs=jobs_of(arguments)).run(wanted))
     total: Counter[str] = Counter()
-    for kind in processes:
-        code, counted = run([*kind, *options])
-        codes.append(code)
-        total += counted
-        if code not in (PASSED, FAILED, NOTHING_SELECTED):
-            break  # interrupted, or pytest could not run at all: the next kind could not either
-    if len(processes) > 1:
+    seconds: dict[str, float] = {}
+    for outcome in outcomes:
+        total += outcome.counted
+        seconds |= outcome.seconds
+    if "--record" in arguments:
+        write_table(read_table() | seconds)
+    if len(wanted) > 1:
+        show_bad(outcomes)
         print(closing_line(total, time.monotonic() - started), flush=True)
     if total["skipped"]:
         print("a skipped test fails here: what it needs must be there", file=sys.stderr)
-    return verdict(codes, total)
+    return verdict([outcome.code for outcome in outcomes], total)
 
 
 if __name__ == "__main__":

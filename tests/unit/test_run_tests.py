@@ -1,46 +1,76 @@
-"""The one verdict over several runs of pytest."""
+"""Which tests run where, and the one verdict over several runs of pytest."""
 
 from __future__ import annotations
 
-import importlib.util
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+import run_tests
+import tests_plan
+import tests_processes
+from tests_plan import Part
+
 ROOT = Path(__file__).resolve().parents[2]
+EVERY_FILE = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("tests/**/test_*.py"))
 
 
-def load() -> Any:
-    path = ROOT / "scripts" / "run_tests.py"
-    spec = importlib.util.spec_from_file_location("run_tests", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def files(parts: list[Part]) -> list[str]:
+    return sorted(name for part in parts for name in part.arguments if name.startswith("tests/"))
 
 
-run_tests = load()
+# --- the plan ------------------------------------------------------------------------------------
 
 
-def test_every_directory_with_tests_is_run_once() -> None:
-    named = [
-        name for kind in run_tests.kinds(engine=True) for name in kind if name.startswith("tests/")
-    ]
-    present = {
-        f"tests/{file.relative_to(ROOT / 'tests').parts[0]}"
-        for file in ROOT.glob("tests/*/test_*.py")
-    }
-    assert sorted(named) == sorted(present)
+@pytest.mark.parametrize("table", [{}, tests_plan.read_table()], ids=["unknown", "known"])
+def test_every_file_of_tests_is_run_once(table: dict[str, float]) -> None:
+    assert files(tests_plan.parts(table, engine=True)) == EVERY_FILE
 
 
 def test_without_an_engine_nothing_runs_that_needs_one() -> None:
-    named = {
-        name for kind in run_tests.kinds(engine=False) for name in kind if name.startswith("tests/")
-    }
-    assert named.isdisjoint({"tests/engine", "tests/contract", "tests/cli", "tests/docs"})
+    kinds = {name.split("/")[1] for name in files(tests_plan.parts({}, engine=False))}
+    assert kinds == set(tests_plan.WITHOUT_ENGINE)
+
+
+def test_no_process_runs_two_kinds() -> None:
+    for part in tests_plan.parts({}, engine=True):
+        kinds = {name.split("/")[1] for name in files([part])}
+        assert len(kinds) == 1 or kinds <= set(tests_plan.WITHOUT_ENGINE)
+
+
+def test_of_the_cases_every_part_runs_the_quick_ones() -> None:
+    for part in tests_plan.parts({}, engine=True):
+        cases = {name.split("/")[1] for name in files([part])} & set(tests_plan.CASES)
+        assert ("not slow" in part.arguments) is bool(cases)
+
+
+def test_what_takes_longest_begins_first() -> None:
+    seconds = [part.seconds for part in tests_plan.parts(tests_plan.read_table(), engine=True)]
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_the_table_names_files_that_exist() -> None:
+    assert set(tests_plan.read_table()) <= set(EVERY_FILE)
+
+
+def test_shares_are_of_about_equal_weight() -> None:
+    shares = tests_plan.share({"a": 6, "b": 5, "c": 4, "d": 3, "e": 2}, at_most=10)
+    assert [sorted(share) for share in shares] == [["a", "d"], ["b", "c", "e"]] or sorted(
+        sum(share.values()) for share in shares
+    ) == [9, 11]
+
+
+def test_what_outweighs_a_share_is_alone() -> None:
+    shares = tests_plan.share({"a": 50, "b": 1, "c": 1}, at_most=10)
+    assert {"a": 50} in shares
+    assert sorted(name for share in shares for name in share) == ["a", "b", "c"]
+
+
+# --- the verdict ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -65,13 +95,110 @@ def test_the_closing_line_counts_all_kinds() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, named",
+    "arguments, jobs",
     [
-        (["tests/unit"], True),
-        (["-x", "tests/unit/test_run_tests.py::test_nothing"], True),
-        (["-k", "docs"], False),
-        (["tests/no-such-directory"], False),
+        ([], tests_processes.default_jobs()),
+        (["--jobs=4", "-k", "docs"], 4),
+        (["--jobs=0"], 1),
+        (["tests/unit"], 1),
+        (["-x", "tests/unit/test_run_tests.py::test_nothing"], 1),
+        (["tests/no-such-directory"], tests_processes.default_jobs()),
+        (["--pdb"], 1),
     ],
 )
-def test_a_path_of_tests_is_told_from_an_option(arguments: list[str], named: bool) -> None:
-    assert run_tests.names_tests(arguments) is named
+def test_who_names_tests_or_debugs_has_the_terminal_for_one_process(
+    arguments: list[str], jobs: int
+) -> None:
+    assert run_tests.jobs_of(arguments) == jobs
+
+
+# --- the processes -------------------------------------------------------------------------------
+
+# Runs the parts that the command line names, one file of tests each.
+_RUN = """\
+import asyncio, sys
+from tests_plan import Part
+from tests_processes import Runner
+parts = [Part(name=path.rpartition("/")[2], arguments=(path,), seconds=0) for path in sys.argv[2:]]
+runner = Runner(["--color=no", "-p", "no:cacheprovider"], jobs=int(sys.argv[1]))
+outcomes = asyncio.run(runner.run(parts))
+for outcome in outcomes:
+    print("outcome", outcome.part.name, outcome.code, *outcome.bad)
+"""
+
+
+def start(jobs: int, *paths: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _RUN, str(jobs), *map(str, paths)],
+        env={"PYTHONPATH": str(ROOT / "scripts"), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def outcomes(output: str) -> list[str]:
+    return sorted(line for line in output.splitlines() if line.startswith("outcome"))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="ascii")
+    return path
+
+
+def test_processes_run_side_by_side_and_each_prints_in_one_piece(tmp_path: Path) -> None:
+    # Each waits for the other to have begun.
+    meeting = """\
+import pathlib, time
+def test_meets():
+    here = pathlib.Path(__file__).parent
+    (here / "{me}").touch()
+    print("words of {me}")
+    while not (here / "{other}").exists():
+        time.sleep(0.01)
+    assert "{me}" == "left", "as it should be"
+"""
+    left = write(tmp_path / "test_left.py", meeting.format(me="left", other="right"))
+    right = write(tmp_path / "test_right.py", meeting.format(me="right", other="left"))
+    output, _ = start(2, left, right).communicate(timeout=60)
+    passed, failed = outcomes(output)
+    assert passed == "outcome test_left.py 0"
+    assert failed.startswith("outcome test_right.py 1 FAILED ")
+    assert failed.endswith("::test_meets")
+    # Each piece has the title of its own part and pytest's last line for it alone.
+    pieces = output.split("\n##")[1:]
+    assert sorted(
+        ("test_left" in piece.splitlines()[0], "1 passed in" in piece, "words of right" in piece)
+        for piece in pieces
+    ) == [(False, False, True), (True, True, False)]
+
+
+def test_an_interrupt_ends_every_process_and_begins_no_other(tmp_path: Path) -> None:
+    waits = """\
+import pathlib, time
+def test_waits():
+    try:
+        pathlib.Path(__file__).with_suffix(".begun").touch()
+        time.sleep(100)
+    finally:
+        pathlib.Path(__file__).with_suffix(".tidied").touch()
+"""
+    names = ["test_a.py", "test_b.py", "test_c.py"]
+    paths = [write(tmp_path / name, waits) for name in names]
+    process = start(2, *paths)
+    begun = [path.with_suffix(".begun") for path in paths[:2]]
+    while not all(path.exists() for path in begun):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert outcomes(output) == ["outcome test_a.py 2", "outcome test_b.py 2"]
+    assert all(path.with_suffix(".tidied").exists() for path in paths[:2])
+    assert not paths[2].with_suffix(".begun").exists()
+
+
+def test_what_pytest_could_not_read_is_named(tmp_path: Path) -> None:
+    broken = write(tmp_path / "test_broken.py", "import no_such_module\n")
+    output, _ = start(1, broken).communicate(timeout=60)
+    assert [line.split()[:4] for line in outcomes(output)] == [
+        ["outcome", "test_broken.py", "2", "ERROR"]
+    ]

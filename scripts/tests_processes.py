@@ -1,0 +1,204 @@
+"""Run pytest in several processes side by side, and show what each has printed in one piece."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests_plan import ROOT, Part
+
+# pytest's own exit codes.
+PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
+
+PROGRESS_SECONDS = 20.0
+"""How often a line says how far the processes are."""
+
+_PERCENT = re.compile(rb"\[ *(\d+)%\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of one part."""
+
+    part: Part
+    code: int
+    counted: Counter[str]
+    bad: tuple[str, ...]
+    """Each test that did not pass, with what became of it."""
+    seconds: dict[str, float]
+    """What each file has taken."""
+
+
+@dataclass
+class _Running:
+    part: Part
+    process: asyncio.subprocess.Process
+    output: Path
+    began: float = field(default_factory=time.monotonic)
+
+    def percent(self) -> str:
+        found = _PERCENT.findall(self.output.read_bytes())
+        return f"{found[-1].decode()} %" if found else "begins"
+
+
+class Runner:
+    """Runs parts, so many at a time; Ctrl-C reaches each process, and none is begun after it.
+
+    Args:
+        options: for pytest, in every process.
+        jobs: how many processes run at a time. One has the terminal for itself.
+    """
+
+    def __init__(self, options: Sequence[str], *, jobs: int) -> None:
+        self._options = options
+        self._jobs = jobs
+        self._waiting: deque[Part] = deque()
+        self._running: list[_Running] = []
+        self._outcomes: list[Outcome] = []
+        self._began = time.monotonic()
+
+    async def run(self, parts: Sequence[Part]) -> list[Outcome]:
+        """Run all parts and return what has become of them, in the order in which they ended."""
+        self._waiting.extend(parts)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, number)
+        with tempfile.TemporaryDirectory(prefix="fumehood-tests-") as directory:
+            progress = asyncio.create_task(self._report_progress()) if self._apart else None
+            try:
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(min(self._jobs, len(parts))):
+                        workers.create_task(self._work(Path(directory)))
+            finally:
+                if progress is not None:
+                    progress.cancel()
+        return self._outcomes
+
+    @property
+    def _apart(self) -> bool:
+        """Whether processes run side by side, and what they print must be kept apart."""
+        return self._jobs > 1
+
+    def _interrupt(self, number: int) -> None:
+        self._waiting.clear()
+        if number == signal.SIGINT and not self._apart:
+            return  # the terminal sends it to that process too
+        for running in self._running:
+            if running.process.returncode is None:
+                # pytest tidies up and reports, and its exit code says so.
+                running.process.send_signal(signal.SIGINT)
+
+    async def _work(self, directory: Path) -> None:
+        while self._waiting:
+            part = self._waiting.popleft()
+            place = Path(tempfile.mkdtemp(dir=directory))
+            outcome = await self._run_part(part, place / "output", place / "report.xml")
+            self._outcomes.append(outcome)
+            if outcome.code not in (PASSED, FAILED, NOTHING_SELECTED):
+                # Interrupted, or pytest could not run at all: the others could not either.
+                self._waiting.clear()
+
+    async def _run_part(self, part: Part, output: Path, report: Path) -> Outcome:
+        command = (sys.executable, "-m", "pytest", f"--junit-xml={report}", *part.arguments)
+        if not self._apart:
+            process = await asyncio.create_subprocess_exec(*command, *self._options, cwd=ROOT)
+        else:
+            with output.open("wb") as file:
+                # A process group of its own: what it gets of Ctrl-C, it gets from here, once.
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    *self._options,
+                    cwd=ROOT,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=asyncio.subprocess.STDOUT,
+                    process_group=0,
+                )
+        running = _Running(part, process, output)
+        self._running.append(running)
+        code = await process.wait()
+        self._running.remove(running)
+        outcome = read_report(part, code, report)
+        if self._apart:
+            self._show(running, outcome)
+        return outcome
+
+    def _show(self, running: _Running, outcome: Outcome) -> None:
+        title = f"#### {running.part.name}, {time.monotonic() - running.began:.0f} s "
+        print(f"\n{title.ljust(80, '#')}", flush=True)
+        sys.stdout.buffer.write(running.output.read_bytes())
+        print(f"{self._clock()} {running.part.name}: {describe(outcome)}", flush=True)
+
+    async def _report_progress(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            now = ", ".join(f"{running.part.name} {running.percent()}" for running in self._running)
+            bad = sum(len(outcome.bad) for outcome in self._outcomes)
+            print(
+                f"{self._clock()} {now}; {len(self._waiting)} more to begin"
+                + (f"; {bad} bad so far" if bad else ""),
+                flush=True,
+            )
+
+    def _clock(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        return f"[{minutes:3}:{seconds:02}]"
+
+
+def describe(outcome: Outcome) -> str:
+    """Say in a few words what has become of a part."""
+    counted = outcome.counted
+    bad = len(outcome.bad)
+    words = f"{counted['tests'] - bad} passed" + (f", {bad} did not" if bad else "")
+    normal = outcome.code in (PASSED, FAILED, NOTHING_SELECTED)
+    return words if normal else f"{words}; pytest ended with {outcome.code}"
+
+
+def read_report(part: Part, code: int, report: Path) -> Outcome:
+    """Read pytest's own report; there is none when it could not begin."""
+    counted: Counter[str] = Counter()
+    bad: list[str] = []
+    seconds: defaultdict[str, float] = defaultdict(float)
+    if report.exists():
+        # Our own file: nothing foreign is parsed.
+        root = ET.parse(report).getroot()  # noqa: S314
+        for suite in root.iter("testsuite"):
+            for name in ("tests", "failures", "errors", "skipped"):
+                counted[name] += int(suite.get(name, "0"))
+        for case in root.iter("testcase"):
+            path = _path(case)
+            seconds[path] += float(case.get("time", "0"))
+            bad += (f"{what} {path}::{case.get('name')}" for what in _bad(case))
+    return Outcome(part, code, counted, tuple(bad), dict(seconds))
+
+
+def _path(case: ET.Element) -> str:
+    """Return the file that a test is in: its class's name is the file's path, and may go on."""
+    names = case.get("classname", "").split(".")
+    for end in range(len(names), 0, -1):
+        path = f"{'/'.join(names[:end])}.py"
+        if (ROOT / path).is_file():
+            return path
+    # A file elsewhere, or one that could not even be read: that one is reported without a class.
+    return case.get("classname", "") or case.get("name", "")
+
+
+def _bad(case: ET.Element) -> Iterator[str]:
+    for child in case:
+        if child.tag in ("failure", "error", "skipped"):
+            yield {"failure": "FAILED", "error": "ERROR", "skipped": "SKIPPED"}[child.tag]
+
+
+def default_jobs() -> int:
+    """Return how many processes run side by side: tests wait for engines more than they compute."""
+    return (os.cpu_count() or 1) + 1
