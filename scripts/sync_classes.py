@@ -113,5 +113,6 @@ from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
+from fumehood.volumes import Volume
 """,
 }

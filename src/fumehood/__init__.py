@@ -81,6 +81,7 @@ from fumehood.results import (
 )
 from fumehood.sandbox import AsyncDockerSandbox
 from fumehood.session import AsyncSession
+from fumehood.volumes import Volume
 
 __all__ = [
     "AsyncDockerSandbox",
@@ -151,6 +152,7 @@ __all__ = [
     "TextPage",
     "UserNotFoundError",
     "WorkingDirectoryError",
+    "Volume",
     "Workspace",
     "WorkspaceBusyError",
     "__version__",

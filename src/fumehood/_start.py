@@ -48,6 +48,7 @@ from fumehood.options import (
 )
 from fumehood.session import AsyncSession
 from fumehood.text import brief
+from fumehood.volumes import Volume
 
 SETTLE_TIMEOUT = 30.0
 """Seconds that a supervisor has to answer once its container has started."""
@@ -82,6 +83,7 @@ class Settings:
     labels: Mapping[str, str]
     hooks: Hooks
     platform: str | None
+    volumes: tuple[Volume, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,7 @@ class Order:
     manifest: Manifest
     metadata: Mapping[str, str]
     ports: tuple[int, ...]
+    volumes: tuple[Volume, ...]
 
 
 def check_image(reference: str) -> str:
@@ -226,6 +229,7 @@ def _container_request(settings: Settings, order: Order, image: Image) -> Contai
         labels=settings.labels,
         metadata=order.metadata,
         ports=order.ports,
+        volumes=order.volumes,
         platform=settings.platform,
     )
 

@@ -38,6 +38,7 @@ from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Wor
 from fumehood.results import SessionInfo
 from fumehood.session import AsyncSession, SessionRequest
 from fumehood.text import brief
+from fumehood.volumes import Volume, check_volumes
 
 logger: logging.Logger = logging.getLogger("fumehood.sandbox")
 
@@ -62,6 +63,7 @@ class SandboxOptions(TypedDict, total=False):
     platform: str | None
     progress: Callable[[PullProgress], None] | None
     docker_host: str | None
+    volumes: Sequence[Volume]
 
 
 class AsyncDockerSandbox:
@@ -87,6 +89,7 @@ class AsyncDockerSandbox:
         platform: ``"linux/amd64"`` or ``"linux/arm64"``; default: the engine's own.
         progress: called for each step of an image pull, on the event loop.
         docker_host: the engine's address; default: as the ``docker`` command finds it.
+        volumes: data of the engine that every session sees, beside its workspace.
 
     Example::
 
@@ -113,6 +116,7 @@ class AsyncDockerSandbox:
         platform: str | None = None,
         progress: Callable[[PullProgress], None] | None = None,
         docker_host: str | None = None,
+        volumes: Sequence[Volume] = (),
     ) -> None:
         for name, value, kind in (
             ("workspace", workspace, Workspace),
@@ -144,6 +148,7 @@ class AsyncDockerSandbox:
             labels=options.check_labels(labels, "labels"),
             hooks=hooks,
             platform=platform,
+            volumes=check_volumes(volumes),
         )
         self._progress = progress
         self._docker_host = docker_host
@@ -186,6 +191,7 @@ class AsyncDockerSandbox:
         manifest: Manifest | None = None,
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
+        volumes: Sequence[Volume] | None = None,
     ) -> SessionRequest:
         """Make a session: ``await`` it, or use it with ``async with``.
 
@@ -197,6 +203,7 @@ class AsyncDockerSandbox:
             manifest: what is staged before the first command.
             metadata: noted with the session, shown by :meth:`list_sessions`.
             ports: container ports that the engine publishes on loopback (bridge networks only).
+            volumes: instead of the sandbox's.
 
         Raises:
             InvalidRequestError: before anything was created.
@@ -220,6 +227,7 @@ class AsyncDockerSandbox:
             manifest=manifest or Manifest(),
             metadata=options.check_labels(metadata, "metadata"),
             ports=tuple(options.whole(p, "port", minimum=1, maximum=65535) for p in ports),
+            volumes=self._settings.volumes if volumes is None else check_volumes(volumes),
         )
         check_manifest(order.manifest, self._settings.limits)
         return SessionRequest(lambda: self._create(order))

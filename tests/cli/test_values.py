@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from fumehood import Volume
 from fumehood.cli import values
 from fumehood.cli.values import Place, Staged
 
@@ -106,6 +107,24 @@ def test_a_directory_keeps_its_name_and_a_dot_is_what_it_holds(
     text: str, local: str, remote: str
 ) -> None:
     assert values.staged_directory(text) == Staged(Path(local), remote)
+
+
+@pytest.mark.parametrize(
+    ("text", "volume"),
+    [
+        ("datasets:/data", Volume("datasets", "/data")),
+        ("datasets:/data:ro", Volume("datasets", "/data")),
+        ("cache:/var/cache/app:rw", Volume("cache", "/var/cache/app", read_only=False)),
+    ],
+)
+def test_a_volume_is_read_only_unless_rw_is_said(text: str, volume: Volume) -> None:
+    assert values.volume(text) == volume
+
+
+@pytest.mark.parametrize("text", ["datasets", "datasets:", "datasets:/data:", "d:/data:rx"])
+def test_what_is_no_volume_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="NAME:DIR"):
+        values.volume(text)
 
 
 @pytest.mark.parametrize("text", ["", ":x"])

@@ -22,6 +22,7 @@ from fumehood import (
     DockerSandbox,
     Manifest,
     Session,
+    Volume,
     Workspace,
 )
 from fumehood._sync.base import Blocking
@@ -95,10 +96,16 @@ class _AsyncSandbox(AsyncDockerSandbox):
         manifest: Manifest | None = None,
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
+        volumes: Sequence[Volume] | None = None,
     ) -> SessionRequest:
         name = self._api.new_id() if id is None else id
         return super().create_session(
-            id=name, workspace=workspace, manifest=manifest, metadata=metadata, ports=ports
+            id=name,
+            workspace=workspace,
+            manifest=manifest,
+            metadata=metadata,
+            ports=ports,
+            volumes=volumes,
         )
 
 
@@ -115,10 +122,16 @@ class _BlockingSandbox(DockerSandbox):
         manifest: Manifest | None = None,
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
+        volumes: Sequence[Volume] | None = None,
     ) -> Session:
         name = self._api.new_id() if id is None else id
         return super().create_session(
-            id=name, workspace=workspace, manifest=manifest, metadata=metadata, ports=ports
+            id=name,
+            workspace=workspace,
+            manifest=manifest,
+            metadata=metadata,
+            ports=ports,
+            volumes=volumes,
         )
 
 

@@ -18,6 +18,7 @@ from fumehood.engines.base import Image, SessionRequest
 from fumehood.engines.container_spec import EngineFacts
 from fumehood.errors import EngineUnsupportedError, ImageRefusedError, InvalidRequestError
 from fumehood.options import MIB, Limits, Network, Security
+from fumehood.volumes import Volume
 
 GOLDEN = Path(__file__).parent / "golden" / "container_spec"
 
@@ -68,6 +69,7 @@ CASES: dict[str, tuple[SessionRequest, EngineFacts]] = {
             labels={"team": "a"},
             metadata={"task": "grüße", "n": "1"},
             ports=(8000, 9000),
+            volumes=(Volume("datasets", "/data"), Volume("cache", "/srv/cache", read_only=False)),
             platform="linux/arm64",
         ),
         replace(FACTS, sysctls=False, masked_paths=("/proc/interrupts", "/proc/kcore")),
@@ -191,6 +193,31 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
         {"network": Network.bridge(), "ports": (70_000,)},
         InvalidRequestError,
         "70000",
+    ),
+    *(
+        (
+            f"a volume at {target}",
+            {"volumes": (Volume("datasets", target),)},
+            InvalidRequestError,
+            "is taken",
+        )
+        for target in (
+            "/workspace",
+            "/workspace/data",
+            "/.fumehood/x",
+            "/.fumehood",
+            "/proc/1",
+            "/sys",
+            "/dev/shm",
+            "/tmp",
+            "/tmp/data",
+        )
+    ),
+    (
+        "a volume around the workspace",
+        {"workdir": "/srv/work", "volumes": (Volume("datasets", "/srv"),)},
+        InvalidRequestError,
+        "/srv/work is taken",
     ),
     (
         "a quota of a persistent workspace",

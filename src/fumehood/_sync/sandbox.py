@@ -14,6 +14,7 @@ from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
+from fumehood.volumes import Volume
 
 
 class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
@@ -39,6 +40,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         platform: ``"linux/amd64"`` or ``"linux/arm64"``; default: the engine's own.
         progress: called for each step of an image pull, on fumehood's own thread.
         docker_host: the engine's address; default: as the ``docker`` command finds it.
+        volumes: data of the engine that every session sees, beside its workspace.
 
     Example::
 
@@ -67,6 +69,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         platform: str | None = None,
         progress: Callable[[PullProgress], None] | None = None,
         docker_host: str | None = None,
+        volumes: Sequence[Volume] = (),
     ) -> None:
         super().__init__(
             _sandbox.AsyncDockerSandbox(
@@ -85,6 +88,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
                 platform=platform,
                 progress=progress,
                 docker_host=docker_host,
+                volumes=volumes,
             )
         )
         self._portal.on_exit(self._async)
@@ -112,6 +116,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         manifest: Manifest | None = None,
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
+        volumes: Sequence[Volume] | None = None,
     ) -> Session:
         """Make a session: use it with ``with``.
 
@@ -123,6 +128,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
             manifest: what is staged before the first command.
             metadata: noted with the session, shown by :meth:`list_sessions`.
             ports: container ports that the engine publishes on loopback (bridge networks only).
+            volumes: instead of the sandbox's.
 
         Raises:
             InvalidRequestError: before anything was created.
@@ -133,7 +139,12 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
             SupervisorError: PID 1 did not come up.
         """
         opening = self._async.create_session(
-            id=id, workspace=workspace, manifest=manifest, metadata=metadata, ports=ports
+            id=id,
+            workspace=workspace,
+            manifest=manifest,
+            metadata=metadata,
+            ports=ports,
+            volumes=volumes,
         )
         return Session(self._call(lambda: self._await(opening)))
 

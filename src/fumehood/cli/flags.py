@@ -111,6 +111,17 @@ WorkspaceId = Annotated[
         rich_help_panel=_FILES,
     ),
 ]
+Volumes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--volume",
+        metavar="NAME:DIR[:rw]",
+        help="Show a volume of the engine at this directory, read-only unless 'rw' is said. Can be "
+        "repeated.",
+        show_default=False,
+        rich_help_panel=_FILES,
+    ),
+]
 Workdir = Annotated[
     str,
     typer.Option(metavar="DIR", help="Where the workspace is mounted.", rich_help_panel=_FILES),

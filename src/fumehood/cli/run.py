@@ -41,6 +41,7 @@ def run(
     dir: flags.Directories = None,
     workspace: flags.WorkspaceId = None,
     workdir: flags.Workdir = "/workspace",
+    volume: flags.Volumes = None,
     env: flags.Env = None,
     env_file: flags.EnvFile = None,
     timeout: flags.Timeout = "30s",
@@ -67,6 +68,7 @@ def run(
       fumehood run --file main.py -- python3 main.py
       fumehood run --dir src:. --timeout 10m -- make test
       fumehood run --workspace user-42 -- sh -c 'date >> visits'
+      fumehood run --volume datasets:/data -- ls /data
       cat data.csv | fumehood run --file clean.py -- python3 clean.py
       fumehood run --detach --ttl 1h
 
@@ -125,6 +127,7 @@ def run(
             user=user,
             platform=platform,
             progress=display,
+            volumes=[values.volume(text) for text in volume or ()],
             docker_host=running.common(ctx).docker_host,
         )
         return await _run(sandbox, plan, display)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import typer
 
+from fumehood import Volume
+
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|m|g|t)?i?b?", re.IGNORECASE | re.ASCII)
@@ -130,6 +132,17 @@ def _pair(text: str, option: str) -> tuple[str, str]:
             f"{text!r} names no local path: write LOCAL or LOCAL:REMOTE", param_hint=option
         )
     return local, remote
+
+
+def volume(text: str) -> Volume:
+    """Return ``NAME:DIR`` or ``NAME:DIR:rw`` as a volume; what they may be is its own check."""
+    name, _, rest = text.partition(":")
+    target, separator, mode = rest.rpartition(":") if ":" in rest else (rest, "", "")
+    if not target or (separator and mode not in ("ro", "rw")):
+        raise typer.BadParameter(
+            f"{text!r} is not NAME:DIR, NAME:DIR:ro or NAME:DIR:rw", param_hint="--volume"
+        )
+    return Volume(name, target, read_only=mode != "rw")
 
 
 @dataclass(frozen=True, slots=True)

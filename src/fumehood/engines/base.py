@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from fumehood.options import Limits, Network, Security
+from fumehood.volumes import Volume
 
 PullPolicy = Literal["missing", "always", "never"]
 
@@ -76,6 +77,8 @@ class SessionRequest:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     ports: tuple[int, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    """Volumes that are on the engine already, none within another one's directory."""
     platform: str | None = None
 
 

@@ -19,6 +19,7 @@ from fumehood.engines import labels
 from fumehood.engines.base import SessionRequest
 from fumehood.errors import EngineUnsupportedError, ImageRefusedError, InvalidRequestError
 from fumehood.options import MIB
+from fumehood.volumes import Volume, within
 
 Json = dict[str, object]
 """A JSON object as the Engine API takes it."""
@@ -128,8 +129,10 @@ def check(request: SessionRequest) -> None:
             "workspace_mb bounds an ephemeral workspace; a persistent one is a volume on the "
             "engine's disk, which has no quota"
         )
+    for volume in request.volumes:
+        _check_target(volume, request.workdir)
     for taken in _TAKEN_DIRECTORIES:
-        if f"{request.workdir}/".startswith(f"{taken}/"):
+        if within(request.workdir, taken):
             raise InvalidRequestError(
                 f"workdir {request.workdir!r} is not possible: {taken} is taken"
             )
@@ -144,6 +147,15 @@ def check(request: SessionRequest) -> None:
             "the engine would mount an unbounded volume there that no option removes; use an image "
             f"without it, or make it the workspace with workdir={foreign[0]!r}"
         )
+
+
+def _check_target(volume: Volume, workdir: str) -> None:
+    for taken in (*_TAKEN_DIRECTORIES, "/tmp", workdir):  # noqa: S108
+        # Around one of ours is as bad as below it: the order of mounts would decide who sees what.
+        if within(volume.target, taken) or within(taken, volume.target):
+            raise InvalidRequestError(
+                f"volume {volume.name!r} cannot be at {volume.target!r}: {taken} is taken"
+            )
 
 
 def build(request: SessionRequest, facts: EngineFacts) -> ContainerSpec:
@@ -218,7 +230,11 @@ def _host_config(request: SessionRequest, facts: EngineFacts) -> Json:
             "/tmp": f"rw,exec,nosuid,nodev,size={TMP_MB}m,nr_inodes={TMP_INODES},mode=1777"  # noqa: S108
         },
         "ShmSize": SHM_MB * MIB,
-        "Mounts": [_supervisor_mount(facts), _workspace_mount(request, facts)],
+        "Mounts": [
+            _supervisor_mount(facts),
+            _workspace_mount(request, facts),
+            *(_volume_mount(volume, request, facts) for volume in request.volumes),
+        ],
         "Memory": memory,
         # The same value: no swap at all.
         "MemorySwap": memory,
@@ -318,6 +334,24 @@ def _workspace_mount(request: SessionRequest, facts: EngineFacts) -> Json:
             options["DriverConfig"] = _quota(request.limits.workspace_mb)
     mount["VolumeOptions"] = options
     return mount
+
+
+def _volume_mount(volume: Volume, request: SessionRequest, facts: EngineFacts) -> Json:
+    return {
+        "Type": "volume",
+        "Source": volume.name,
+        "Target": volume.target,
+        "ReadOnly": volume.read_only,
+        "VolumeOptions": {
+            "NoCopy": True,
+            # A volume that is there keeps its own labels. These mark the empty one that the engine
+            # would make if it went away at this moment: the create then fails and removes it.
+            "Labels": {
+                labels.OURS: facts.version,
+                labels.TOKEN: creation_token(request.nonce),
+            },
+        },
+    }
 
 
 def _quota(size_mb: int) -> Json:

@@ -24,6 +24,7 @@ from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_stream import DockerStream
 from fumehood.engines.docker_text import printable
+from fumehood.engines.docker_volumes import SharedVolumes
 from fumehood.engines.docker_workspaces import WorkspaceLock
 from fumehood.errors import (
     EngineError,
@@ -72,6 +73,7 @@ class Creator:
         self._installer = installer
         self._remover = remover
         self._workspaces = WorkspaceLock(api, remover)
+        self._volumes = SharedVolumes(api, remover)
         self._facts = EngineFacts(
             version=__version__,
             supervisor_volume=binary.volume,
@@ -92,6 +94,7 @@ class Creator:
         container_spec.check(request)
         docker_facts.check_enforced(self._info, request)
         await self._check_network(request)
+        await self._volumes.check(request)
         await self._installer.ensure(self._binary, request.image.id)
         work = asyncio.ensure_future(self._bring_up(request))
         try:
@@ -159,6 +162,7 @@ class Creator:
         if request.workspace_id is not None:
             await self._workspaces.prepare_volume(request.workspace_id)
         engine_id = await self._post_create(request, spec)
+        await self._volumes.check_not_made(request)
         stream = await self._api.hijack(
             f"containers/{engine_id}/attach",
             params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
@@ -289,7 +293,8 @@ class Creator:
                     await asyncio.sleep(1.0)
                     if await self._remover.remove_by_nonce(request.nonce) == 0:
                         break
-            elif request.workspace_id is not None and not keep_workspace:
+            await self._volumes.remove_made(request)
+            if certain and request.workspace_id is not None and not keep_workspace:
                 # Only at once after the failure: later, another session may have come and gone, and
                 # the volume would hold its files.
                 await self._remover.remove_workspace(
