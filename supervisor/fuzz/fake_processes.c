@@ -20,6 +20,7 @@
 #include "report.h"
 #include "session.h"
 #include "task.h"
+#include "terminal.h"
 #include "transfer.h"
 #include "tree.h"
 
@@ -173,7 +174,7 @@ static void send_end_of(struct channel *channel)
 {
 	struct wire_writer writer;
 	uint8_t frame[256];
-	bool command = channel->operation == OPERATION_EXEC;
+	bool command = channel->operation == OPERATION_EXEC || channel->operation == OPERATION_TERMINAL;
 	static const uint8_t tags[] = { FIELD_REASON, FIELD_EXIT_CODE, FIELD_SIGNAL, FIELD_DURATION_US,
 					FIELD_STDOUT_TOTAL, FIELD_STDERR_TOTAL, FIELD_KILLED,
 					FIELD_LEFT_RUNNING };
@@ -284,8 +285,21 @@ static void start(struct channel *channel, bool in, bool out, bool err, uint64_t
 	}
 }
 
+/* With pipes, as everything here: what a kernel makes of a terminal is not for made-up processes. */
+static void open_terminal(struct channel *channel, const struct wire_message *message)
+{
+	if (terminal_size(message, &channel->rows, &channel->columns))
+		start(channel, true, true, false, UINT64_MAX, 0);
+	else
+		channel_fail(channel, ERROR_INVALID, 0, "setup", UINT64_MAX);
+}
+
 void exec_open(struct channel *channel, const struct wire_message *message)
 {
+	if (channel->operation == OPERATION_TERMINAL) {
+		open_terminal(channel, message);
+		return;
+	}
 	channel->input_open = wire_flag(message, FIELD_STDIN);
 	start(channel, channel->input_open, true, true, wire_uint(message, FIELD_STDOUT_LIMIT, 0),
 	      wire_uint(message, FIELD_STDERR_LIMIT, 0));

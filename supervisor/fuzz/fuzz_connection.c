@@ -185,16 +185,36 @@ static void put_open(struct wire_writer *writer, uint32_t channel, uint8_t opera
 			else if (tag == FIELD_STDOUT_LIMIT || tag == FIELD_STDERR_LIMIT)
 				wire_put_uint(writer, (uint8_t)tag, (uint64_t)limit * 64);
 			else
-				wire_put_uint(writer, (uint8_t)tag, tag == FIELD_STDIN);
+				wire_put_uint(writer, (uint8_t)tag,
+					      tag == FIELD_STDIN || tag == FIELD_ROWS || tag == FIELD_COLUMNS);
 		}
 	}
 	wire_end(writer);
 }
 
+static void put_resize(struct wire_writer *writer, uint32_t channel, unsigned rows)
+{
+	wire_begin(writer, FRAME_RESIZE, channel);
+	wire_put_uint(writer, FIELD_ROWS, rows);
+	wire_put_uint(writer, FIELD_COLUMNS, 80);
+	wire_end(writer);
+}
+
+static uint8_t choose_operation(uint8_t choice)
+{
+	static const uint8_t operations[] = {
+#define X(name, input, output) OPERATION_##name,
+		WIRE_OPERATIONS(X)
+#undef X
+	};
+
+	return operations[choice % sizeof operations];
+}
+
 static void send_frame(struct client *client, struct input *input)
 {
 	static uint8_t memory[WIRE_HEADER_BYTES + WIRE_MAX_PAYLOAD], data[WIRE_MAX_PAYLOAD];
-	uint8_t kind = take_byte(input) % 11, choice = take_byte(input);
+	uint8_t kind = take_byte(input) % 12, choice = take_byte(input);
 	uint32_t channel = choice % (client->next + 1);
 	struct wire_writer writer;
 
@@ -208,7 +228,7 @@ static void send_frame(struct client *client, struct input *input)
 		break;
 	case 2:
 	case 3:
-		put_open(&writer, client->next++, (uint8_t)(1 + choice % 10), take_number(input));
+		put_open(&writer, client->next++, choose_operation(choice), take_number(input));
 		break;
 	case 4:
 	case 5:
@@ -225,6 +245,9 @@ static void send_frame(struct client *client, struct input *input)
 		break;
 	case 9:
 		wire_put_credit(&writer, channel, 1 + take_number(input));
+		break;
+	case 10:
+		put_resize(&writer, channel, take_number(input));
 		break;
 	default:
 		wire_put_frame(&writer, FRAME_DESTROY, 0, NULL, 0);

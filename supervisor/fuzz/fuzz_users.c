@@ -79,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				abort();
 		}
 		if (memchr(identity.home, '\0', sizeof identity.home) == NULL || identity.home[0] != '/' ||
-		    memchr(identity.name, '\0', sizeof identity.name) == NULL)
+		    memchr(identity.name, '\0', sizeof identity.name) == NULL ||
+		    memchr(identity.shell, '\0', sizeof identity.shell) == NULL)
 			abort();
 	}
 	return 0;

@@ -73,6 +73,11 @@ static bool has_stream(enum operation operation, uint8_t type)
 	}
 }
 
+static bool is_command(enum operation operation)
+{
+	return operation == OPERATION_EXEC || operation == OPERATION_TERMINAL;
+}
+
 static void check_channel_frame(struct model *model, const struct wire_frame *frame)
 {
 	struct model_channel *channel = look_into(model, frame->channel);
@@ -93,11 +98,11 @@ static void check_channel_frame(struct model *model, const struct wire_frame *fr
 		MUST(channel->input_credit <= channel->input);
 		break;
 	case FRAME_EXIT:
-		MUST(channel->operation == OPERATION_EXEC);
+		MUST(is_command(channel->operation));
 		channel->ended = true;
 		break;
 	case FRAME_DONE:
-		MUST(channel->operation != OPERATION_EXEC);
+		MUST(!is_command(channel->operation));
 		channel->ended = true;
 		break;
 	default:

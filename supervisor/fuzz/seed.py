@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE.parent.parent / "protocol" / "vectors"
+TABLE = tomllib.loads((VECTORS.parent / "wire.toml").read_text(encoding="utf-8"))
+OPERATIONS = list(TABLE["operations"])
 # A fuzzer learns little from megabytes.
 MOST = 20_000
 SIDES = {"client": b"\0", "supervisor": b"\1", "record": b"\0"}
@@ -49,7 +52,7 @@ RECEIVE, CREDIT = b"\x08\xff\xff", b"\x09"
 
 
 def start(operation: int, limit: int = 0xFFFF) -> bytes:
-    """OPEN of an operation by its code."""
+    """OPEN of an operation by its place in the table, from 1."""
     return bytes([0, 2, operation - 1]) + limit.to_bytes(2, "big")
 
 
@@ -64,16 +67,18 @@ def connection() -> Iterator[bytes]:
     ready = b"\1" + HELLO + CONFIGURE + RECEIVE
     write, read, leave = b"\x04\0\x20\0", b"\x05\0\xff\xff", b"\x06\0"
     stdin, eof, cancel = b"\0\4\1\x40\0", b"\0\6\1", b"\0\7\1"
-    for operation in range(1, 11):
+    terminal, resize = start(OPERATIONS.index("terminal") + 1), b"\0\x0a\1\0\x20"
+    for operation in range(1, 1 + len(OPERATIONS)):
         yield ready + start(operation) + write * 3 + RECEIVE + CREDIT + leave + RECEIVE
     yield ready + start(1) + stdin * 8 + read * 4 + eof + read + leave + RECEIVE
+    yield ready + terminal + resize + stdin * 8 + write * 3 + resize + RECEIVE + leave + resize
     yield ready + start(1) + write * 40 + RECEIVE * 3 + CREDIT + RECEIVE + cancel + leave
     yield ready + start(1, 1) * 20 + write * 20 + b"\x8b" + RECEIVE
     # Four commands that fill every channel's window: together they would pass the connection's.
     round_of_four = b"".join(bytes([4, which, 0xFF, 0xFF]) + RECEIVE * 2 for which in range(4))
     yield ready + start(1) * 4 + round_of_four * 8 + CREDIT + round_of_four + RECEIVE * 4
     yield ready + b"\x4a" + b"\x40\0\0\0" + b"\x40\2\0\xff\xff" + write + b"\x48\xff\xff"
-    yield b"\0" + HELLO + CONFIGURE + start(1) + b"\x0c" + write + leave + RECEIVE + b"\0\x0a\0"
+    yield b"\0" + HELLO + CONFIGURE + start(1) + b"\x0c" + write + leave + RECEIVE + b"\0\x0b\0"
     for seed in frames():
         if len(seed) < 3000:
             yield ready + start(1) * 3 + raw(seed[1:]) + RECEIVE

@@ -12,10 +12,17 @@
 
 /* What a program finds when nobody says otherwise: the same as Docker's. */
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+/* Which terminal it is when nobody says: what every terminal program of today understands. */
+#define DEFAULT_TERM "xterm-256color"
 
 static bool has_nul(const uint8_t *value, uint32_t length)
 {
 	return memchr(value, 0, length) != NULL;
+}
+
+static bool is_terminal(const struct wire_message *message)
+{
+	return wire_uint(message, FIELD_OPERATION, 0) == OPERATION_TERMINAL;
 }
 
 uint32_t arguments_check(const struct wire_message *message)
@@ -24,7 +31,7 @@ uint32_t arguments_check(const struct wire_message *message)
 	uint32_t length, cursor = 0;
 
 	value = wire_bytes(message, FIELD_ARGUMENT, &length);
-	if (!value || length == 0)
+	if (value ? length == 0 : !is_terminal(message))
 		return ERROR_INVALID;
 	while ((value = wire_next(message, FIELD_ARGUMENT, &cursor, &length)))
 		if (has_nul(value, length))
@@ -115,14 +122,14 @@ static char *copy_value(char **arena, const uint8_t *value, uint32_t length)
 static bool make_environment(struct arguments *arguments, const struct wire_message *message,
 			     const struct identity *identity, char **arena)
 {
-	static char path[] = "PATH=" DEFAULT_PATH;
+	static char path[] = "PATH=" DEFAULT_PATH, term[] = "TERM=" DEFAULT_TERM;
 	static char home[5 + sizeof(identity->home)];
 	struct names names;
 	const uint8_t *value;
 	uint32_t length, cursor = 0;
 	char *inherited = session.environment;
 
-	if (!names_init(&names, session.env_count + wire_count(message, FIELD_ENV) + 2))
+	if (!names_init(&names, session.env_count + wire_count(message, FIELD_ENV) + 3))
 		return false;
 	for (uint32_t i = 0; i < session.env_count; i++, inherited += strlen(inherited) + 1)
 		set_variable(&names, inherited, true);
@@ -131,6 +138,8 @@ static bool make_environment(struct arguments *arguments, const struct wire_mess
 	snprintf(home, sizeof(home), "HOME=%s", identity->home[0] ? identity->home : "/");
 	set_variable(&names, home, false);
 	set_variable(&names, path, false);
+	if (is_terminal(message))
+		set_variable(&names, term, false);
 	arguments->envp = names.variables;
 	arguments->path = DEFAULT_PATH;
 	for (uint32_t i = 0; i < names.count; i++)
@@ -152,6 +161,7 @@ bool arguments_make(struct arguments *arguments, const struct wire_message *mess
 		return false;
 	while ((value = wire_next(message, FIELD_ARGUMENT, &cursor, &length)))
 		arguments->argv[count++] = copy_value(&arena, value, length);
+	arguments->shell = identity->shell;
 	return make_environment(arguments, message, identity, &arena);
 }
 
@@ -215,11 +225,36 @@ static void exec_search(struct arguments *arguments, const char *program)
 	errno = err_no;
 }
 
+/* Not for people: an account that has one of these as its shell has none. */
+static bool is_no_shell(const char *shell)
+{
+	const char *name = strrchr(shell, '/');
+
+	return !name || strcmp(name, "/nologin") == 0 || strcmp(name, "/false") == 0;
+}
+
+/* The user's own, or the first of the usual ones that there is. */
+static void exec_shell(struct arguments *arguments)
+{
+	const char *shells[] = {arguments->shell, "/bin/bash", "/bin/sh"};
+	static char *argv[2];
+
+	arguments->argv = argv;
+	for (size_t i = is_no_shell(shells[0]); i < sizeof(shells) / sizeof(shells[0]); i++) {
+		argv[0] = (char *)(uintptr_t)shells[i]; /* execve changes nothing */
+		exec_path(arguments, shells[i]);
+		if (arguments->error != ERROR_PROGRAM_NOT_FOUND)
+			return;
+	}
+}
+
 void arguments_exec(struct arguments *arguments)
 {
 	const char *program = arguments->argv[0];
 
-	if (strchr(program, '/'))
+	if (!program)
+		exec_shell(arguments);
+	else if (strchr(program, '/'))
 		exec_path(arguments, program);
 	else
 		exec_search(arguments, program);

@@ -9,7 +9,8 @@
 #include "users.h"
 
 struct arguments {
-	char **argv;
+	char **argv;               /* an empty one: the shell of whoever runs it */
+	const char *shell;         /* as the user database has it; empty for none */
 	char **envp;
 	const char *path;          /* $PATH of the command itself */
 	uint32_t error;            /* ERROR_*, after arguments_exec came back */
@@ -18,8 +19,8 @@ struct arguments {
 /* Whether an OPEN's arguments, environment, directory can be handed to a program at all: 0 or an ERROR_*. In PID 1. */
 uint32_t arguments_check(const struct wire_message *message);
 
-/* Session's environment, then the command's own, the last one of a name wins; then HOME and PATH if they are
- * missing. False when memory is out. */
+/* Session's environment, then the command's own, the last one of a name wins; then HOME and PATH, and TERM at a terminal, if
+ * they are missing. False when memory is out. */
 bool arguments_make(struct arguments *arguments, const struct wire_message *message,
 		    const struct identity *identity);
 

@@ -10,6 +10,7 @@
 #include "lease.h"
 #include "process.h"
 #include "task.h"
+#include "terminal.h"
 #include "transfer.h"
 
 static struct channel channels[WIRE_MAX_CHANNELS];
@@ -108,7 +109,7 @@ uint32_t channel_open(struct connection *connection, uint32_t id, const struct w
 		refuse(connection, id, ERROR_TOO_MANY_CHANNELS);
 		return 0;
 	}
-	if (operation == OPERATION_EXEC)
+	if (operation == OPERATION_EXEC || operation == OPERATION_TERMINAL)
 		exec_open(channel, &message);
 	else
 		transfer_open(channel, &message);
@@ -134,7 +135,7 @@ static void input_consumed(struct channel *channel, size_t bytes)
 }
 
 /* What nobody will read is consumed: the client must be able to go on to its EOF. */
-static void input_break(struct channel *channel)
+void channel_disconnect_input(struct channel *channel)
 {
 	size_t queued = channel->queue.length;
 
@@ -169,7 +170,7 @@ static size_t input_write(struct channel *channel, const uint8_t *data, size_t l
 		return (size_t)done;
 	if (errno == EAGAIN || errno == EINTR)
 		return 0;
-	input_break(channel);
+	channel_disconnect_input(channel);
 	return length;
 }
 
@@ -246,6 +247,14 @@ uint32_t channel_cancel(struct channel *channel)
 	if (channel->task)
 		channel->task->kind->cancel(channel->task);
 	return 0;
+}
+
+uint32_t channel_resize(struct channel *channel, const struct wire_frame *frame)
+{
+	struct wire_message message;
+	uint32_t violation = fields_parse(frame, &message);
+
+	return violation ? violation : terminal_resize(channel, &message);
 }
 
 /* --- output ---------------------------------------------------------------------------------------------- */

@@ -30,6 +30,7 @@ struct channel {
 	bool input_broken;         /* nobody will read what comes */
 	bool input_grown;          /* it carries a stream: its pipe was to be widened */
 	bool cancelled;            /* CANCEL came */
+	uint16_t rows, columns;    /* of its terminal */
 	struct source input;       /* the write end of the process's stdin, once it has one */
 	struct buffer queue;
 	struct task *task;
@@ -44,10 +45,13 @@ uint32_t channel_count(void);
 uint32_t channel_stdin(struct channel *channel, const uint8_t *data, uint32_t length);
 uint32_t channel_eof(struct channel *channel);
 uint32_t channel_cancel(struct channel *channel);
+uint32_t channel_resize(struct channel *channel, const struct wire_frame *frame);
 uint32_t channel_return_credit(struct channel *channel, uint32_t bytes);
 
 /* Give the input a pipe to go to (taken over, non-blocking). False with errno. */
 bool channel_connect_input(struct channel *channel, int fd);
+/* Nobody will read what still comes: it counts as consumed. */
+void channel_disconnect_input(struct channel *channel);
 
 /* How many bytes of output may be sent now, by every window and by the queue's room. */
 uint32_t channel_credit(const struct channel *channel);

@@ -13,7 +13,7 @@ static const uint32_t allowed[CONNECTION_STATES] = {
 				 FRAME_BIT(FRAME_DESTROY),
 	[CONNECTION_OPEN] = FRAME_BIT(FRAME_PING) | FRAME_BIT(FRAME_PONG) | FRAME_BIT(FRAME_DESTROY) |
 			    FRAME_BIT(FRAME_OPEN) | FRAME_BIT(FRAME_STDIN) | FRAME_BIT(FRAME_EOF) |
-			    FRAME_BIT(FRAME_CREDIT) | FRAME_BIT(FRAME_CANCEL),
+			    FRAME_BIT(FRAME_CREDIT) | FRAME_BIT(FRAME_CANCEL) | FRAME_BIT(FRAME_RESIZE),
 };
 
 static uint32_t on_channel_frame(struct connection *connection, const struct wire_frame *frame)
@@ -38,6 +38,8 @@ static uint32_t on_channel_frame(struct connection *connection, const struct wir
 		return channel_eof(channel);
 	case FRAME_CANCEL:
 		return channel_cancel(channel);
+	case FRAME_RESIZE:
+		return channel_resize(channel, frame);
 	default:
 		return channel_return_credit(channel, wire_credit(frame));
 	}

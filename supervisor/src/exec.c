@@ -17,7 +17,11 @@
 #include "session.h"
 #include "spare.h"
 #include "task.h"
+#include "terminal.h"
 #include "tree.h"
+
+/* How long a program may take to end when its terminal is hung up, before it is killed. */
+#define HANG_UP_PATIENCE (SECOND)
 
 /* --- the end --------------------------------------------------------------------------------------------- */
 
@@ -75,11 +79,15 @@ static void advance(struct task *task)
 			return;
 		if (!command->settled) {
 			command->settled = true;
+			terminal_take(task);
 			flow_settle(&task->out);
 			flow_settle(&task->err);
 		}
 		if (flow_pending(&task->out) || flow_pending(&task->err))
 			return;
+		/* Who lives on has no terminal then, as after the end of any login. */
+		if (command->terminal)
+			terminal_hang_up(task);
 		if (!command->survivors) {
 			flow_close(&task->out);
 			flow_close(&task->err);
@@ -109,12 +117,13 @@ static void on_end(struct task *task, const struct reaper_report *report)
 	command->status = (int)report->status;
 	command->ended_at = report->at;
 	task->deadline = NEVER;
-	if (!task->channel || !command->survivors || command->killing)
+	if (!command->survivors || command->killing)
 		return;
-	/* A command that a signal ended takes its tree along; one that came to its own end leaves it. */
-	if (WIFSIGNALED(command->status))
+	/* A command that a signal ended takes its tree along, and so does one that was hung up; one that came to its own end
+	 * leaves it. */
+	if (WIFSIGNALED(command->status) || command->cause)
 		tree_kill(task);
-	else
+	else if (task->channel)
 		command->left_running = tree_count(task);
 }
 
@@ -170,9 +179,17 @@ static void exec_due(struct task *task, uint64_t now)
 {
 	(void)now;
 	task->deadline = NEVER;
-	task->command.cause = EXEC_TIMED_OUT;
+	if (!task->command.cause)
+		task->command.cause = EXEC_TIMED_OUT;
 	tree_kill(task);
 	advance(task);
+}
+
+/* Whoever has a terminal is told first, and may save what it has. What it still says goes nowhere. */
+static void hang_up(struct task *task)
+{
+	terminal_hang_up(task);
+	task->deadline = clock_monotonic() + HANG_UP_PATIENCE;
 }
 
 /* What is still in the pipes is not wanted, and nobody can be made to wait for credit that may never come. */
@@ -187,8 +204,12 @@ static void exec_cancel(struct task *task)
 		return;
 	if (!command->cause)
 		command->cause = EXEC_CANCELLED;
-	task->deadline = NEVER;
 	command->left_running = 0;
+	if (command->terminal && !command->ended) {
+		hang_up(task);
+		return;
+	}
+	task->deadline = NEVER;
 	tree_kill(task);
 }
 
@@ -224,9 +245,12 @@ static void close_ends(struct ends *ends)
 	close_pair(ends->report);
 }
 
-static bool make_ends(struct ends *ends, bool input)
+/* At a terminal there is the way to it instead. */
+static bool make_ends(struct ends *ends, bool terminal, bool input)
 {
 	*ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+	if (terminal)
+		return terminal_way(ends->in);
 	if (input && !process_pipe(ends->in, 1)) {
 		ends->in[0] = ends->in[1] = -1;
 		return false;
@@ -242,8 +266,15 @@ static bool make_ends(struct ends *ends, bool input)
 	return true;
 }
 
-/* Hand our ends over to the task and its channel, and forget them. */
-static bool connect_ends(struct task *task, struct ends *ends, const struct wire_message *message)
+static bool connect_terminal(struct task *task, struct ends *ends)
+{
+	if (!terminal_await(task, ends->in[1]))
+		return false;
+	ends->in[1] = -1;
+	return true;
+}
+
+static bool connect_streams(struct task *task, struct ends *ends, const struct wire_message *message)
 {
 	struct channel *channel = task->channel;
 
@@ -255,11 +286,6 @@ static bool connect_ends(struct task *task, struct ends *ends, const struct wire
 		       wire_uint(message, FIELD_STDERR_LIMIT, 0)))
 		return false;
 	ends->err[0] = -1;
-	if (ends->report[0] >= 0) {
-		if (!task_open_report(task, ends->report[0]))
-			return false;
-		ends->report[0] = -1;
-	}
 	if (ends->in[1] >= 0) {
 		if (!channel_connect_input(channel, ends->in[1]))
 			return false;
@@ -268,13 +294,26 @@ static bool connect_ends(struct task *task, struct ends *ends, const struct wire
 	return true;
 }
 
+/* Hand our ends over to the task and its channel, and forget them. */
+static bool connect_ends(struct task *task, struct ends *ends, const struct wire_message *message)
+{
+	if (ends->report[0] >= 0) {
+		if (!task_open_report(task, ends->report[0]))
+			return false;
+		ends->report[0] = -1;
+	}
+	return task->command.terminal ? connect_terminal(task, ends) : connect_streams(task, ends, message);
+}
+
 /* A spare that waits for its order, or a new reaper. NULL with errno. */
 static struct task *launch(struct channel *channel, const struct wire_message *message,
 			   const struct identity *identity, struct ends *ends)
 {
+	bool terminal = channel->operation == OPERATION_TERMINAL;
 	struct launch launch = {
 		.message = message, .identity = identity,
-		.in = ends->in[0] >= 0 ? ends->in[0] : session.null_fd, .out = ends->out[1], .err = ends->err[1],
+		.in = ends->in[0] >= 0 ? ends->in[0] : session.null_fd,
+		.out = terminal ? ends->in[0] : ends->out[1], .err = terminal ? ends->in[0] : ends->err[1],
 	};
 	uint64_t now = clock_monotonic();
 	struct task *task = spare_launch(&launch);
@@ -318,15 +357,17 @@ void exec_start(struct channel *channel, const struct wire_message *message, con
 	struct ends ends;
 	uint64_t timeout = wire_uint(message, FIELD_TIMEOUT_MS, 0);
 	uint64_t oom_kills = cgroup_oom_kills();
+	bool terminal = channel->operation == OPERATION_TERMINAL;
 	struct task *task = NULL;
 	int err_no;
 
-	if (make_ends(&ends, wire_flag(message, FIELD_STDIN)))
+	if (make_ends(&ends, terminal, wire_flag(message, FIELD_STDIN)))
 		task = launch(channel, message, identity, &ends);
 	err_no = errno;
 	if (task) {
 		channel->task = task;
 		task->command.oom_kills = oom_kills;
+		task->command.terminal = terminal;
 		if (timeout)
 			task->deadline = clock_after_ms(task->started, timeout);
 		if (connect_ends(task, &ends, message)) {
@@ -344,15 +385,18 @@ void exec_start(struct channel *channel, const struct wire_message *message, con
 
 void exec_open(struct channel *channel, const struct wire_message *message)
 {
+	bool terminal = channel->operation == OPERATION_TERMINAL;
 	uint32_t error = arguments_check(message);
 	uint32_t length;
 	const uint8_t *user = wire_bytes(message, FIELD_USER, &length);
 
+	if (!error && terminal && !terminal_size(message, &channel->rows, &channel->columns))
+		error = ERROR_INVALID;
 	if (error) {
 		channel_fail(channel, error, 0, "setup", UINT64_MAX);
 		return;
 	}
-	channel->input_open = wire_flag(message, FIELD_STDIN);
+	channel->input_open = terminal || wire_flag(message, FIELD_STDIN);
 	if (!user || (length == strlen(session.user_spec) && memcmp(user, session.user_spec, length) == 0))
 		exec_start(channel, message, &session.user);
 	else

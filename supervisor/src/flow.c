@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -20,6 +21,11 @@
 /* How long the pipe of a stream is left alone once it is empty. We run before every command, so without this each of
  * its writes would wake us: small frames, and most of the machine's time spent on changing between the two. */
 #define REST (MILLISECOND / 4)
+/* What a terminal may hold when its command ends, at most: the kernel keeps 12 KiB or so, and somebody else may go on
+ * writing to it. */
+#define TERMINAL_HOLDS (64u * 1024)
+/* What the kernel gives of a terminal at once. */
+#define TERMINAL_PIECE 4096
 
 static size_t least(uint64_t a, uint64_t b)
 {
@@ -40,6 +46,8 @@ static size_t held(const struct flow *flow, size_t want)
 {
 	int bytes = 0;
 
+	if (flow->terminal)
+		return least(want, TERMINAL_PIECE);
 	if (flow->total >= WIRE_MAX_PAYLOAD || ioctl(flow->source.fd, FIONREAD, &bytes) < 0)
 		return want;
 	return bytes > 0 ? least((uint64_t)bytes, want) : 1;
@@ -126,6 +134,15 @@ static void flow_go_on(struct flow *flow, uint64_t taken)
 		source_arm(&flow->source, EPOLLIN);
 }
 
+/* What a terminal holds lies in more than one of the kernel's buffers, and cannot be counted. Looking makes the kernel
+ * bring it to where it can be read. */
+static bool is_empty(const struct flow *flow)
+{
+	struct pollfd look = {.fd = flow->source.fd, .events = POLLIN};
+
+	return poll(&look, 1, 0) == 0;
+}
+
 static void flow_ready(struct source *source)
 {
 	struct flow *flow = container_of(source, struct flow, source);
@@ -134,9 +151,11 @@ static void flow_ready(struct source *source)
 	flow->rests_until = NEVER;
 	if (!flow_take(flow))
 		flow_close(flow);
+	else if (flow->terminal && flow->until != UNBOUNDED && is_empty(flow))
+		flow->until = 0;
 	else if (!flow->blocked && flow->until)
 		flow_go_on(flow, flow->total - before);
-	if (flow->source.fd < 0 || flow->total != before)
+	if (flow->source.fd < 0 || flow->until == 0 || flow->total != before)
 		flow->task->kind->flowed(flow->task);
 }
 
@@ -188,7 +207,9 @@ void flow_settle(struct flow *flow)
 
 	if (flow->source.fd < 0)
 		return;
-	if (ioctl(flow->source.fd, FIONREAD, &held) < 0 || held < 0)
+	if (flow->terminal)
+		held = is_empty(flow) ? 0 : TERMINAL_HOLDS;
+	else if (ioctl(flow->source.fd, FIONREAD, &held) < 0 || held < 0)
 		held = 0;
 	flow->until = (uint64_t)held;
 	/* Nobody waits for the end of a rest. */

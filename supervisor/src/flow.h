@@ -21,6 +21,7 @@ struct flow {
 	uint8_t frame;             /* FRAME_STDOUT or FRAME_STDERR */
 	bool blocked;              /* waits for credit or for room, not armed */
 	bool grown, rests;         /* it carries a stream: its pipe was to grow, and did */
+	bool terminal;             /* the source is the master of a terminal, not a pipe */
 	uint64_t limit;            /* bytes that may still be sent; the rest is counted and dropped */
 	uint64_t until;            /* bytes still to be taken: what the pipe held when its command ended */
 	uint64_t total;            /* bytes taken */

@@ -42,6 +42,7 @@ static uint32_t check_answer(struct lookup *lookup)
 			return ERROR_USER_REFUSED;
 	identity->home[sizeof(identity->home) - 1] = '\0';
 	identity->name[sizeof(identity->name) - 1] = '\0';
+	identity->shell[sizeof(identity->shell) - 1] = '\0';
 	return 0;
 }
 

@@ -17,7 +17,9 @@
 #include "caps.h"
 #include "clock.h"
 #include "process.h"
+#include "pty.h"
 #include "session.h"
+#include "terminal.h"
 
 /* Where the command's ends and the report lie while its process is set up. */
 #define REPORT_FD 3
@@ -31,7 +33,7 @@
 
 const char *const reaper_steps[] = {
 	[STEP_PROGRAM] = "program", [STEP_CWD] = "cwd", [STEP_USER] = "user",
-	[STEP_FORK] = "fork", [STEP_SETUP] = "setup",
+	[STEP_FORK] = "fork", [STEP_TERMINAL] = "terminal", [STEP_SETUP] = "setup",
 };
 
 static void tell(int fd, const struct reaper_report *report)
@@ -100,8 +102,22 @@ static void prepare(int report)
 		refuse(report, ERROR_IO, STEP_SETUP);
 }
 
+/* The command's ends are then its terminal, all three. */
+static void enter_terminal(struct launch *launch)
+{
+	uint16_t rows, columns;
+	int terminal;
+
+	/* PID 1 has seen that the size is one. */
+	(void)terminal_size(launch->message, &rows, &columns);
+	terminal = pty_make(launch->in, rows, columns);
+	if (terminal < 0)
+		refuse(launch->report, pty_error(errno), STEP_TERMINAL);
+	launch->in = launch->out = launch->err = terminal;
+}
+
 /* From here on with the command's own rights. The workspace stays open until the change of directory. */
-_Noreturn static void become_command(const struct launch *launch)
+_Noreturn static void become_command(struct launch *launch)
 {
 	struct arguments arguments;
 	sigset_t none;
@@ -113,6 +129,8 @@ _Noreturn static void become_command(const struct launch *launch)
 		refuse(report, ERROR_CWD, STEP_CWD);
 	if (!arguments_make(&arguments, launch->message, launch->identity))
 		refuse(report, ERROR_OUT_OF_MEMORY, STEP_SETUP);
+	if (wire_uint(launch->message, FIELD_OPERATION, 0) == OPERATION_TERMINAL)
+		enter_terminal(launch);
 	if (!arrange_descriptors(launch))
 		refuse(report, ERROR_IO, STEP_SETUP);
 	signal(SIGPIPE, SIG_DFL);
@@ -235,7 +253,7 @@ _Noreturn static void watch(pid_t leader, int report)
 	reap(leader, 0);
 }
 
-_Noreturn void reaper_main(const struct launch *launch)
+_Noreturn void reaper_main(struct launch *launch)
 {
 	pid_t leader = fork_command(launch->report);
 
@@ -247,7 +265,7 @@ _Noreturn void reaper_main(const struct launch *launch)
 
 _Noreturn void reaper_spare(int report, int orders)
 {
-	int keep[] = {report, orders, session.workspace_fd, session.null_fd, session.proc_fd};
+	int keep[] = {report, orders, session.workspace_fd, session.null_fd, session.proc_fd, session.pts_fd};
 	pid_t leader;
 
 	/* It waits for long, and may keep nobody's pipe open meanwhile. */

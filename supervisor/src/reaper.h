@@ -15,7 +15,7 @@
 /* What comes over the report pipe: at most one failure, then one end. */
 enum { REAPER_FAILED = 1, REAPER_ENDED = 2 };
 
-enum { STEP_PROGRAM, STEP_CWD, STEP_USER, STEP_FORK, STEP_SETUP };
+enum { STEP_PROGRAM, STEP_CWD, STEP_USER, STEP_FORK, STEP_TERMINAL, STEP_SETUP };
 extern const char *const reaper_steps[];
 
 struct reaper_report {
@@ -30,12 +30,12 @@ struct reaper_report {
 struct launch {
 	const struct wire_message *message; /* the OPEN */
 	const struct identity *identity;
-	int in, out, err;               /* the command's ends */
+	int in, out, err;               /* the command's ends; at a terminal each is the way to PID 1 */
 	int report;
 };
 
 /* The forked child's way: never returns. */
-_Noreturn void reaper_main(const struct launch *launch);
+_Noreturn void reaper_main(struct launch *launch);
 
 /* What a spare is sent over its order socket, in one packet with the command's three ends: this, the identity if
  * it is not the session's, the body of the OPEN. */

@@ -17,7 +17,7 @@
 #define EXIT_CODE_BASE 64
 
 struct session session = {
-	.null_fd = -1, .proc_fd = -1, .root_fd = -1, .workspace_fd = -1,
+	.null_fd = -1, .proc_fd = -1, .root_fd = -1, .pts_fd = -1, .workspace_fd = -1,
 };
 
 static uint32_t end_reason;

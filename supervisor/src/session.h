@@ -22,6 +22,7 @@ struct session {
 	int null_fd;               /* /dev/null */
 	int proc_fd;               /* /proc */
 	int root_fd;               /* / */
+	int pts_fd;                /* /dev/pts; -1 where there is none */
 	int workspace_fd;          /* -1 until ready */
 
 	char user_spec[WIRE_MAX_TEXT + 1];

@@ -96,6 +96,7 @@ static void arrange_descriptors(void)
 	session.null_fd = open_base("/dev/null", O_RDWR);
 	session.proc_fd = open_base("/proc", O_PATH | O_DIRECTORY);
 	session.root_fd = open_base("/", O_PATH | O_DIRECTORY);
+	session.pts_fd = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 }
 
 static void arrange_limits(void)

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "clock.h"
+#include "terminal.h"
 #include "tree.h"
 
 /* Live channels, and trees whose command has ended. Each takes at least two of the container's processes. */
@@ -22,7 +23,7 @@ struct task *task_new(const struct task_kind *kind, struct channel *channel)
 		if (task->kind)
 			continue;
 		*task = (struct task){.kind = kind, .channel = channel, .deadline = NEVER};
-		task->report.fd = task->out.source.fd = task->err.source.fd = -1;
+		task->report.fd = task->out.source.fd = task->err.source.fd = task->way.fd = task->terminal = -1;
 		task->out.rests_until = task->err.rests_until = NEVER;
 		task->started = clock_monotonic();
 		if (i >= high)
@@ -35,6 +36,7 @@ struct task *task_new(const struct task_kind *kind, struct channel *channel)
 void task_free(struct task *task)
 {
 	source_close(&task->report);
+	terminal_release(task);
 	flow_close(&task->out);
 	flow_close(&task->err);
 	task->kind = NULL;

@@ -34,6 +34,7 @@ struct command {
 	bool survivors;            /* and processes of its tree had not */
 	bool settled;              /* `until` of the flows is fixed */
 	bool lost;                 /* its reaper died under it */
+	bool terminal;             /* it has one instead of pipes */
 	int status;                /* of the leader, as wait(2) gives it */
 	uint64_t ended_at;
 	uint64_t oom_kills;        /* the cgroup's counter when it began */
@@ -67,6 +68,8 @@ struct task {
 	struct channel *channel;   /* NULL: nobody waits for it */
 	struct source report;
 	struct flow out, err;
+	struct source way;         /* where the terminal comes from; closed: there is none, or it has come */
+	int terminal;              /* the command's side of its terminal, held open; -1 */
 	uint64_t started, deadline;
 	union {
 		struct command command;

@@ -160,7 +160,7 @@ static void put_text(char *out, size_t size, const char *text)
 		memcpy(out, text, length + 1);
 }
 
-/* Fill uid, gid, home and name from the first line that names the user, by name or by number. A line whose
+/* Fill uid, gid, home, name and shell from the first line that names the user, by name or by number. A line whose
  * numbers are none is no line. */
 static bool find_user(struct lines *lines, int root_fd, const char *user, struct identity *out)
 {
@@ -182,6 +182,8 @@ static bool find_user(struct lines *lines, int root_fd, const char *user, struct
 		if (field[5][0] == '/')
 			put_text(out->home, sizeof out->home, field[5]);
 		put_text(out->name, sizeof out->name, field[0]);
+		if (field[6][0] == '/')
+			put_text(out->shell, sizeof out->shell, field[6]);
 	}
 	close(lines->fd);
 	return found;

@@ -18,6 +18,7 @@ struct identity {
 	uint32_t groups[IDENTITY_GROUPS]; /* supplementary ones; more than fit are left out, which only takes rights away */
 	char home[4096];           /* "/" when the database does not say */
 	char name[256];            /* empty when the database does not say */
+	char shell[256];           /* likewise */
 };
 
 /* Look `spec` up: "name", "uid", "name:group", "uid:gid" and mixtures; "" is root. "root" and numbers need no

@@ -17,6 +17,7 @@
 #define WIRE_MAX_TEXT 1024
 #define WIRE_MAX_PATH 4095
 #define WIRE_MAX_RECORD 16384
+#define WIRE_MAX_TERMINAL_SIDE 65535
 #define WIRE_CONFIGURE_DEADLINE_MS 30000
 
 enum frame {
@@ -39,6 +40,7 @@ enum frame {
 	FRAME_EXIT = 0x17,
 	FRAME_DONE = 0x18,
 	FRAME_FAIL = 0x19,
+	FRAME_RESIZE = 0x1c,
 };
 
 enum field {
@@ -89,6 +91,8 @@ enum field {
 	FIELD_CHANNELS = 0x35,
 	FIELD_CONNECTIONS = 0x36,
 	FIELD_TREES = 0x37,
+	FIELD_ROWS = 0x38,
+	FIELD_COLUMNS = 0x39,
 	FIELD_OPERATION = 0x40,
 	FIELD_ARGUMENT = 0x41,
 	FIELD_CWD = 0x42,
@@ -136,6 +140,7 @@ enum operation {
 	OPERATION_RENAME = 0x08,
 	OPERATION_LEASE = 0x09,
 	OPERATION_STATUS = 0x0a,
+	OPERATION_TERMINAL = 0x1e,
 };
 
 enum exec {
@@ -204,6 +209,8 @@ enum error {
 	ERROR_UNSUPPORTED = 0x2b,
 	ERROR_BUSY = 0x2c,
 	ERROR_IO = 0x2d,
+	ERROR_NO_TERMINAL = 0x37,
+	ERROR_TERMINAL_LIMIT = 0x38,
 };
 
 enum violation {
@@ -244,7 +251,8 @@ enum violation {
 	X(CANCEL, SIDE_CLIENT, CHANNEL_LIVE, PAYLOAD_EMPTY, 0, 0) \
 	X(EXIT, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
 	X(DONE, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
-	X(FAIL, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536)
+	X(FAIL, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
+	X(RESIZE, SIDE_CLIENT, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536)
 
 /* name, kind, whether it may be repeated */
 #define WIRE_FIELDS(X) \
@@ -295,6 +303,8 @@ enum violation {
 	X(CHANNELS, KIND_UINT, 0) \
 	X(CONNECTIONS, KIND_UINT, 0) \
 	X(TREES, KIND_UINT, 0) \
+	X(ROWS, KIND_UINT, 0) \
+	X(COLUMNS, KIND_UINT, 0) \
 	X(OPERATION, KIND_UINT, 0) \
 	X(ARGUMENT, KIND_BYTES, 1) \
 	X(CWD, KIND_BYTES, 0) \
@@ -332,9 +342,9 @@ enum violation {
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0x7feull) \
+	X(OPERATION, 0x400007feull) \
 	X(ROOT, 0x3ull) \
-	X(ERROR, 0x3f03c3f07ffeull) \
+	X(ERROR, 0x1803f03c3f07ffeull) \
 	X(TYPE, 0xffull)
 
 /* frame, field, the codes it may have there as a set of bits */
@@ -416,7 +426,9 @@ enum violation {
 	X(FAIL, ERRNO, 1) \
 	X(FAIL, STEP, 1) \
 	X(FAIL, MESSAGE, 0) \
-	X(FAIL, SIZE, 0)
+	X(FAIL, SIZE, 0) \
+	X(RESIZE, ROWS, 1) \
+	X(RESIZE, COLUMNS, 1)
 
 /* operation, field, whether it is required */
 #define WIRE_OPERATION_FIELDS(X) \
@@ -455,7 +467,13 @@ enum violation {
 	X(RENAME, TARGET, 1) \
 	X(RENAME, ROOT, 1) \
 	X(RENAME, PARENTS, 1) \
-	X(LEASE, TTL_MS, 1)
+	X(LEASE, TTL_MS, 1) \
+	X(TERMINAL, CWD, 1) \
+	X(TERMINAL, ROWS, 1) \
+	X(TERMINAL, COLUMNS, 1) \
+	X(TERMINAL, ARGUMENT, 0) \
+	X(TERMINAL, ENV, 0) \
+	X(TERMINAL, USER, 0)
 
 /* record, field, whether it is required */
 #define WIRE_RECORD_FIELDS(X) \
@@ -479,7 +497,8 @@ enum violation {
 	X(REMOVE, 0, 0) \
 	X(RENAME, 0, 0) \
 	X(LEASE, 0, 0) \
-	X(STATUS, 0, 0)
+	X(STATUS, 0, 0) \
+	X(TERMINAL, 1, 1)
 
 /* code and name of every frame, for messages and dumps */
 #define WIRE_FRAME_NAMES(X) \
@@ -501,7 +520,8 @@ enum violation {
 	X(FRAME_CANCEL, "CANCEL") \
 	X(FRAME_EXIT, "EXIT") \
 	X(FRAME_DONE, "DONE") \
-	X(FRAME_FAIL, "FAIL")
+	X(FRAME_FAIL, "FAIL") \
+	X(FRAME_RESIZE, "RESIZE")
 
 /* code and name of every field, for messages and dumps */
 #define WIRE_FIELD_NAMES(X) \
@@ -552,6 +572,8 @@ enum violation {
 	X(FIELD_CHANNELS, "channels") \
 	X(FIELD_CONNECTIONS, "connections") \
 	X(FIELD_TREES, "trees") \
+	X(FIELD_ROWS, "rows") \
+	X(FIELD_COLUMNS, "columns") \
 	X(FIELD_OPERATION, "operation") \
 	X(FIELD_ARGUMENT, "argument") \
 	X(FIELD_CWD, "cwd") \

@@ -108,6 +108,28 @@ TEST("root and numbers need no database, names do")
 	check("node", ERROR_USER_NOT_FOUND, 0, 0, "", "");
 }
 
+TEST("a shell is the database's, where it is a path that fits")
+{
+	static const char *const cases[][2] = {
+		{"root", "/bin/sh"}, {"daemon", "/sbin/nologin"}, {"node", "/bin/bash"}, {"bare", ""},
+		{"relative", ""}, {"endless", ""}, {"7777", ""},
+	};
+	char database[2048], endless[600];
+
+	memset(endless, 'x', sizeof endless - 1);
+	endless[0] = '/';
+	endless[sizeof endless - 1] = '\0';
+	snprintf(database, sizeof database, "%s\nbare:x:1:1::/\nrelative:x:2:2::/:sh\nendless:x:3:3::/:%s\n", passwd,
+		 endless);
+	root_with(database, group);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct identity identity;
+
+		CHECK(users_resolve_in(root_fd, cases[i][0], &identity) == 0);
+		CHECK(strcmp(identity.shell, cases[i][1]) == 0);
+	}
+}
+
 TEST("the supervisor's own id is refused, however it is asked for")
 {
 	root_with(passwd, group);

@@ -24,6 +24,11 @@ RESERVED = 64999
 OWN_CAPABILITIES = "+setuid,+setgid,+kill,+chown"
 _CGROUPS = Path("/sys/fs/cgroup")
 
+# As the engines' runtimes mount them.
+_TERMINALS = (
+    "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts /dev/pts"
+)
+
 T = TypeVar("T")
 
 
@@ -69,6 +74,7 @@ class Container:
         no_new_privileges: bool = True,
         pids: int | None = None,
         memory: int | None = None,
+        terminals: bool = True,
         prefix: tuple[str, ...] = (),
     ) -> None:
         self.binary = binary
@@ -85,10 +91,11 @@ class Container:
         ours, theirs = socket.socketpair()
         self.errors: IO[bytes] = (self.base / "stderr").open("w+b")
         command = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--net", "--kill-child"]
+        # As in a container, which has terminals of its own, and whose own group is all that it sees.
+        mounts = [_TERMINALS] if terminals else ["umount --lazy /dev/pts"]
         if "memory" in self.groups:
-            # As in a container, whose own group is all that it sees.
-            mount = f"mount --bind {self.groups['memory']} {_CGROUPS}/memory"
-            command += ["sh", "-c", f'{mount} && exec "$@"', "sh"]
+            mounts.append(f"mount --bind {self.groups['memory']} {_CGROUPS}/memory")
+        command += ["sh", "-c", f'{" && ".join(mounts)} && exec "$@"', "sh"]
         command += ["setpriv", "--bounding-set", f"-all,{capabilities}"]
         command += ["--no-new-privs"] if no_new_privileges else []
         self.process = subprocess.Popen(

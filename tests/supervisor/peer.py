@@ -188,6 +188,47 @@ class Peer:
             )
         )
 
+    def start_terminal(
+        self,
+        *argv: str | bytes,
+        rows: int = 24,
+        columns: int = 80,
+        cwd: bytes = b".",
+        env: tuple[bytes, ...] = (),
+        user: str | None = None,
+    ) -> int:
+        """Open a terminal."""
+        return self.open(
+            messages.terminal_request(
+                tuple(a.encode() if isinstance(a, str) else a for a in argv),
+                cwd=cwd,
+                env=env,
+                user=user,
+                rows=rows,
+                columns=columns,
+            )
+        )
+
+    def resize(self, channel: int, rows: int, columns: int) -> None:
+        """Give a terminal another size."""
+        self.send_bytes(messages.resize_frame(channel, rows, columns))
+
+    def read_until(self, channel: int, wanted: bytes) -> bytes:
+        """Take a channel's output until it holds ``wanted``; return all of it."""
+        seen = b""
+        kept: list[RawFrame] = []
+        while wanted not in seen:
+            raw = self.receive()
+            if raw.channel != channel:
+                kept.append(raw)
+                continue
+            assert raw.frame is Frame.STDOUT, (raw, seen)
+            seen += raw.payload
+            self.credit(0, len(raw.payload))
+            self.credit(channel, len(raw.payload))
+        self.frames.extendleft(reversed(kept))
+        return seen
+
     def credit(self, channel: int, count: int) -> None:
         """Return credit on a channel."""
         self.send(Frame.CREDIT, channel, count.to_bytes(4, "big"))

@@ -19,7 +19,15 @@ from fumehood._wire.connection import (
     State,
     Welcomed,
 )
-from fumehood._wire.messages import Done, Exit, Fail, Request, exec_request, file_request
+from fumehood._wire.messages import (
+    Done,
+    Exit,
+    Fail,
+    Request,
+    exec_request,
+    file_request,
+    terminal_request,
+)
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root, Violation
 from fumehood.errors import LocalProtocolError
 
@@ -49,6 +57,7 @@ WRITE = file_request(Operation.WRITE, b"f", Root.WORKSPACE, limit=9, mode=0o644,
 LIST = file_request(Operation.LIST, b".", Root.WORKSPACE, limit=2, recursive=0)
 STAT = file_request(Operation.STAT, b".", Root.WORKSPACE, follow=0)
 STATUS = Request(Operation.STATUS, {})
+TERMINAL = terminal_request((b"sh",), cwd=b".", env=(), user=None, rows=24, columns=80)
 
 
 def started(*, configured: bool = False) -> Connection:
@@ -187,6 +196,24 @@ def test_a_cancelled_channel_still_gets_its_answer() -> None:
     assert connection.data_to_send() == b""
 
 
+def test_a_terminal_takes_sizes_until_its_end() -> None:
+    connection = opened(TERMINAL, run())
+    connection.resize(1, 50, 132)
+    with pytest.raises(LocalProtocolError):
+        connection.resize(2, 50, 132)
+    (raw,) = codec.FrameReader("client").feed(connection.data_to_send())
+    assert (raw.frame, raw.channel) == (Frame.RESIZE, 1)
+    assert codec.decode_frame_fields(raw) == {Field.ROWS: 50, Field.COLUMNS: 132}
+    (output, finished) = connection.receive_data(data(Frame.STDOUT, 1, 9) + exit_frame(1))
+    assert isinstance(output, Output)
+    assert isinstance(finished, Finished)
+    connection.resize(1, 24, 80)
+    connection.cancel(2)
+    connection.resize(2, 24, 80)
+    frames = codec.FrameReader("client").feed(connection.data_to_send())
+    assert [raw.frame for raw in frames] == [Frame.CANCEL]
+
+
 def test_the_connections_credit_goes_back_when_bytes_arrive() -> None:
     connection = opened(READ)
     for _ in range(table.CREDIT_STEP // table.MAX_PAYLOAD):
@@ -263,6 +290,8 @@ def test_the_greeting_comes_once_in_its_order_and_fits() -> None:
         (READ, data(Frame.STDERR, 1), Violation.BAD_STATE),
         (WRITE, data(Frame.STDOUT, 1), Violation.BAD_STATE),
         (STATUS, data(Frame.STDOUT, 1), Violation.BAD_STATE),
+        (TERMINAL, data(Frame.STDERR, 1), Violation.BAD_STATE),
+        (TERMINAL, frame_of(Frame.DONE, 1, {}), Violation.BAD_STATE),
         (READ, exit_frame(1), Violation.BAD_STATE),
         (run(), frame_of(Frame.DONE, 1, {}), Violation.BAD_STATE),
         (READ, credit(1, 1), Violation.BAD_STATE),

@@ -22,7 +22,7 @@ from fakes.supervisor import CONFIGURE, READY, WELCOME, exit_frame, frame_of
 from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, WireViolationError
 from fumehood._wire.connection import Connection, Finished, Output, State
-from fumehood._wire.messages import Request, exec_request, file_request
+from fumehood._wire.messages import Request, exec_request, file_request, terminal_request
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root
 from wire.strategies import legal_frame, mutated, pieces
 
@@ -73,7 +73,7 @@ class GoodSupervisor(RuleBasedStateMachine):
             self.greeted += 1
 
     @precondition(lambda self: not self.ended and len(self.peers) < 5)
-    @rule(which=st.integers(0, 2))
+    @rule(which=st.integers(0, 3))
     def open(self, which: int) -> None:
         request = [
             exec_request(
@@ -88,6 +88,7 @@ class GoodSupervisor(RuleBasedStateMachine):
             ),
             file_request(Operation.READ, b"f", Root.WORKSPACE, offset=0, limit=MANY),
             file_request(Operation.WRITE, b"f", Root.WORKSPACE, limit=MANY, mode=0o644, parents=1),
+            terminal_request((), cwd=b".", env=(), user=None, rows=24, columns=80),
         ][which]
         self.peers[self.connection.open(request)] = Peer(request)
 
@@ -104,6 +105,18 @@ class GoodSupervisor(RuleBasedStateMachine):
     def close(self, data: st.DataObject, cancel: bool) -> None:
         number = data.draw(st.sampled_from(sorted(self.peers)))
         (self.connection.cancel if cancel else self.connection.end_input)(number)
+
+    @precondition(lambda self: self.terminals())
+    @rule(data=st.data(), rows=st.sampled_from([1, 50, 65535]))
+    def resize(self, data: st.DataObject, rows: int) -> None:
+        self.connection.resize(data.draw(st.sampled_from(self.terminals())), rows, 80)
+
+    def terminals(self) -> list[int]:
+        return [
+            number
+            for number, peer in sorted(self.peers.items())
+            if peer.request.operation is Operation.TERMINAL
+        ]
 
     @precondition(lambda self: self.unconsumed)
     @rule(data=st.data())
@@ -165,7 +178,7 @@ class GoodSupervisor(RuleBasedStateMachine):
                 Field.STEP: "x",
             }
             self.receive(frame_of(Frame.FAIL, number, fields))
-        elif self.peers[number].request.operation is Operation.EXEC:
+        elif self.peers[number].request.operation in (Operation.EXEC, Operation.TERMINAL):
             self.receive(exit_frame(number))
         else:
             self.receive(frame_of(Frame.DONE, number, {}))

@@ -26,11 +26,13 @@ from fumehood._wire.messages import (
     Ready,
     Request,
     Welcome,
+    resize_frame,
 )
 from fumehood._wire.table import Field, Frame, Operation, Violation
 from fumehood.errors import LocalProtocolError
 
 _RECORD = 4 + table.MAX_RECORD
+_ENDLESS = (1 << 64) - 1
 
 
 class State(Enum):
@@ -142,6 +144,9 @@ def _output_limits(request: Request) -> list[int]:
         most = [fields[Field.LIMIT], 0]
     elif request.operation is Operation.LIST:
         most = [cast("int", fields[Field.LIMIT]) * _RECORD, 0]
+    elif request.operation is Operation.TERMINAL:
+        # Handed on piece by piece and never kept, so that the window alone is bound enough.
+        most = [_ENDLESS, 0]
     else:
         most = [_RECORD, 0] if request.operation is Operation.STAT else [0, 0]
     return cast("list[int]", most)
@@ -242,6 +247,14 @@ class Connection:
         if entry is not None and entry.send is not None:
             entry.send = None
             self._out.append(codec.encode_frame(Frame.EOF, channel))
+
+    def resize(self, channel: int, rows: int, columns: int) -> None:
+        """Give a channel's terminal another size. After its end that is harmless."""
+        entry = self._channels.get(channel)
+        if entry is not None and not entry.cancelled:
+            if entry.operation is not Operation.TERMINAL:
+                raise LocalProtocolError(f"channel {channel} has no terminal")
+            self._out.append(resize_frame(channel, rows, columns))
 
     def cancel(self, channel: int) -> None:
         """Ask for a channel's end. Doing so again, or after its end, is harmless."""

@@ -147,6 +147,36 @@ def exec_request(
     return Request(Operation.EXEC, fields)
 
 
+def terminal_request(
+    argv: tuple[bytes, ...],
+    *,
+    cwd: bytes,
+    env: tuple[bytes, ...],
+    user: str | None,
+    rows: int,
+    columns: int,
+) -> Request:
+    """Return the request to run a program, or without one a shell, at a terminal."""
+    fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
+        Field.CWD: cwd,
+        Field.ROWS: rows,
+        Field.COLUMNS: columns,
+    }
+    if argv:
+        fields[Field.ARGUMENT] = argv
+    if env:
+        fields[Field.ENV] = env
+    if user is not None:
+        fields[Field.USER] = user
+    return Request(Operation.TERMINAL, fields)
+
+
+def resize_frame(channel: int, rows: int, columns: int) -> bytes:
+    """Return the frame that gives a terminal another size."""
+    body = codec.encode_fields({Field.ROWS: rows, Field.COLUMNS: columns})
+    return codec.encode_frame(Frame.RESIZE, channel, body)
+
+
 def file_request(operation: Operation, path: bytes, root: Root, **more: int | bytes) -> Request:
     """Return the request of a file operation; ``more`` are fields by their table names."""
     fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {

@@ -22,6 +22,7 @@ PING_BYTES: Final = 8
 MAX_TEXT: Final = 1024
 MAX_PATH: Final = 4095
 MAX_RECORD: Final = 16384
+MAX_TERMINAL_SIDE: Final = 65535
 CONFIGURE_DEADLINE_MS: Final = 30000
 
 
@@ -47,6 +48,7 @@ class Frame(IntEnum):
     EXIT = 0x17
     DONE = 0x18
     FAIL = 0x19
+    RESIZE = 0x1c
 
 
 class Field(IntEnum):
@@ -99,6 +101,8 @@ class Field(IntEnum):
     CHANNELS = 0x35
     CONNECTIONS = 0x36
     TREES = 0x37
+    ROWS = 0x38
+    COLUMNS = 0x39
     OPERATION = 0x40
     ARGUMENT = 0x41
     CWD = 0x42
@@ -148,6 +152,7 @@ class Operation(IntEnum):
     RENAME = 0x08
     LEASE = 0x09
     STATUS = 0x0a
+    TERMINAL = 0x1e
 
 
 class ExecCode(IntEnum):
@@ -226,6 +231,8 @@ class ErrorCode(IntEnum):
     UNSUPPORTED = 0x2b
     BUSY = 0x2c
     IO = 0x2d
+    NO_TERMINAL = 0x37
+    TERMINAL_LIMIT = 0x38
 
 
 class Violation(IntEnum):
@@ -297,6 +304,8 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.CHANNELS: "uint",
         Field.CONNECTIONS: "uint",
         Field.TREES: "uint",
+        Field.ROWS: "uint",
+        Field.COLUMNS: "uint",
         Field.OPERATION: "uint",
         Field.ARGUMENT: "bytes",
         Field.CWD: "bytes",
@@ -336,9 +345,9 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 30}),
         Field.ROOT: frozenset({0, 1}),
-        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45}),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 55, 56}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
     }
 )
@@ -373,6 +382,7 @@ FRAME_FROM: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.EXIT: "supervisor",
         Frame.DONE: "supervisor",
         Frame.FAIL: "supervisor",
+        Frame.RESIZE: "client",
     }
 )
 
@@ -397,6 +407,7 @@ FRAME_CHANNEL: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.EXIT: "live",
         Frame.DONE: "live",
         Frame.FAIL: "live",
+        Frame.RESIZE: "live",
     }
 )
 
@@ -421,6 +432,7 @@ FRAME_PAYLOAD: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.EXIT: "fields",
         Frame.DONE: "fields",
         Frame.FAIL: "fields",
+        Frame.RESIZE: "fields",
     }
 )
 
@@ -445,6 +457,7 @@ FRAME_LENGTH: Final[MappingProxyType[Frame, tuple[int, int]]] = MappingProxyType
         Frame.EXIT: (0, 65536),
         Frame.DONE: (0, 65536),
         Frame.FAIL: (0, 65536),
+        Frame.RESIZE: (0, 65536),
     }
 )
 
@@ -459,6 +472,7 @@ FRAME_REQUIRED: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.EXIT: frozenset({Field.REASON, Field.EXIT_CODE, Field.SIGNAL, Field.DURATION_US, Field.STDOUT_TOTAL, Field.STDERR_TOTAL, Field.KILLED, Field.LEFT_RUNNING}),
         Frame.DONE: frozenset(),
         Frame.FAIL: frozenset({Field.ERROR, Field.ERRNO, Field.STEP}),
+        Frame.RESIZE: frozenset({Field.ROWS, Field.COLUMNS}),
     }
 )
 
@@ -473,6 +487,7 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.EXIT: frozenset(),
         Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES}),
         Frame.FAIL: frozenset({Field.MESSAGE, Field.SIZE}),
+        Frame.RESIZE: frozenset(),
     }
 )
 
@@ -488,6 +503,7 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.RENAME: frozenset({Field.PATH, Field.TARGET, Field.ROOT, Field.PARENTS}),
         Operation.LEASE: frozenset({Field.TTL_MS}),
         Operation.STATUS: frozenset(),
+        Operation.TERMINAL: frozenset({Field.CWD, Field.ROWS, Field.COLUMNS}),
     }
 )
 
@@ -503,6 +519,7 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.RENAME: frozenset(),
         Operation.LEASE: frozenset(),
         Operation.STATUS: frozenset(),
+        Operation.TERMINAL: frozenset({Field.ARGUMENT, Field.ENV, Field.USER}),
     }
 )
 
@@ -518,6 +535,7 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.RENAME: False,
         Operation.LEASE: False,
         Operation.STATUS: False,
+        Operation.TERMINAL: True,
     }
 )
 
@@ -533,6 +551,7 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.RENAME: "none",
         Operation.LEASE: "none",
         Operation.STATUS: "none",
+        Operation.TERMINAL: "stdout",
     }
 )
 
@@ -548,6 +567,7 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.RENAME: Frame.DONE,
         Operation.LEASE: Frame.DONE,
         Operation.STATUS: Frame.DONE,
+        Operation.TERMINAL: Frame.EXIT,
     }
 )
 
