@@ -301,7 +301,7 @@ def test_when_the_client_goes_its_terminals_are_hung_up(containers: Containers) 
     guest.close()
     eventually((container.workspace / "hup").exists, "a hang-up")
     eventually(lambda: container.processes() == {}, "the end of everything")
-    assert container.peer.status().trees == 0
+    eventually(lambda: container.peer.status().trees == 0, "the end of their reapers")
 
 
 def test_cancelled_before_it_has_begun_nothing_is_left(container: Container) -> None:
