@@ -162,6 +162,7 @@ async def test_a_command_runs_out_of_time_while_the_engine_is_down(
 
 @case("X50", CREATION)
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("live_restore", [False, True], ids=["", "containers left"])
 async def test_creations_that_an_engine_dies_under_are_typed_and_leave_nothing(
     engine: OwnEngine, sandbox: MakeSandbox, live_restore: bool
@@ -184,7 +185,11 @@ async def test_creations_that_an_engine_dies_under_are_typed_and_leave_nothing(
                 # It was ready before the engine died, and has been lost since.
                 await task.result().destroy()
     await sweep(engine)
-    assert await engine.observer.left("") == []
+    # An engine that takes its containers back (from 24.0.8 on) has some in which a supervisor was not
+    # told whose it is, or nobody speaks to it: each ends by itself, and the engine removes it then.
+    async with asyncio.timeout(90 if live_restore else 10):
+        while await engine.observer.left(""):
+            await asyncio.sleep(0.1)
     # A supervisor that the engine has forgotten ends by itself.
     async with asyncio.timeout(60):
         while any("supervisor" in engine.names(id) for id in await engine.lost()):
