@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,11 +34,16 @@ INFO: dict[str, Any] = {
     "Warnings": None,
 }
 
+_VERSIONED = re.compile(r"/(?:v(\d+\.\d+)/)?(.*)")
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FakeEngine:
-    """Answers ``/version`` and ``/info`` with what it is given, and the rest by handlers."""
+    """Answers ``/version`` and ``/info`` with what it is given, and the rest by handlers.
+
+    A request in a version that it does not speak is refused in a real engine's words.
+    """
 
     def __init__(
         self, *, version: dict[str, Any] | None = None, info: dict[str, Any] | None = None
@@ -50,7 +56,9 @@ class FakeEngine:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         self.paths.append(f"{request.method} {path}")
-        bare = path.partition("/v1.")[2].partition("/")[2] if path.startswith("/v1.") else path[1:]
+        spoken, bare = _VERSIONED.fullmatch(path).groups()  # type: ignore[union-attr]
+        if spoken is not None and (refusal := self._refusal(spoken)):
+            return web.json_response({"message": refusal}, status=400)
         for prefix, handler in self.handlers.items():
             if bare.startswith(prefix):
                 return await handler(request)
@@ -59,6 +67,21 @@ class FakeEngine:
         if bare == "info":
             return web.json_response(self.info)
         return web.json_response({"message": f"no such thing: {bare}"}, status=404)
+
+    def _refusal(self, spoken: str) -> str | None:
+        newest, oldest = self.version["ApiVersion"], self.version["MinAPIVersion"]
+        if _number(spoken) < _number(oldest):
+            return (
+                f"client version {spoken} is too old. Minimum supported API version is {oldest}, "
+                "please upgrade your client to a newer version"
+            )
+        if _number(spoken) > _number(newest):
+            return f"client version {spoken} is too new. Maximum supported API version is {newest}"
+        return None
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 @asynccontextmanager

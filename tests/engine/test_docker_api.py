@@ -16,6 +16,7 @@ from aiohttp import web
 
 from engine.fake_engine import INFO, VERSION, FakeEngine, serving
 from engine.peer import SECONDS
+from fumehood import AsyncDockerSandbox
 from fumehood.engines import docker_client, docker_facts, docker_removal
 from fumehood.engines.base import Container, Image, SessionRequest
 from fumehood.engines.docker import DockerEngine
@@ -123,6 +124,56 @@ async def test_an_engine_that_is_too_old_is_refused_at_the_first_call(tmp_path: 
         for _ in range(2):
             with pytest.raises(EngineUnsupportedError, match=r"API 1\.40"):
                 await engine.info()
+
+
+async def test_an_engine_that_wants_newer_clients_is_refused_and_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    fake = FakeEngine(version={"ApiVersion": "1.60", "MinAPIVersion": "1.53"})
+    async with (
+        serving(fake, tmp_path) as address,
+        AsyncDockerSandbox(image="x", pull="never", docker_host=address) as sandbox,
+    ):
+        with pytest.raises(EngineUnsupportedError) as caught:
+            await sandbox.create_session()
+    assert "needs API 1.53 or newer" in str(caught.value)
+    assert "speaks up to 1.52: update fumehood" in str(caught.value)
+    # Nothing but the question was asked, by the creation and by what would tidy up after it.
+    assert set(fake.paths) == {"GET /version"}
+
+
+@pytest.mark.parametrize(
+    "before, after, spoken",
+    [
+        (("1.41", "1.12"), ("1.52", "1.44"), "1.52"),  # updated
+        (("1.52", "1.44"), ("1.43", "1.12"), "1.43"),  # and taken back
+    ],
+)
+async def test_an_engine_that_is_replaced_by_another_release_is_spoken_to_in_its_version(
+    tmp_path: Path, before: tuple[str, str], after: tuple[str, str], spoken: str
+) -> None:
+    fake = FakeEngine(version={"ApiVersion": before[0], "MinAPIVersion": before[1]})
+    async with speaking_to(fake, tmp_path) as engine:
+        assert await engine.find_session("s") is None
+        fake.version |= {"ApiVersion": after[0], "MinAPIVersion": after[1]}
+        with pytest.raises(EngineUnsupportedError, match="call again"):
+            await engine.find_session("s")
+        assert await engine.find_session("s") is None
+    assert fake.paths[-1] == f"GET /v{spoken}/containers/fumehood-s/json"
+
+
+async def test_an_engine_that_is_replaced_by_one_too_new_stays_refused(tmp_path: Path) -> None:
+    fake = FakeEngine()
+    async with speaking_to(fake, tmp_path) as engine:
+        assert await engine.find_session("s") is None
+        fake.version |= {"ApiVersion": "1.60", "MinAPIVersion": "1.53"}
+        with pytest.raises(EngineUnsupportedError, match="call again"):
+            await engine.find_session("s")
+        for _ in range(2):
+            with pytest.raises(EngineUnsupportedError, match="update fumehood"):
+                await engine.find_session("s")
+        fake.version |= {"MinAPIVersion": "1.44"}
+        assert await engine.find_session("s") is None
 
 
 LACKS: list[tuple[dict[str, Any], str]] = [

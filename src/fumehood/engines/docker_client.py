@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -34,6 +35,7 @@ MAX_API: tuple[int, int] = (1, 52)
 CALL_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 _MAX_JSON_LINE = 1 << 20
+_VERSION_REFUSED = re.compile(r"client version \S+ is too (old|new)\b")
 
 
 class ApiClient:
@@ -45,6 +47,7 @@ class ApiClient:
         self._docker: aiodocker.Docker | None = None
         self._connecting = asyncio.Lock()
         self._version: Mapping[str, object] = {}
+        self._agreed = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -69,11 +72,13 @@ class ApiClient:
         return self._version
 
     async def _connected(self) -> aiodocker.Docker:
-        if self._docker is not None:
+        if self._docker is not None and self._agreed:
             return self._docker
         async with self._connecting:
             if self._docker is None:
                 self._docker = await self._connect()
+            elif not self._agreed:
+                await self._agree(self._docker)
             return self._docker
 
     async def _connect(self) -> aiodocker.Docker:
@@ -94,23 +99,27 @@ class ApiClient:
             api_version=f"v{MIN_API[0]}.{MIN_API[1]}",
         )
         try:
-            async with self._watched("connecting", CALL_SECONDS):
-                # Without a version: every engine answers, also one that is too old or too new.
-                async with docker.session.get(URL(f"{docker.docker_host}/version")) as response:
-                    body = await self._checked(response, "asking for the engine's version")
-                self._version = cast("Mapping[str, object]", json.loads(body))
-                docker.api_version = f"v{negotiate(self._version, self.address)}"
+            await self._agree(docker)
         except BaseException:
             await docker.session.close()
             await endpoint.close()
             raise
+        return docker
+
+    async def _agree(self, docker: aiodocker.Docker) -> None:
+        async with self._watched("connecting", CALL_SECONDS):
+            # Without a version: every engine answers, also one that is too old or too new.
+            async with docker.session.get(URL(f"{docker.docker_host}/version")) as response:
+                body = await self._checked(response, "asking for the engine's version")
+            self._version = cast("Mapping[str, object]", json.loads(body))
+            docker.api_version = f"v{negotiate(self._version, self.address)}"
+        self._agreed = True
         _log.debug(
             "connected to %s: version %s, API %s",
             self.address,
             printable(str(self._version.get("Version"))),
             docker.api_version,
         )
-        return docker
 
     @asynccontextmanager
     async def _watched(self, doing: str, seconds: float | None) -> AsyncGenerator[None, None]:
@@ -134,6 +143,7 @@ class ApiClient:
         Raises:
             ApiError: the engine answered with an error status.
             EngineUnavailableError: it cannot be reached.
+            EngineUnsupportedError: it is another than at the last call and speaks other versions.
             OperationTimeoutError: it did not answer in time.
         """
         docker = await self._connected()
@@ -145,6 +155,13 @@ class ApiClient:
             outcome = "done"
         except docker_errors.ApiError as exc:
             outcome = f"answered {exc.status}"
+            if exc.status == 400 and _VERSION_REFUSED.match(exc.detail):
+                # Another release has taken the engine's place since the two agreed.
+                self._agreed = False
+                raise EngineUnsupportedError(
+                    f"{exc}; it was updated or replaced: call again, and the API version is "
+                    "negotiated anew"
+                ) from exc
             raise
         finally:
             took = (time.monotonic() - started) * 1000
