@@ -51,8 +51,8 @@ test-hostile: tools-test venv supervisor engine images ## all attacks from insid
 	@FUMEHOOD_CASE_REPORT=.build/reports/hostile.json $(PYTEST) tests/hostile $(ARGS)
 
 .PHONY: test-second-engine
-test-second-engine: tools-test venv supervisor engine images ## what holds on Docker 26.1 too (Debian, as root; nothing is installed)
-	@scripts/second_engine.sh bash -c '$(PYTEST) tests/contract $(ARGS) && $(PYTEST) tests/hostile $(ARGS)'
+test-second-engine: tools-test venv supervisor engine images ## contract, hostile and fault suites on Docker 26.1 (Debian, as root; nothing is installed)
+	@scripts/second_engine.sh $(PYTHON) scripts/run_tests.py --whole=contract,hostile,faults $(ARGS)
 
 .PHONY: test-faults
 test-faults: tools-test venv supervisor engine images ## all faults of clients, engines and disks, on an engine of their own (as root)
@@ -60,14 +60,12 @@ test-faults: tools-test venv supervisor engine images ## all faults of clients, 
 
 .PHONY: test-supervisor
 test-supervisor: tools-supervisor venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
-	$(MAKE) -C supervisor test
-	$(MAKE) -C supervisor test-sanitize
+	@# Side by side; the sources' analysis fills the time in which a fuzzer would keep one core only.
+	$(MAKE) -C supervisor -j$$(nproc) --output-sync=target test test-sanitize analyze fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
 	@# A copy where the tests' other users can reach it, wherever this checkout is.
 	place=$$(mktemp -d) && chmod 755 "$$place" && trap 'rm -rf "$$place"' EXIT && \
 		cp supervisor/build/sanitized/supervisor "$$place" && \
 		FUMEHOOD_SUPERVISOR="$$place/supervisor" $(PYTEST) tests/supervisor
-	$(MAKE) -C supervisor analyze
-	$(MAKE) -C supervisor fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
 
 .PHONY: lint
 lint: venv ## ruff, mypy, pyright, import-linter, shellcheck, generated files

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from tests_plan import ROOT, Part, parts, read_table, write_table
+from tests_plan import ROOT, Part, parts, read_table, whole, write_table
 from tests_processes import FAILED, NOTHING_SELECTED, PASSED, Outcome, Runner, default_jobs
 
 # With these, somebody sits at the terminal and wants to see one test.
@@ -31,12 +31,27 @@ def names_tests(arguments: Sequence[str]) -> bool:
     )
 
 
+def what_runs(arguments: Sequence[str]) -> list[Part]:
+    """Return what each process runs."""
+    if names_tests(arguments):
+        return [Part(name="what is named", arguments=(), seconds=0)]
+    if (kinds := value_of("--whole", arguments)) is not None:
+        return whole(kinds.split(","), read_table())
+    return parts(read_table(), engine="--no-engine" not in arguments)
+
+
+def value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """Return what an option of this program was last given as ``--option=value``."""
+    given = [argument for argument in arguments if argument.startswith(f"{option}=")]
+    return given[-1].partition("=")[2] if given else None
+
+
 def jobs_of(arguments: Sequence[str]) -> int:
     """Return how many processes run at a time."""
     if names_tests(arguments) or _AT_TERMINAL.intersection(arguments):
         return 1
-    given = [argument for argument in arguments if argument.startswith("--jobs=")]
-    return max(1, int(given[-1].partition("=")[2])) if given else default_jobs()
+    given = value_of("--jobs", arguments)
+    return max(1, int(given)) if given else default_jobs()
 
 
 def verdict(codes: Sequence[int], counted: Counter[str]) -> int:
@@ -73,18 +88,10 @@ def show_bad(outcomes: Sequence[Outcome]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run what is asked for, and return the exit code."""
-    own = {"--no-engine", "--record"}
-    options = [
-        argument
-        for argument in arguments
-        if argument not in own and not argument.startswith("--jobs=")
-    ]
+    own = ("--no-engine", "--record", "--jobs=", "--whole=")
+    options = [argument for argument in arguments if not argument.startswith(own)]
     started = time.monotonic()
-    wanted = (
-        [Part(name="what is named", arguments=(), seconds=0)]
-        if names_tests(options)
-        else parts(read_table(), engine="--no-engine" not in arguments)
-    )
+    wanted = what_runs(arguments)
     outcomes = asyncio.run(Runner(options, jobs=jobs_of(arguments)).run(wanted))
     total: Counter[str] = Counter()
     seconds: dict[str, float] = {}

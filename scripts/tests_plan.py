@@ -40,8 +40,8 @@ class Part:
     """What it is expected to take."""
 
 
-def parts(seconds: Mapping[str, float], *, engine: bool) -> list[Part]:
-    """Return all parts, the longest first: what begins last should end soon."""
+def parts(seconds: Mapping[str, float], *, engine: bool = True) -> list[Part]:
+    """Return the parts of a default run, the longest first: what begins last should end soon."""
     present = sorted({file.relative_to(TESTS).parts[0] for file in TESTS.rglob("test_*.py")})
     found = _cut("without an engine", [name for name in present if name in WITHOUT_ENGINE], seconds)
     if engine:
@@ -49,6 +49,18 @@ def parts(seconds: Mapping[str, float], *, engine: bool) -> list[Part]:
             if name not in WITHOUT_ENGINE:
                 options = ("-m", "not slow") if name in CASES else ()
                 found += _cut(name, [name], seconds, options)
+    return _longest_first(found)
+
+
+def whole(kinds: Sequence[str], seconds: Mapping[str, float]) -> list[Part]:
+    """Return parts with everything of some kinds, slow cases too."""
+    for kind in kinds:
+        if not any((TESTS / kind).rglob("test_*.py")):
+            raise SystemExit(f"there is no kind of tests called {kind}")
+    return _longest_first([part for kind in kinds for part in _cut(kind, [kind], seconds)])
+
+
+def _longest_first(found: list[Part]) -> list[Part]:
     return sorted(found, key=lambda part: part.seconds, reverse=True)
 
 

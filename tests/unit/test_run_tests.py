@@ -48,6 +48,18 @@ def test_of_the_cases_every_part_runs_the_quick_ones() -> None:
         assert ("not slow" in part.arguments) is bool(cases)
 
 
+def test_kinds_can_be_run_whole_and_alone() -> None:
+    parts = tests_plan.whole(["contract", "faults"], {})
+    kinds = {"contract", "faults"}
+    assert files(parts) == [name for name in EVERY_FILE if name.split("/")[1] in kinds]
+    assert all("not slow" not in part.arguments for part in parts)
+
+
+def test_a_kind_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(SystemExit, match="no-such-kind"):
+        tests_plan.whole(["no-such-kind"], {})
+
+
 def test_what_takes_longest_begins_first() -> None:
     seconds = [part.seconds for part in tests_plan.parts(tests_plan.read_table(), engine=True)]
     assert seconds == sorted(seconds, reverse=True)
