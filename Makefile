@@ -83,7 +83,7 @@ venv: ## .venv from uv.lock (installs uv when it is missing)
 	@scripts/venv.sh
 
 .PHONY: supervisor
-supervisor: venv ## the static binaries for linux/amd64 and linux/arm64
+supervisor: venv ## the static binaries that run in sessions, for linux/amd64 and linux/arm64
 	@$(PYTHON) hatch_build.py
 
 .PHONY: engine
@@ -114,7 +114,7 @@ changelog: venv ## what the next release's changelog would say
 
 .PHONY: clean
 clean: ## remove what was built; .venv, images and the engine stay
-	rm -rf dist .build/images src/fumehood/_supervisor/bin .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf dist .build/images src/fumehood/_supervisor/bin src/fumehood/cli/bin .mypy_cache .ruff_cache .pytest_cache \
 	    .hypothesis .import_linter_cache
 	if [[ -f supervisor/Makefile ]]; then $(MAKE) -C supervisor clean; fi
 	find src tests scripts benchmarks examples protocol -name __pycache__ -prune -exec rm -rf {} +

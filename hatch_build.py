@@ -1,9 +1,9 @@
-"""Build the supervisor: the one C program that runs as PID 1 of every session.
+"""Build what runs inside of sessions: the supervisor, PID 1 of each, and the self-check's probe.
 
-The wheel is pure Python for every platform, and carries two static Linux binaries as data: which
-one is used depends on the *engine's* architecture, not on the machine that installs the wheel. They
-are compiled by ``zig cc`` of the ``ziglang`` wheel, so a build needs no C compiler, no cross
-toolchain and no libc headers of the machine.
+The wheel is pure Python for every platform, and carries static Linux binaries as data, of each
+program one for each architecture: which one is used depends on the *engine's* architecture, not on
+the machine that installs the wheel. They are compiled by ``zig cc`` of the ``ziglang`` wheel, so a
+build needs no C compiler, no cross toolchain and no libc headers of the machine.
 
 Three ways in, one function (:func:`build`):
 
@@ -80,22 +80,36 @@ class BuildError(RuntimeError):
 
 # Not a dataclass: hatchling runs this file without registering it as a module, which they need.
 class Layout(NamedTuple):
-    """Where the sources are and where the binaries go."""
+    """Where a program's sources are and where its binaries go."""
 
+    program: str
     sources: Path
     binaries: Path
+    flags: tuple[str, ...] = ()
+    """What only this program is compiled with."""
 
     @classmethod
     def of(cls, root: Path) -> Layout:
-        """Return the layout of a checkout or an unpacked sdist."""
+        """Return the supervisor's, in a checkout or an unpacked sdist."""
         return cls(
+            program="supervisor",
             sources=root / "supervisor" / "src",
             binaries=root / "src" / "fumehood" / "_supervisor" / "bin",
         )
 
+    @classmethod
+    def of_probe(cls, root: Path) -> Layout:
+        """Return that of the attacks which ``fumehood self-check`` makes."""
+        return cls(
+            program="probe",
+            sources=root / "supervisor" / "probe",
+            binaries=root / "src" / "fumehood" / "cli" / "bin",
+            flags=("-DFUMEHOOD_PROBE",),
+        )
+
     def binary(self, arch: str) -> Path:
         """Return the binary's path for one of Docker's architecture names."""
-        return self.binaries / f"supervisor-linux-{arch}"
+        return self.binaries / f"{self.program}-linux-{arch}"
 
     def source_files(self) -> list[Path]:
         """Return every C source and header, in an order that is the same everywhere."""
@@ -162,6 +176,7 @@ def _compile(layout: Layout, command: list[str], arch: str, build_id: str) -> No
     argv = [
         *command,
         *FLAGS,
+        *layout.flags,
         f'-DFUMEHOOD_BUILD_ID="{build_id}"',
         f"-ffile-prefix-map={layout.sources}=.",
         "-I.",
@@ -174,14 +189,14 @@ def _compile(layout: Layout, command: list[str], arch: str, build_id: str) -> No
         sys.stderr.write(done.stderr)
     if done.returncode != 0:
         fresh.unlink(missing_ok=True)
-        raise BuildError(f"compiling the supervisor for {arch} failed: {shlex.join(argv)}")
+        raise BuildError(f"compiling the {layout.program} for {arch} failed: {shlex.join(argv)}")
     fresh.chmod(0o755)
     # Readers see the old binary or the new one, never a half of it.
     fresh.replace(target)
 
 
 def build(root: Path = ROOT, *, development: bool = True) -> list[str]:
-    """Build what is out of date, and return the architectures that were compiled.
+    """Build what is out of date, and return the names of the binaries that were compiled.
 
     Args:
         root: A checkout or an unpacked sdist.
@@ -191,31 +206,37 @@ def build(root: Path = ROOT, *, development: bool = True) -> list[str]:
     Raises:
         BuildError: There are no sources, no compiler, or the compiler failed.
     """
-    layout = Layout.of(root)
-    if not any(path.suffix == ".c" for path in layout.source_files()):
-        raise BuildError(f"no supervisor sources in {layout.sources}")
+    layouts = (Layout.of(root), Layout.of_probe(root))
+    for layout in layouts:
+        if not any(path.suffix == ".c" for path in layout.source_files()):
+            raise BuildError(f"no {layout.program} sources in {layout.sources}")
     if not development and os.environ.get(COMPILER_VARIABLE):
         raise BuildError(
             f"{COMPILER_VARIABLE} builds one architecture, for development: "
             f"unset it to make a wheel"
         )
+    return [name for layout in layouts for name in _build_program(layout)]
+
+
+def _build_program(layout: Layout) -> list[str]:
     compiled: list[str] = []
     with _one_build_at_a_time(layout.binaries):
         digest = source_digest(layout)
         for arch, (command, compiler) in _compilers().items():
             binary = layout.binary(arch)
             stamp = binary.with_name(f".{binary.name}.stamp")
+            flags = shlex.join((*FLAGS, *layout.flags))
             # The binary's own hash is in the stamp: a file that was changed by hand is made again.
-            recipe = f"sources {digest}\ncompiler {compiler}\nflags {shlex.join(FLAGS)}\n"
+            recipe = f"sources {digest}\ncompiler {compiler}\nflags {flags}\n"
             if _is_current(binary, stamp, recipe):
                 continue
             started = time.monotonic()
             _compile(layout, command, arch, digest[:16])
             stamp.write_text(f"{recipe}binary {_sha256(binary)}\n")
-            compiled.append(arch)
+            compiled.append(binary.name)
             took = time.monotonic() - started
             print(
-                f"supervisor: linux/{arch} {binary.stat().st_size:,} bytes "
+                f"{layout.program}: linux/{arch} {binary.stat().st_size:,} bytes "
                 f"in {took:.1f} s ({compiler})",
                 file=sys.stderr,
             )
@@ -242,7 +263,7 @@ class SupervisorBuildHook(HookBase):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build both architectures; `build_data` stays as it is: the wheel is pure."""
+        """Build all of them; `build_data` stays as it is: the wheel is pure."""
         del build_data
         if self.target_name == "wheel" and version != "editable":
             build(Path(self.root), development=False)
@@ -253,4 +274,4 @@ if __name__ == "__main__":
         done = build()
     except BuildError as error:
         sys.exit(f"hatch_build.py: {error}")
-    print(f"supervisor: {'built ' + ', '.join(done) if done else 'up to date'}", file=sys.stderr)
+    print(f"binaries: {'built ' + ', '.join(done) if done else 'up to date'}", file=sys.stderr)

@@ -7,7 +7,7 @@ import pytest
 
 from cli.program import Fumehood, environment
 
-COMMANDS = ["run", "exec", "ls", "cp", "rm", "gc", "doctor", "version"]
+COMMANDS = ["run", "exec", "ls", "cp", "rm", "gc", "doctor", "self-check", "version"]
 WORKSPACE = ["workspace ls", "workspace rm"]
 
 

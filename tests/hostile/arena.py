@@ -11,6 +11,8 @@ from cases.static import compile_static
 from fumehood import AsyncSession, ExecResult
 
 ATTACKS = Path(__file__).parent / "attacks"
+SHIPPED = Path(__file__).parents[2] / "supervisor" / "probe"
+"""The attacks that ``fumehood self-check`` makes on a user's own host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +35,10 @@ KINDS = (
 @functools.cache
 def compiled(name: str) -> bytes:
     """Return a program of ``attacks/``, static: it needs nothing of an image."""
+    (source,) = (path for path in (ATTACKS / f"{name}.c", SHIPPED / f"{name}.c") if path.exists())
     with tempfile.TemporaryDirectory() as directory:
         made = Path(directory) / name
-        compile_static(ATTACKS / f"{name}.c", made, "-O1", "-Wextra")
+        compile_static(source, made, "-O1", "-Wextra")
         return made.read_bytes()
 
 

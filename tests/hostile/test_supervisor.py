@@ -61,7 +61,7 @@ async def test_a_flood_of_signals_changes_nothing(arena: Arena) -> None:
 
 @case("H03", SUPERVISOR)
 async def test_nothing_can_be_done_to_the_supervisors_processes(arena: Arena) -> None:
-    done = await arena.attack("probe", "supervisor", check=True)
+    done = await arena.attack("matrix", "supervisor", check=True)
     *allowed, summary = done.stdout.splitlines()
     assert allowed == []
     probes, _, _, processes, _ = summary.split()
@@ -69,7 +69,7 @@ async def test_nothing_can_be_done_to_the_supervisors_processes(arena: Arena) ->
     assert int(processes) >= 2
     assert int(probes) > 400 * int(processes)
     # The same probes find something where nothing is in their way.
-    done = await arena.attack("probe", "child", check=True)
+    done = await arena.attack("matrix", "child", check=True)
     assert len(done.stdout.splitlines()) > 40
     assert await arena.alive()
 

@@ -49,15 +49,18 @@ async def killed_by_timeout(
     arena: Arena, argv: list[str], *, says: str = "up\n", bound: float = SOON, timeout: float = 1.0
 ) -> ExecResult:
     """Run a command that never ends, and see that its timeout ends all of it, and in time."""
-    begin = time.monotonic()
-    result = await arena.session.exec(argv, user=arena.kind.user, timeout=timeout)
-    # The result comes when the last one of the tree is dead.
-    assert time.monotonic() - begin < timeout + bound
-    assert result.reason is ExecReason.TIMED_OUT
-    assert result.stdout == says
-    assert result.killed >= 1
-    assert result.left_running == 0
-    return result
+    # On a busy machine a tree may need longer than that until all of it is there.
+    for seconds in (timeout, 4 * timeout, 8 * timeout):
+        begin = time.monotonic()
+        result = await arena.session.exec(argv, user=arena.kind.user, timeout=seconds)
+        # The result comes when the last one of the tree is dead.
+        assert time.monotonic() - begin < seconds + bound
+        assert result.reason is ExecReason.TIMED_OUT
+        assert result.killed >= 1
+        assert result.left_running == 0
+        if result.stdout == says:
+            return result
+    raise AssertionError("not all of it was ever there")
 
 
 async def killed_by_cancel(

@@ -21,7 +21,6 @@ import fumehood
 from fumehood._version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARIES = ROOT / "src" / "fumehood" / "_supervisor" / "bin"
 ELF_MACHINES = {"amd64": 62, "arm64": 183}
 ELF_POSITION_INDEPENDENT = 3
 ELF_INTERPRETER_SEGMENT = 3
@@ -42,6 +41,9 @@ def load(path: Path) -> ModuleType:
 
 hatch_build: Any = load(ROOT / "hatch_build.py")
 check_lock: Any = load(ROOT / "scripts" / "check_lock.py")
+
+LAYOUTS = (hatch_build.Layout.of(ROOT), hatch_build.Layout.of_probe(ROOT))
+BINARIES: list[Path] = [layout.binary(arch) for layout in LAYOUTS for arch in ELF_MACHINES]
 
 
 def package(target: str, directory: Path) -> Path:
@@ -88,18 +90,13 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 @COMPILES
 @pytest.mark.slow
-def test_one_pure_wheel_carries_both_supervisors(tmp_path: Path) -> None:
+def test_one_pure_wheel_carries_every_program_for_both_architectures(tmp_path: Path) -> None:
     wheel = package("wheel", tmp_path)
     assert wheel.name == f"fumehood-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
-        carried = {
-            name.rpartition("/")[2]: archive.read(name)
-            for name in archive.namelist()
-            if name.startswith("fumehood/_supervisor/bin/")
-        }
+        carried = {name: archive.read(name) for name in archive.namelist() if "/bin/" in name}
     assert carried == {
-        f"supervisor-linux-{arch}": (BINARIES / f"supervisor-linux-{arch}").read_bytes()
-        for arch in ELF_MACHINES
+        binary.relative_to(ROOT / "src").as_posix(): binary.read_bytes() for binary in BINARIES
     }
 
 
@@ -111,22 +108,21 @@ def test_the_sdist_compiles_to_the_very_same_binaries_without_a_c_compiler(
     with tarfile.open(package("sdist", tmp_path / "dist")) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     (root,) = (tmp_path / "unpacked").iterdir()
-    layout = hatch_build.Layout.of(root)
-    assert not layout.binaries.exists(), "binaries do not belong into the sdist"
+    layouts = (hatch_build.Layout.of(root), hatch_build.Layout.of_probe(root))
+    for layout in layouts:
+        assert not layout.binaries.exists(), "binaries do not belong into the sdist"
 
     (tmp_path / "no-programs").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
     monkeypatch.delenv(hatch_build.COMPILER_VARIABLE, raising=False)
-    assert hatch_build.build(root, development=False) == ["amd64", "arm64"]
-    for arch in ELF_MACHINES:
-        assert (
-            layout.binary(arch).read_bytes() == (BINARIES / layout.binary(arch).name).read_bytes()
-        )
+    assert hatch_build.build(root, development=False) == [binary.name for binary in BINARIES]
+    made = [layout.binary(arch) for layout in layouts for arch in ELF_MACHINES]
+    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in BINARIES]
 
 
-@pytest.mark.parametrize("arch", ELF_MACHINES)
-def test_a_supervisor_is_a_static_program_for_any_address_of_its_architecture(arch: str) -> None:
-    image = (BINARIES / f"supervisor-linux-{arch}").read_bytes()
+@pytest.mark.parametrize("binary", BINARIES, ids=lambda path: path.name)
+def test_each_is_a_static_program_for_any_address_of_its_architecture(binary: Path) -> None:
+    image = binary.read_bytes()
     assert image[:6] == b"\x7fELF\x02\x01"
     kind, machine = struct.unpack_from("<HH", image, 16)
     (headers_at,) = struct.unpack_from("<Q", image, 32)
@@ -135,7 +131,10 @@ def test_a_supervisor_is_a_static_program_for_any_address_of_its_architecture(ar
         struct.unpack_from("<I", image, headers_at + header_size * index)[0]
         for index in range(header_count)
     ]
-    assert (kind, machine) == (ELF_POSITION_INDEPENDENT, ELF_MACHINES[arch])
+    assert (kind, machine) == (
+        ELF_POSITION_INDEPENDENT,
+        ELF_MACHINES[binary.name.rpartition("-")[2]],
+    )
     assert ELF_INTERPRETER_SEGMENT not in segments, "it asks for a dynamic loader"
 
 
@@ -148,11 +147,13 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.layout = hatch_build.Layout.of(root)
+        self.probe = hatch_build.Layout.of_probe(root)
         self.calls = root / "calls"
         self.compiler = root / "compiler.py"
         self.source = root / "supervisor" / "src" / "main.c"
-        self.source.parent.mkdir(parents=True)
-        self.source.write_text("int main(void) { return 0; }\n")
+        for path in (self.source, self.probe.sources / "main.c"):
+            path.parent.mkdir(parents=True)
+            path.write_text("int main(void) { return 0; }\n")
         self.set_compiler(fails=False)
 
     def set_compiler(self, *, fails: bool) -> None:
@@ -195,14 +196,16 @@ def test_no_path_of_the_machine_is_among_the_sources_that_are_compiled(checkout:
 
 
 def test_unchanged_sources_are_not_compiled_again(checkout: Checkout) -> None:
-    assert len(checkout.build()) == 1
+    assert [name.partition("-")[0] for name in checkout.build()] == ["supervisor", "probe"]
     assert checkout.build() == []
 
 
 def test_changed_sources_are_compiled_again(checkout: Checkout) -> None:
     checkout.build()
-    checkout.source.with_name("added.h").write_text("#define ADDED\n")
-    assert len(checkout.build()) == 1
+    for layout in (checkout.layout, checkout.probe):
+        (layout.sources / "added.h").write_text("#define ADDED\n")
+        (made,) = checkout.build()
+        assert made.startswith(layout.program)
 
 
 def test_a_binary_that_was_changed_by_hand_is_made_again(checkout: Checkout) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from fumehood import __version__
 from fumehood.cli import copy, doctor, output, run, running, sessions
+from fumehood.cli.self_check import command as self_check
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +66,7 @@ def common(
 
       fumehood run -- python3 -c "print('hello sandbox')"
       fumehood ls
-      fumehood doctor
+      fumehood self-check
 
     Each command explains itself: fumehood run --help. FUMEHOOD_DEBUG=1 shows
     where an error comes from.
@@ -99,4 +100,5 @@ app.command("rm")(sessions.rm)
 app.add_typer(sessions.workspaces, name="workspace")
 app.command("gc")(sessions.gc)
 app.command("doctor")(doctor.doctor)
+app.command("self-check")(self_check.self_check)
 app.command("version")(version)

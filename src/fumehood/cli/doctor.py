@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, Literal, cast
 
 import typer
 
@@ -17,29 +17,16 @@ from fumehood import (
     AsyncSession,
     EngineInfo,
     FileError,
-    ImageNotFoundError,
     Lifecycle,
     SandboxError,
     __version__,
 )
-from fumehood.cli import output, running
+from fumehood.cli import flags, output, running
 from fumehood.cli.checks import Finding, findings
 from fumehood.cli.host_checks import KERNEL_FILES, kernel_findings, socket_findings
-from fumehood.cli.run import DEFAULT_IMAGE
+from fumehood.cli.images import with_any_image
 from fumehood.cli.sessions import Json
 
-# Any image will do, a pull is what it should not need: these are the likely ones to be there.
-_CANDIDATES = (
-    DEFAULT_IMAGE,
-    "python:3-slim",
-    "node:22-bookworm",
-    "debian:bookworm-slim",
-    "ubuntu:24.04",
-    "alpine:latest",
-    "busybox:latest",
-    "fumehood/test-python",
-    "fumehood/test-busybox",
-)
 _MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "PROBLEM"}
 _ROUND_TRIPS = 20
 
@@ -59,15 +46,7 @@ class Trial:
 
 def doctor(
     ctx: typer.Context,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            metavar="IMAGE",
-            envvar="FUMEHOOD_IMAGE",
-            help="The image of the trial session.",
-            show_default="one that is there",
-        ),
-    ] = None,
+    image: flags.TrialImage = None,
     as_json: Json = False,
 ) -> None:
     """Look at the engine: what it can enforce, and whether a session works.
@@ -107,21 +86,13 @@ def doctor(
 
 
 async def _try_session(docker_host: str | None, image: str | None) -> Trial:
-    last: ImageNotFoundError | None = None
-    for name in _CANDIDATES if image is None else (image,):
-        try:
-            async with AsyncDockerSandbox(
-                image=name,
-                pull="never" if image is None else "missing",
-                lifecycle=Lifecycle(ttl=60),
-                docker_host=docker_host,
-            ) as sandbox:
-                return await _trial(sandbox, name)
-        except ImageNotFoundError as exc:
-            last = exc
-    raise ImageNotFoundError(
-        "no image to try a session with is on this engine: give one with --image"
-    ) from last
+    async def attempt(name: str, pull: Literal["never", "missing"]) -> Trial:
+        async with AsyncDockerSandbox(
+            image=name, pull=pull, lifecycle=Lifecycle(ttl=60), docker_host=docker_host
+        ) as sandbox:
+            return await _trial(sandbox, name)
+
+    return await with_any_image(image, attempt)
 
 
 async def _trial(sandbox: AsyncDockerSandbox, image: str) -> Trial:

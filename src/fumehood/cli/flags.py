@@ -230,3 +230,12 @@ Raw = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+TrialImage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE",
+        envvar="FUMEHOOD_IMAGE",
+        help="The image of the sessions that are made.",
+        show_default="one that is there",
+    ),
+]

@@ -7,7 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "say.h"
+#include "../../../supervisor/probe/say.h"
 
 static const char name[] = "\0fumehood";
 

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "say.h"
+#include "../../../supervisor/probe/say.h"
 
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER 0x5441

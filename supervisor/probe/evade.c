@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "attack.h"
 #include "say.h"
 
 #define X32_BIT 0x40000000L
@@ -28,6 +29,7 @@ static long vsock(void)
 	return socket(AF_VSOCK, SOCK_STREAM, 0);
 }
 
+#if defined(__x86_64__)
 /* How a child ends that makes one attempt: what it told itself, or the signal that ended it. */
 static void in_child(const char *what, void (*attempt)(long), long argument)
 {
@@ -46,7 +48,6 @@ static void in_child(const char *what, void (*attempt)(long), long argument)
 	fflush(stdout);
 }
 
-#if defined(__x86_64__)
 /* The 32-bit table has other numbers, and its socketcall(2) hides its arguments in memory. Pointers do not fit into
  * it, unless the memory is low. */
 static void by_int80(long number)
@@ -157,7 +158,7 @@ static void *in_thread(void *nothing)
 	return nothing;
 }
 
-int main(int argc, char **argv)
+ATTACK(evade)(int argc, char **argv)
 {
 	pthread_t thread;
 

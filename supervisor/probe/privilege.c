@@ -24,6 +24,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "attack.h"
 #include "say.h"
 
 static int tell_status(void)
@@ -145,7 +146,7 @@ static int become(unsigned int id)
 	return 0;
 }
 
-int main(int argc, char **argv)
+ATTACK(privilege)(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "status";
 

@@ -16,6 +16,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "attack.h"
+
 #define DIRECTORY "/.fumehood"
 #define PROGRAM DIRECTORY "/supervisor"
 
@@ -159,8 +161,10 @@ static void try_relaying(void)
 	wait(NULL);
 }
 
-int main(void)
+ATTACK(binary)(int argc, char **argv)
 {
+	(void)argc;
+	(void)argv;
 	try_opening(PROGRAM);
 	try_opening("/proc/1/exe");
 	try_opening("/proc/1/root" PROGRAM);

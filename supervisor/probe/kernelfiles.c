@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "attack.h"
 #include "say.h"
 
 static long tried;
@@ -138,7 +139,7 @@ static void try_nodes(void)
 		}
 }
 
-int main(int argc, char **argv)
+ATTACK(kernelfiles)(int argc, char **argv)
 {
 	static const char *const roots[] = {"/proc", "/sys"};
 

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attack.h"
+
 static char *first_argument;
 static size_t arguments_length;
 static int gate[2];
@@ -342,7 +344,7 @@ static const struct {
 	{"writer", writer},
 };
 
-int main(int argc, char **argv)
+ATTACK(tree)(int argc, char **argv)
 {
 	if (argc < 2 || pipe(gate) < 0)
 		return 9;

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "attack.h"
+
 static char block[1 << 16];
 
 static void say(int fd, const char *data, size_t size)
@@ -80,7 +82,7 @@ static void slow(int count)
 	fprintf(stderr, "%llu %llu\n", read_so_far, sum);
 }
 
-int main(int argc, char **argv)
+ATTACK(talk)(int argc, char **argv)
 {
 	long long count = argc > 2 ? atoll(argv[2]) : 1;
 

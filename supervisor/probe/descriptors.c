@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "attack.h"
+
 static const char *kind(int fd)
 {
 	struct stat status;
@@ -15,10 +17,12 @@ static const char *kind(int fd)
 	return S_ISCHR(status.st_mode) ? "device" : "other";
 }
 
-int main(void)
+ATTACK(descriptors)(int argc, char **argv)
 {
 	struct rlimit limit = {0, 0};
 
+	(void)argc;
+	(void)argv;
 	getrlimit(RLIMIT_NOFILE, &limit);
 	for (int fd = 0; fd < (int)limit.rlim_max; fd++)
 		if (fcntl(fd, F_GETFD) >= 0)

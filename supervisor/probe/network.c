@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "attack.h"
 #include "say.h"
 
 #define PATIENCE_MS 1000
@@ -223,7 +224,7 @@ static void try_changes(void)
 	say("supervisors-network", open("/proc/1/ns/net", O_RDONLY));
 }
 
-int main(int argc, char **argv)
+ATTACK(network)(int argc, char **argv)
 {
 	static const char *const ipv4[] = {"172.17.0.1", "172.17.0.2", "10.0.0.1", "192.168.1.1", "1.1.1.1", "8.8.8.8",
 					   "169.254.169.254", "100.100.100.200", "255.255.255.255", "224.0.0.251"};

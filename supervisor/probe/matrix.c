@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "attack.h"
+
 #define PATH 400
 #ifndef PTRACE_SEIZE
 #define PTRACE_SEIZE 0x4206
@@ -256,7 +258,7 @@ static int probe_child(void)
 	return 1;
 }
 
-int main(int argc, char **argv)
+ATTACK(matrix)(int argc, char **argv)
 {
 	int count;
 

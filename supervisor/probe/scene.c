@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "attack.h"
+
 static int put(const char *name, const char *text)
 {
 	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0644);
@@ -93,7 +95,7 @@ static int step(const char *kind, const char *name, const char *more)
 	return -1;
 }
 
-int main(int argc, char **argv)
+ATTACK(scene)(int argc, char **argv)
 {
 	umask(0);
 	for (int i = 1; i < argc; i++) {

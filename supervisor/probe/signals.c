@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-int main(int argc, char **argv)
+#include "attack.h"
+
+ATTACK(signals)(int argc, char **argv)
 {
 	int times = argc > 1 ? atoi(argv[1]) : 1;
 	int refused = 0;

@@ -1,8 +1,12 @@
 /* Proves that the session still runs programs. */
 #include <stdio.h>
 
-int main(void)
+#include "attack.h"
+
+ATTACK(hello)(int argc, char **argv)
 {
+	(void)argc;
+	(void)argv;
 	puts("hello");
 	return 0;
 }

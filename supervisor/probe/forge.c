@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "attack.h"
+
 #define DESCRIPTORS 64
 
 static char forged[65536];
@@ -98,8 +100,10 @@ static void try_socket(void)
 		printf("an answer\n");
 }
 
-int main(void)
+ATTACK(forge)(int argc, char **argv)
 {
+	(void)argc;
+	(void)argv;
 	signal(SIGPIPE, SIG_IGN);
 	take_input();
 	try_devices();

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attack.h"
 #include "say.h"
 
 #ifndef CLONE_NEWTIME
@@ -150,8 +151,10 @@ static void try_machine(void)
 #endif
 }
 
-int main(void)
+ATTACK(syscalls)(int argc, char **argv)
 {
+	(void)argc;
+	(void)argv;
 	try_namespaces();
 	try_mounts();
 	try_kernel();

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "attack.h"
+
 static void stay(void)
 {
 	for (;;)
@@ -22,7 +24,7 @@ static void fill(void)
 	stay();
 }
 
-int main(int argc, char **argv)
+ATTACK(bomb)(int argc, char **argv)
 {
 	(void)argv;
 	if (argc > 1)

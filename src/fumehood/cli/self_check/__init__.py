@@ -1,0 +1,1 @@
+"""``fumehood self-check``: attacks on sessions of one's own engine, and what held."""
