@@ -141,7 +141,7 @@ EXAMPLES: dict[str, Value] = {
     "exit_code": 0, "signal": 0, "duration_us": 1100, "stdout_total": 5, "stderr_total": 0,
     "killed": 0, "left_running": 0, "size": 5, "entries": 3, "error": 1, "errno": 2,
     "step": "open", "message": "no such file", "type": 1, "modified_ns": 1_700_000_000_000_000_000,
-    "name": b"a", "link": b"../b", "capability": "extra",
+    "name": b"a", "link": b"../b", "capability": "extra", "paused_ms": 1500,
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from fumehood.errors import (
     PathEscapesError,
     ResourceLimitError,
     SandboxError,
+    SessionPausedError,
     SupervisorError,
     UserNotFoundError,
     WorkingDirectoryError,
@@ -84,6 +85,12 @@ def _cause(fail: Fail) -> str:
 def _common(fail: Fail, what: str, op: str, session_id: str) -> SandboxError:
     if fail.error in _RESOURCES:
         return ResourceLimitError(f"{what}: {_RESOURCES[fail.error]}", op=op, session_id=session_id)
+    if fail.error is Code.PAUSED:
+        return SessionPausedError(
+            f"{what}: session {session_id} is paused; session.unpause() lets its commands go on",
+            op=op,
+            session_id=session_id,
+        )
     if fail.error is Code.HELPER_TIMEOUT:
         return OperationTimeoutError(
             f"{what}: no progress for too long, so it was ended", op=op, session_id=session_id

@@ -14,10 +14,10 @@ from fumehood._feed import feed, feed_pieces
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood._wire.connection import Output
-from fumehood._wire.messages import Answer, Fail
+from fumehood._wire.messages import Answer, Done, Fail, Request
 from fumehood._wire.messages import Exit as ExitMessage
-from fumehood._wire.table import ExecCode
-from fumehood.errors import SupervisorError
+from fumehood._wire.table import ExecCode, Operation
+from fumehood.errors import SandboxError, SupervisorError
 from fumehood.results import ExecReason, ExecResult
 
 STDOUT = 1
@@ -196,19 +196,56 @@ class Backstop:
     """Give up on a supervisor that misses its own deadline, and end its session.
 
     The supervisor kills within a second of the timeout, or ends the session. One that does neither
-    is not to be trusted with anything; the lease and the sweep remove its container.
+    is not to be trusted with anything; the lease and the sweep remove its container. Unless the
+    session was paused, by any client: its commands' time does not run then. How long that was is
+    asked when the time is over, and believed for :data:`BELIEF` seconds in all.
     """
 
     SLACK = 10.0
+    BELIEF = 3600.0
+    """What a supervisor that lies about a pause can gain."""
+    ANSWER = 5.0
+    """Seconds that it has to answer the question."""
 
     def __init__(self, running: Running, deadline: float | None) -> None:
         self._running = running
-        self._timeout = asyncio.timeout_at(deadline)
+        self._deadline = deadline
+        self._timeout = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
+        self._doubt: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Begin to count."""
         await self._timeout.__aenter__()
+        if self._deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._deadline, self._is_over)
         return self
+
+    def _is_over(self) -> None:
+        self._doubt = asyncio.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        """Add the time for which the session was paused; without any, the time is over."""
+        assert self._deadline is not None
+        loop = asyncio.get_running_loop()
+        deadline = self._deadline + min(await self._paused(), self.BELIEF)
+        now = loop.time()
+        if deadline > now:
+            # No sooner than in a while: a pause that goes on moves the deadline along.
+            self._timer = loop.call_at(max(deadline, now + 1.0), self._is_over)
+        else:
+            self._timeout.reschedule(now)
+
+    async def _paused(self) -> float:
+        """Return for how many seconds the session has been paused; no answer is no pause."""
+        try:
+            channel = self._running.core.tether.open(Request(Operation.STATUS, {}))
+            async with asyncio.timeout(self.ANSWER):
+                answer = await channel.answer()
+        except (TimeoutError, SandboxError):
+            return 0.0
+        return (answer.paused_ms or 0) / 1000 if isinstance(answer, Done) else 0.0
 
     async def __aexit__(
         self,
@@ -217,6 +254,9 @@ class Backstop:
         trace: TracebackType | None,
     ) -> None:
         """Raise if the time was over."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await stop(self._doubt)
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError as exc:

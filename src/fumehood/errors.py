@@ -20,6 +20,7 @@ builtin that a Python programmer would catch without knowing fumehood.
     ├── SessionError
     │   ├── SessionNotFoundError (LookupError)
     │   ├── SessionExistsError
+    │   ├── SessionPausedError                         no command starts before ``unpause``
     │   ├── WorkspaceBusyError
     │   └── SessionEndedError                          TTL, idle, destroyed, …: see ``reason``
     │       └── SessionLostError (ConnectionError)        the stream broke, the session with it
@@ -75,6 +76,7 @@ class ErrorCode(StrEnum):
     SESSION = "session"
     SESSION_NOT_FOUND = "session_not_found"
     SESSION_EXISTS = "session_exists"
+    SESSION_PAUSED = "session_paused"
     WORKSPACE_BUSY = "workspace_busy"
     SESSION_ENDED = "session_ended"
     SESSION_LOST = "session_lost"
@@ -225,6 +227,13 @@ class SessionExistsError(SessionError):
     """A session with this id is already there."""
 
     code = ErrorCode.SESSION_EXISTS
+
+
+class SessionPausedError(SessionError):
+    """The session's commands stand still: none can be started before ``unpause()``."""
+
+    code = ErrorCode.SESSION_PAUSED
+    retryable = True
 
 
 class WorkspaceBusyError(SessionError):

@@ -31,6 +31,8 @@ class SessionState(StrEnum):
     """Where a session is, as far as this client knows."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    """Its commands stand still since this client's ``pause()``."""
     ENDED = "ended"
     DETACHED = "detached"
     """This client has left; the session may live on."""

@@ -79,6 +79,7 @@ class AsyncSession(ExecPart, FilesPart):
         self._forget = forget
         self._state = SessionState.RUNNING
         self._end_reason: EndReason | None = None
+        self._paused = False
         self._destroying: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -119,6 +120,8 @@ class AsyncSession(ExecPart, FilesPart):
     @property
     def state(self) -> SessionState:
         """Where the session is, as far as this client knows."""
+        if self._paused and self._state is SessionState.RUNNING:
+            return SessionState.PAUSED
         return self._state
 
     @property
@@ -162,6 +165,34 @@ class AsyncSession(ExecPart, FilesPart):
         value = optional_seconds(ttl, "ttl", minimum=0.1)
         milliseconds = 0 if value is None else max(1, math.ceil(value * 1000))
         await self._ask(Request(Operation.LEASE, {Field.TTL_MS: milliseconds}), "extend")
+
+    async def pause(self) -> int:
+        """Let every process of every command stand still; return how many were stopped.
+
+        Files can be used meanwhile; a command cannot be started, and one that waits for its end
+        goes on waiting: its timeout does not run. The session stays as it is otherwise, memory
+        included, and ends as ever: by its TTL, with its client, by :meth:`destroy`. It is not idle
+        while any client is connected. A session that is paused stays so. When cancelled, the
+        session may be paused or not; :meth:`unpause` is right for both.
+
+        Raises:
+            SessionEndedError: it is over.
+            ResourceLimitError: the processes could not be looked at; none was stopped.
+        """
+        done = await self._ask(Request(Operation.PAUSE, {}), "pause")
+        self._paused = True
+        return done.entries or 0
+
+    async def unpause(self) -> None:
+        """Let the commands go on that ran before a pause, whichever client made it.
+
+        A session that is not paused goes on as it is.
+
+        Raises:
+            SessionEndedError: it is over.
+        """
+        await self._ask(Request(Operation.UNPAUSE, {}), "unpause")
+        self._paused = False
 
     async def ping(self) -> float:
         """Make a round trip to the supervisor and return the seconds that it took.

@@ -16,6 +16,7 @@
 #include "exec.h"
 #include "handshake.h"
 #include "lease.h"
+#include "pause.h"
 #include "loop.h"
 #include "report.h"
 #include "session.h"
@@ -441,6 +442,20 @@ void lease_answer(struct connection *connection, uint32_t channel, const struct 
 	static const uint8_t tags[] = { FIELD_UPTIME_MS, FIELD_CHANNELS };
 
 	(void)message;
+	put_fields(connection, FRAME_DONE, channel, tags, sizeof tags);
+}
+
+/* Nothing here runs, so nothing is stopped. */
+bool pause_active(void)
+{
+	return false;
+}
+
+void pause_answer(struct connection *connection, uint32_t channel, bool pause)
+{
+	static const uint8_t tags[] = { FIELD_ENTRIES };
+
+	(void)pause;
 	put_fields(connection, FRAME_DONE, channel, tags, sizeof tags);
 }
 

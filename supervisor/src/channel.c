@@ -8,6 +8,7 @@
 #include "connection.h"
 #include "exec.h"
 #include "lease.h"
+#include "pause.h"
 #include "process.h"
 #include "task.h"
 #include "terminal.h"
@@ -90,6 +91,11 @@ static void refuse(struct connection *connection, uint32_t id, uint32_t error)
 	connection_send(connection, &writer);
 }
 
+static bool starts_command(enum operation operation)
+{
+	return operation == OPERATION_EXEC || operation == OPERATION_TERMINAL;
+}
+
 uint32_t channel_open(struct connection *connection, uint32_t id, const struct wire_frame *frame)
 {
 	struct wire_message message;
@@ -102,6 +108,14 @@ uint32_t channel_open(struct connection *connection, uint32_t id, const struct w
 	operation = (enum operation)wire_uint(&message, FIELD_OPERATION, 0);
 	if (operation == OPERATION_LEASE || operation == OPERATION_STATUS) {
 		lease_answer(connection, id, &message);
+		return 0;
+	}
+	if (operation == OPERATION_PAUSE || operation == OPERATION_UNPAUSE) {
+		pause_answer(connection, id, operation == OPERATION_PAUSE);
+		return 0;
+	}
+	if (pause_active() && starts_command(operation)) {
+		refuse(connection, id, ERROR_PAUSED);
 		return 0;
 	}
 	channel = channel_new(connection, id, operation);

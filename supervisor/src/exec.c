@@ -220,7 +220,7 @@ static void exec_input_ended(struct task *task)
 
 const struct task_kind exec_kind = {
 	.reported = exec_reported, .reaped = exec_reaped, .due = exec_due, .cancel = exec_cancel,
-	.flowed = advance, .input_ended = exec_input_ended,
+	.flowed = advance, .input_ended = exec_input_ended, .runs_command = true,
 };
 
 /* --- the start ------------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "connection.h"
 #include "loop.h"
+#include "pause.h"
 #include "session.h"
 #include "tree.h"
 
@@ -98,11 +99,18 @@ bool lease_detached(void)
 void lease_joined(void)
 {
 	lease.grace_at = NEVER;
+	if (pause_active())
+		lease_busy();
 }
 
 void lease_left(void)
 {
-	if (!lease.begun || lease.detached || connection_count())
+	if (!lease.begun || connection_count())
+		return;
+	/* A pause keeps a session from being idle for as long as somebody is there to end it. */
+	if (pause_active())
+		lease_quiet();
+	if (lease.detached)
 		return;
 	lease.grace_at = clock_after_ms(clock_monotonic(), lease.grace_ms);
 }
@@ -114,7 +122,7 @@ void lease_busy(void)
 
 void lease_quiet(void)
 {
-	if (lease.begun && lease.idle_ms)
+	if (lease.begun && lease.idle_ms && !(pause_active() && connection_count()))
 		lease.idle_at = clock_after_ms(clock_monotonic(), lease.idle_ms);
 }
 
@@ -142,6 +150,7 @@ static void answer_done(struct connection *connection, uint32_t channel)
 	wire_put_uint(&writer, FIELD_CHANNELS, channel_count());
 	wire_put_uint(&writer, FIELD_CONNECTIONS, connection_count());
 	wire_put_uint(&writer, FIELD_TREES, trees());
+	wire_put_uint(&writer, FIELD_PAUSED_MS, pause_total_ms());
 	wire_end(&writer);
 	connection_send(connection, &writer);
 }

@@ -22,7 +22,7 @@ struct task *task_new(const struct task_kind *kind, struct channel *channel)
 
 		if (task->kind)
 			continue;
-		*task = (struct task){.kind = kind, .channel = channel, .deadline = NEVER};
+		*task = (struct task){.kind = kind, .channel = channel, .deadline = NEVER, .held = NEVER};
 		task->report.fd = task->out.source.fd = task->err.source.fd = task->way.fd = task->terminal = -1;
 		task->out.rests_until = task->err.rests_until = NEVER;
 		task->started = clock_monotonic();

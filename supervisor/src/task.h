@@ -25,6 +25,7 @@ struct task_kind {
 	void (*cancel)(struct task *task);             /* CANCEL, or the channel is going: it is still set */
 	void (*flowed)(struct task *task);             /* output has moved or ended */
 	void (*input_ended)(struct task *task);        /* all input was written, and EOF came */
+	bool runs_command;                             /* its deadline is a command's: it stands still when that does */
 };
 
 /* A command's own state; exec.c says what it means. */
@@ -71,6 +72,7 @@ struct task {
 	struct source way;         /* where the terminal comes from; closed: there is none, or it has come */
 	int terminal;              /* the command's side of its terminal, held open; -1 */
 	uint64_t started, deadline;
+	uint64_t held;             /* what was left of the deadline when commands were paused; NEVER */
 	union {
 		struct command command;
 		struct transfer transfer;

@@ -127,6 +127,7 @@ enum field {
 	FIELD_MODIFIED_NS = 0x71,
 	FIELD_NAME = 0x72,
 	FIELD_LINK = 0x73,
+	FIELD_PAUSED_MS = 0x78,
 };
 
 enum operation {
@@ -141,6 +142,8 @@ enum operation {
 	OPERATION_LEASE = 0x09,
 	OPERATION_STATUS = 0x0a,
 	OPERATION_TERMINAL = 0x1e,
+	OPERATION_PAUSE = 0x32,
+	OPERATION_UNPAUSE = 0x33,
 };
 
 enum exec {
@@ -211,6 +214,7 @@ enum error {
 	ERROR_IO = 0x2d,
 	ERROR_NO_TERMINAL = 0x37,
 	ERROR_TERMINAL_LIMIT = 0x38,
+	ERROR_PAUSED = 0x3a,
 };
 
 enum violation {
@@ -338,13 +342,14 @@ enum violation {
 	X(TYPE, KIND_UINT, 0) \
 	X(MODIFIED_NS, KIND_UINT, 0) \
 	X(NAME, KIND_BYTES, 0) \
-	X(LINK, KIND_BYTES, 0)
+	X(LINK, KIND_BYTES, 0) \
+	X(PAUSED_MS, KIND_UINT, 0)
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0x400007feull) \
+	X(OPERATION, 0xc0000400007feull) \
 	X(ROOT, 0x3ull) \
-	X(ERROR, 0x1803f03c3f07ffeull) \
+	X(ERROR, 0x5803f03c3f07ffeull) \
 	X(TYPE, 0xffull)
 
 /* frame, field, the codes it may have there as a set of bits */
@@ -422,6 +427,7 @@ enum violation {
 	X(DONE, CHANNELS, 0) \
 	X(DONE, CONNECTIONS, 0) \
 	X(DONE, TREES, 0) \
+	X(DONE, PAUSED_MS, 0) \
 	X(FAIL, ERROR, 1) \
 	X(FAIL, ERRNO, 1) \
 	X(FAIL, STEP, 1) \
@@ -498,7 +504,9 @@ enum violation {
 	X(RENAME, 0, 0) \
 	X(LEASE, 0, 0) \
 	X(STATUS, 0, 0) \
-	X(TERMINAL, 1, 1)
+	X(TERMINAL, 1, 1) \
+	X(PAUSE, 0, 0) \
+	X(UNPAUSE, 0, 0)
 
 /* code and name of every frame, for messages and dumps */
 #define WIRE_FRAME_NAMES(X) \
@@ -607,7 +615,8 @@ enum violation {
 	X(FIELD_TYPE, "type") \
 	X(FIELD_MODIFIED_NS, "modified_ns") \
 	X(FIELD_NAME, "name") \
-	X(FIELD_LINK, "link")
+	X(FIELD_LINK, "link") \
+	X(FIELD_PAUSED_MS, "paused_ms")
 
 /* code and name of every violation, for messages and dumps */
 #define WIRE_VIOLATION_NAMES(X) \

@@ -120,3 +120,15 @@ def test_hostile_metadata_is_listed_as_text(fumehood: Fumehood, new_id: str) -> 
         assert "\x1b" not in shown.text
     finally:
         docker("rm", f"fumehood-{new_id}")
+
+
+def test_a_session_is_paused_and_goes_on(fumehood: Fumehood, session: str) -> None:
+    fumehood("exec", session, "--", "sh", "-c", "sleep 600 &")
+    paused = fumehood("pause", session)
+    assert (paused.code, paused.text) == (0, "")
+    assert f"{session}: 1 process stopped" in paused.errors
+    refused = fumehood("exec", session, "--", "true")
+    assert refused.code == 125
+    assert "unpause" in refused.errors
+    assert fumehood("unpause", session).code == 0
+    assert fumehood("exec", session, "--", "pkill", "sleep").code == 0

@@ -37,7 +37,7 @@ from fumehood import (
 )
 from fumehood._run import Backstop
 from fumehood._wire import table
-from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, Frame
+from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, Frame, Operation
 from tether.conftest import Connect, Link
 
 HALF_SURROGATE = "\ud800"
@@ -649,6 +649,7 @@ async def test_a_supervisor_that_misses_its_deadline_is_given_up(
     connect: Connect, streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Backstop, "SLACK", 0.01)
+    monkeypatch.setattr(Backstop, "ANSWER", 0.01)
     async with connect() as link:
         other = asyncio.create_task(link.session.exec(["y"], timeout=None))
         await link.peer.opened(1)
@@ -662,6 +663,46 @@ async def test_a_supervisor_that_misses_its_deadline_is_given_up(
         assert not link.tether.alive
         with pytest.raises(SupervisorError):
             await link.session.exec(["z"])
+
+
+async def test_a_deadline_moves_by_as_long_as_the_session_was_paused(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backstop, "SLACK", 0.01)
+
+    def script(peer: FakeSupervisor, channel: Opened) -> None:
+        # Asked when the time is over; the command ends long after it, and yet in time.
+        if channel.operation is Operation.STATUS:
+            peer.done(channel.number, paused_ms=60_000)
+            peer.exit(1, 0)
+
+    async with connect(script=script) as link:
+        assert (await link.session.exec(["x"], timeout=0.01)).ok
+
+
+async def test_a_pause_is_believed_within_bounds(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backstop, "SLACK", 0.01)
+    monkeypatch.setattr(Backstop, "BELIEF", 0.05)
+
+    def script(peer: FakeSupervisor, channel: Opened) -> None:
+        if channel.operation is Operation.STATUS:
+            peer.done(channel.number, paused_ms=2**40)
+
+    async with connect(script=script) as link:
+        with pytest.raises(SupervisorError, match="given up"):
+            await link.session.exec(["x"], timeout=0.01)
+
+
+async def test_a_supervisor_that_does_not_answer_the_question_is_given_up(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backstop, "SLACK", 0.01)
+    monkeypatch.setattr(Backstop, "ANSWER", 0.01)
+    async with connect() as link:
+        with pytest.raises(SupervisorError, match="given up"):
+            await link.session.exec(["x"], timeout=0.01)
 
 
 async def test_a_caller_that_stalls_does_not_make_the_supervisor_late(

@@ -194,6 +194,31 @@ class Session(Blocking[_session.AsyncSession]):
         """
         return self._call(lambda: self._async.extend(ttl=ttl))
 
+    def pause(self) -> int:
+        """Let every process of every command stand still; return how many were stopped.
+
+        Files can be used meanwhile; a command cannot be started, and one that waits for its end
+        goes on waiting: its timeout does not run. The session stays as it is otherwise, memory
+        included, and ends as ever: by its TTL, with its client, by :meth:`destroy`. It is not idle
+        while any client is connected. A session that is paused stays so. When cancelled, the
+        session may be paused or not; :meth:`unpause` is right for both.
+
+        Raises:
+            SessionEndedError: it is over.
+            ResourceLimitError: the processes could not be looked at; none was stopped.
+        """
+        return self._call(lambda: self._async.pause())
+
+    def unpause(self) -> None:
+        """Let the commands go on that ran before a pause, whichever client made it.
+
+        A session that is not paused goes on as it is.
+
+        Raises:
+            SessionEndedError: it is over.
+        """
+        return self._call(lambda: self._async.unpause())
+
     def ping(self) -> float:
         """Make a round trip to the supervisor and return the seconds that it took.
 

@@ -323,6 +323,7 @@ class Done:
     channels: int | None
     connections: int | None
     trees: int | None
+    paused_ms: int | None
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Done:

@@ -137,6 +137,7 @@ class Field(IntEnum):
     MODIFIED_NS = 0x71
     NAME = 0x72
     LINK = 0x73
+    PAUSED_MS = 0x78
 
 
 class Operation(IntEnum):
@@ -153,6 +154,8 @@ class Operation(IntEnum):
     LEASE = 0x09
     STATUS = 0x0a
     TERMINAL = 0x1e
+    PAUSE = 0x32
+    UNPAUSE = 0x33
 
 
 class ExecCode(IntEnum):
@@ -233,6 +236,7 @@ class ErrorCode(IntEnum):
     IO = 0x2d
     NO_TERMINAL = 0x37
     TERMINAL_LIMIT = 0x38
+    PAUSED = 0x3a
 
 
 class Violation(IntEnum):
@@ -340,14 +344,15 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.MODIFIED_NS: "uint",
         Field.NAME: "bytes",
         Field.LINK: "bytes",
+        Field.PAUSED_MS: "uint",
     }
 )
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 30}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 30, 50, 51}),
         Field.ROOT: frozenset({0, 1}),
-        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 55, 56}),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 55, 56, 58}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
     }
 )
@@ -485,7 +490,7 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset(),
-        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES}),
+        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES, Field.PAUSED_MS}),
         Frame.FAIL: frozenset({Field.MESSAGE, Field.SIZE}),
         Frame.RESIZE: frozenset(),
     }
@@ -504,6 +509,8 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.LEASE: frozenset({Field.TTL_MS}),
         Operation.STATUS: frozenset(),
         Operation.TERMINAL: frozenset({Field.CWD, Field.ROWS, Field.COLUMNS}),
+        Operation.PAUSE: frozenset(),
+        Operation.UNPAUSE: frozenset(),
     }
 )
 
@@ -520,6 +527,8 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.LEASE: frozenset(),
         Operation.STATUS: frozenset(),
         Operation.TERMINAL: frozenset({Field.ARGUMENT, Field.ENV, Field.USER}),
+        Operation.PAUSE: frozenset(),
+        Operation.UNPAUSE: frozenset(),
     }
 )
 
@@ -536,6 +545,8 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.LEASE: False,
         Operation.STATUS: False,
         Operation.TERMINAL: True,
+        Operation.PAUSE: False,
+        Operation.UNPAUSE: False,
     }
 )
 
@@ -552,6 +563,8 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.LEASE: "none",
         Operation.STATUS: "none",
         Operation.TERMINAL: "stdout",
+        Operation.PAUSE: "none",
+        Operation.UNPAUSE: "none",
     }
 )
 
@@ -568,6 +581,8 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.LEASE: Frame.DONE,
         Operation.STATUS: Frame.DONE,
         Operation.TERMINAL: Frame.EXIT,
+        Operation.PAUSE: Frame.DONE,
+        Operation.UNPAUSE: Frame.DONE,
     }
 )
 

@@ -159,6 +159,44 @@ def rm(
     running.finish(work, after="'fumehood rm' again goes on from there.")
 
 
+def pause(
+    ctx: typer.Context, id: Annotated[str, typer.Argument(metavar="ID", help="Which session.")]
+) -> None:
+    """Let all commands of a session stand still; its files can be used, and its time runs on.
+
+    [bold]Examples[/bold]
+
+      fumehood pause ID
+      fumehood unpause ID
+    """
+
+    async def work() -> int:
+        async with running.common(ctx).sandbox() as sandbox, sandbox.connect(id) as session:
+            stopped = await session.pause()
+        output.note(f"{id}: {stopped} process{'es' if stopped != 1 else ''} stopped")
+        return 0
+
+    running.finish(work, after="'fumehood unpause' lets the commands go on.")
+
+
+def unpause(
+    ctx: typer.Context, id: Annotated[str, typer.Argument(metavar="ID", help="Which session.")]
+) -> None:
+    """Let the commands of a paused session go on.
+
+    [bold]Examples[/bold]
+
+      fumehood unpause ID
+    """
+
+    async def work() -> int:
+        async with running.common(ctx).sandbox() as sandbox, sandbox.connect(id) as session:
+            await session.unpause()
+        return 0
+
+    running.finish(work)
+
+
 def gc(
     ctx: typer.Context,
     supervisors: Annotated[

@@ -1,0 +1,147 @@
+#define _GNU_SOURCE
+#include "pause.h"
+
+#include <signal.h>
+
+#include "channel.h"
+#include "clock.h"
+#include "connection.h"
+#include "lease.h"
+#include "procs.h"
+#include "task.h"
+
+static bool active;
+static uint32_t stopped;
+static uint64_t began, total;     /* monotonic; of the pauses that are over */
+/* As everything was before it was stopped: what stood still then is left so. */
+static struct procs before;
+static struct procs after;
+
+bool pause_active(void)
+{
+	return active;
+}
+
+uint64_t pause_total_ms(void)
+{
+	return (total + (active ? clock_monotonic() - began : 0)) / MILLISECOND;
+}
+
+/* Reapers and helpers are ours and go on: files can be read and written, and a command's end is noticed. So do the
+ * relays of other clients and whatever else the engine has put here. */
+static void continue_others(void)
+{
+	for (uint32_t i = 0; i < after.count; i++) {
+		const struct proc *proc = &after.list[i];
+		bool ours = proc->root >= 0 && proc->pid == task_at((uint32_t)proc->root)->pid;
+
+		if (proc->pid != 1 && (ours || proc->root == ROOT_OUTSIDE))
+			(void)kill(proc->pid, SIGCONT);
+	}
+}
+
+static bool stands_still(const struct proc *proc)
+{
+	return proc->state == 'T' || proc->state == 't';
+}
+
+/* A command's time counts while it can run. */
+static void hold_deadlines(uint64_t now)
+{
+	for (uint32_t i = 0; i < task_high(); i++) {
+		struct task *task = task_at(i);
+
+		if (!task->kind || !task->kind->runs_command || task->deadline == NEVER)
+			continue;
+		task->held = task->deadline > now ? task->deadline - now : 0;
+		task->deadline = NEVER;
+	}
+}
+
+static void release_deadlines(uint64_t now)
+{
+	for (uint32_t i = 0; i < task_high(); i++) {
+		struct task *task = task_at(i);
+
+		if (!task->kind || task->held == NEVER)
+			continue;
+		task->deadline = now + task->held;
+		task->held = NEVER;
+	}
+}
+
+/* Not of the pair that waits for the next command. */
+static bool is_commands(const struct proc *proc)
+{
+	const struct task *task = proc->root >= 0 ? task_at((uint32_t)proc->root) : NULL;
+
+	return task && task->kind && task->kind->runs_command && proc->pid != task->pid && procs_alive(proc);
+}
+
+/* False when there is no picture of the processes: then nothing has changed. */
+static bool begin(void)
+{
+	if (!procs_scan(&before))
+		return false;
+	procs_attribute(&before);
+	/* One signal for all at one moment: a process that forks right now forks when it goes on. */
+	(void)kill(-1, SIGSTOP);
+	/* Who has come since the first picture must not stay stopped. */
+	if (!procs_scan(&after)) {
+		(void)kill(-1, SIGCONT);
+		procs_free(&before);
+		return false;
+	}
+	procs_attribute(&after);
+	continue_others();
+	procs_free(&after);
+	stopped = 0;
+	for (uint32_t i = 0; i < before.count; i++) {
+		stopped += is_commands(&before.list[i]);
+	}
+	active = true;
+	began = clock_monotonic();
+	hold_deadlines(began);
+	if (connection_count())
+		lease_busy();
+	return true;
+}
+
+/* Children before their parents: a shell that looks after its jobs would otherwise see them stopped. A process that has come
+ * since cannot be a command's, and SIGCONT is nothing to the others. */
+static void end(void)
+{
+	for (uint32_t i = before.count; i-- > 0;) {
+		const struct proc *proc = &before.list[i];
+
+		if (proc->pid != 1 && !stands_still(proc))
+			(void)kill(proc->pid, SIGCONT);
+	}
+	procs_free(&before);
+	active = false;
+	total += clock_monotonic() - began;
+	release_deadlines(clock_monotonic());
+	if (channel_count() == 0)
+		lease_quiet();
+}
+
+void pause_answer(struct connection *connection, uint32_t channel, bool pause)
+{
+	struct wire_writer writer;
+	uint8_t frame[128];
+	bool done = active == pause || !pause || begin();
+
+	if (!pause && active)
+		end();
+	wire_writer_init(&writer, frame, sizeof(frame));
+	wire_begin(&writer, done ? FRAME_DONE : FRAME_FAIL, channel);
+	if (done) {
+		wire_put_uint(&writer, FIELD_ENTRIES, stopped);
+	} else {
+		wire_put_uint(&writer, FIELD_ERROR, ERROR_OUT_OF_MEMORY);
+		wire_put_uint(&writer, FIELD_ERRNO, 0);
+		wire_put_text(&writer, FIELD_STEP, "pause", 5);
+	}
+	wire_end(&writer);
+	connection_send(connection, &writer);
+}
