@@ -94,8 +94,14 @@ static void advance(struct task *task)
 		}
 		send_exit(task);
 	}
-	if (task->pid == 0)
+	if (task->pid == 0) {
 		task_free(task);
+	} else if (command->ended && !command->survivors && !command->killing && task->report.fd >= 0) {
+		flow_close(&task->out);
+		flow_close(&task->err);
+		terminal_release(task);
+		spare_keep(task);
+	}
 }
 
 /* --- events ---------------------------------------------------------------------------------------------- */
@@ -108,11 +114,23 @@ static void on_failure(struct task *task, const struct reaper_report *report)
 		channel_fail(task->channel, report->error, report->err_no, step, UINT64_MAX);
 }
 
+/* While the command runs we hold its ends of the output pipes as well, so that the end of output, which wakes us for each
+ * of them and says less than the report that follows, does not come before it. */
+static void release_ends(struct command *command)
+{
+	for (int i = 0; i < 2; i++) {
+		if (command->ends[i] >= 0)
+			close(command->ends[i]);
+		command->ends[i] = -1;
+	}
+}
+
 static void on_end(struct task *task, const struct reaper_report *report)
 {
 	struct command *command = &task->command;
 
 	command->ended = true;
+	release_ends(command);
 	command->survivors = report->survivors;
 	command->status = (int)report->status;
 	command->ended_at = report->at;
@@ -127,28 +145,32 @@ static void on_end(struct task *task, const struct reaper_report *report)
 		command->left_running = tree_count(task);
 }
 
-/* Read what the reaper and the command's process have told. What read(2) returned. */
-static ssize_t take_reports(struct task *task)
+/* Take what the reaper or the command's process has told. False when there is nothing to be read. */
+static bool take_report(struct task *task, bool *over)
 {
-	struct reaper_report reports[2];
-	ssize_t got = read(task->report.fd, reports, sizeof(reports));
+	struct reaper_report report;
+	ssize_t got = read(task->report.fd, &report, sizeof(report));
 
-	for (size_t i = 0; got > 0 && (i + 1) * sizeof(reports[0]) <= (size_t)got; i++) {
-		if (reports[i].kind == REAPER_FAILED)
-			on_failure(task, &reports[i]);
-		else
-			on_end(task, &reports[i]);
-	}
-	return got;
+	*over = got == 0;
+	if (got != (ssize_t)sizeof(report))
+		return false;
+	if (report.kind == REAPER_FAILED)
+		on_failure(task, &report);
+	else
+		on_end(task, &report);
+	return true;
 }
 
 static void exec_reported(struct task *task)
 {
-	ssize_t got = take_reports(task);
+	const struct command *command = &task->command;
+	bool over;
 
-	if (got == 0 || task->command.ended)
+	(void)take_report(task, &over);
+	/* One that serves no other command is told so by the end of the link. */
+	if (over || (command->ended && (command->survivors || command->killing)))
 		source_close(&task->report);
-	else
+	else if (!command->ended)
 		source_arm(&task->report, EPOLLIN);
 	advance(task);
 }
@@ -156,11 +178,13 @@ static void exec_reported(struct task *task)
 static void exec_reaped(struct task *task, int status)
 {
 	struct command *command = &task->command;
+	bool over;
 
 	/* What it told before it ended comes first. */
-	if (task->report.fd >= 0)
-		take_reports(task);
+	while (task->report.fd >= 0 && !command->ended && take_report(task, &over))
+		;
 	source_close(&task->report);
+	release_ends(command);
 	if (!command->ended && WIFEXITED(status)) {
 		command->ended = true;
 		if (task->channel)
@@ -225,9 +249,9 @@ const struct task_kind exec_kind = {
 
 /* --- the start ------------------------------------------------------------------------------------------- */
 
-/* Both ends of each pipe; in[0] is /dev/null when there is no input. */
+/* Both ends of each pipe, and of the link with a new reaper; there is no `in` when there is no input. */
 struct ends {
-	int in[2], out[2], err[2], report[2];
+	int in[2], out[2], err[2], link[2];
 };
 
 static void close_pair(int ends[2])
@@ -242,7 +266,7 @@ static void close_ends(struct ends *ends)
 	close_pair(ends->in);
 	close_pair(ends->out);
 	close_pair(ends->err);
-	close_pair(ends->report);
+	close_pair(ends->link);
 }
 
 /* At a terminal there is the way to it instead. */
@@ -264,6 +288,14 @@ static bool make_ends(struct ends *ends, bool terminal, bool input)
 		return false;
 	}
 	return true;
+}
+
+/* See release_ends. At a terminal there are none. */
+static void hold_ends(struct command *command, struct ends *ends)
+{
+	command->ends[0] = ends->out[1];
+	command->ends[1] = ends->err[1];
+	ends->out[1] = ends->err[1] = -1;
 }
 
 static bool connect_terminal(struct task *task, struct ends *ends)
@@ -297,10 +329,10 @@ static bool connect_streams(struct task *task, struct ends *ends, const struct w
 /* Hand our ends over to the task and its channel, and forget them. */
 static bool connect_ends(struct task *task, struct ends *ends, const struct wire_message *message)
 {
-	if (ends->report[0] >= 0) {
-		if (!task_open_report(task, ends->report[0]))
+	if (ends->link[0] >= 0) {
+		if (!task_open_report(task, ends->link[0]))
 			return false;
-		ends->report[0] = -1;
+		ends->link[0] = -1;
 	}
 	return task->command.terminal ? connect_terminal(task, ends) : connect_streams(task, ends, message);
 }
@@ -329,8 +361,8 @@ static struct task *launch(struct channel *channel, const struct wire_message *m
 		errno = EAGAIN;
 		return NULL;
 	}
-	if (pipe2(ends->report, O_CLOEXEC | O_NONBLOCK) == 0) {
-		launch.report = ends->report[1];
+	if (reaper_link(ends->link)) {
+		launch.link = ends->link[1];
 		task->pid = fork();
 		if (task->pid == 0)
 			reaper_main(&launch);
@@ -338,7 +370,7 @@ static struct task *launch(struct channel *channel, const struct wire_message *m
 			return task;
 		task->pid = 0;
 	} else {
-		ends->report[0] = ends->report[1] = -1;
+		ends->link[0] = ends->link[1] = -1;
 	}
 	task_free(task);
 	return NULL;
@@ -368,6 +400,7 @@ void exec_start(struct channel *channel, const struct wire_message *message, con
 		channel->task = task;
 		task->command.oom_kills = oom_kills;
 		task->command.terminal = terminal;
+		hold_ends(&task->command, &ends);
 		if (timeout)
 			task->deadline = clock_after_ms(task->started, timeout);
 		if (connect_ends(task, &ends, message)) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -84,6 +85,17 @@ void process_stand_back(void)
 			refused = score;
 	}
 	close(fd);
+}
+
+/* By the kernel's own call: libc keeps a few real-time signals for itself and refuses them, yet whoever started the
+ * engine may have left one of those ignored, and every command would inherit that. The zeroes are SIG_DFL, no flags
+ * and an empty mask in the kernel's structure of every architecture. */
+void process_default_signals(void)
+{
+	static const unsigned long by_default[8];
+
+	for (int number = 1; number < NSIG; number++)
+		(void)syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)(NSIG - 1) / 8);
 }
 
 bool process_pipe(int ends[2], int ours)

@@ -18,6 +18,9 @@ void process_yield(void);
 /* Be the last to be killed when memory runs out, as far as that goes without a capability: for PID 1 and what it keeps. */
 void process_stand_back(void);
 
+/* Let every signal do what it does by default. */
+void process_default_signals(void);
+
 /* A pipe, close-on-exec; PID 1's end (0: the read end, 1: the write end, -1: neither) is non-blocking, and the other may be
  * opened again by its user through /dev/stdout and the like, whatever uid that is. */
 bool process_pipe(int ends[2], int ours);

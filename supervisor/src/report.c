@@ -67,6 +67,7 @@ void report_send(struct connection *connection)
 	uint8_t frame[sizeof(session.user.home) + WIRE_MAX_TEXT + 512];
 
 	cgroup_read(&limits);
+	session.process_limit = limits.pids;
 	(void)fstatfs(session.workspace_fd, &workspace);
 	(void)fstatfs(session.root_fd, &root);
 	(void)uname(&kernel);

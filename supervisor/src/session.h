@@ -33,6 +33,7 @@ struct session {
 	uint32_t caps;             /* of the workload, as a mask */
 	uint64_t max_file_bytes;
 	uint64_t max_processes;
+	uint64_t process_limit;    /* of the container, by the kernel's word */
 	bool chown_workspace, write_hosts;
 	struct rlimit open_files;  /* what a child gets */
 };

@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "spare.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,29 +13,38 @@
 #include "session.h"
 #include "task.h"
 
-/* While commands run, a fork of ours would take time from them: wait until none was launched for so long. */
+/* While commands run, a fork of PID 1 would take time from them: wait until none was launched for so long. */
 #define QUIET (10 * MILLISECOND)
 /* After a failure: the process limit is reached, or memory is short and the killer takes what waits first. */
 #define RETRY (SECOND)
+/* Reapers kept while commands come and go, in a container that may hold plenty of processes. Once it is quiet, one is. */
+#define KEPT 4
+#define PLENTY 256
 
-static struct task *spare;
-static int orders = -1;
+/* Reapers without a command. The last one is the next to be used, and no other has been called. */
+static struct task *spares[KEPT];
+static uint32_t count;
+static bool called;
 static uint64_t launched, failed_until;
 
-static void drop(void)
+static void forget(const struct task *task)
 {
-	if (orders >= 0)
-		close(orders);
-	orders = -1;
-	spare = NULL;
+	uint32_t at = 0;
+
+	while (at < count && spares[at] != task)
+		at++;
+	if (at == count)
+		return;
+	called = called && at < count - 1;
+	count--;
+	memmove(&spares[at], &spares[at + 1], (count - at) * sizeof(spares[0]));
 }
 
 /* It says nothing until it has an order: whatever comes is its end. */
 static void spare_over(struct task *task)
 {
+	forget(task);
 	source_close(&task->report);
-	if (task == spare)
-		drop();
 	failed_until = clock_monotonic() + RETRY;
 	if (task->pid)
 		kill(task->pid, SIGKILL);
@@ -47,7 +55,10 @@ static void spare_over(struct task *task)
 static void spare_reaped(struct task *task, int status)
 {
 	(void)status;
-	spare_over(task);
+	if (task->report.fd >= 0)
+		spare_over(task);
+	else
+		task_free(task);
 }
 
 static void spare_due(struct task *task, uint64_t now)
@@ -66,10 +77,16 @@ static const struct task_kind spare_kind = {
 	.cancel = spare_nothing, .flowed = spare_nothing, .input_ended = spare_nothing,
 };
 
+/* --- having one -------------------------------------------------------------------------------------------- */
+
 static uint64_t wanted_at(void)
 {
-	if (spare || !session.ready)
+	if (!session.ready)
 		return NEVER;
+	if (count && !called)
+		return 0;
+	if (count)
+		return count > 1 ? launched + QUIET : NEVER;
 	if (channel_count() == 0 || launched + QUIET < failed_until)
 		return failed_until;
 	return launched + QUIET;
@@ -89,24 +106,19 @@ uint64_t spare_deadline(void)
 	return wanted_at();
 }
 
-/* Both pairs, closed on exec. */
-static bool make_pairs(int report[2], int order[2])
+static void call_last(void)
 {
-	if (pipe2(report, O_CLOEXEC | O_NONBLOCK) < 0)
-		return false;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, order) == 0)
-		return true;
-	close(report[0]);
-	close(report[1]);
-	return false;
+	called = reaper_call(spares[count - 1]->report.fd);
+	if (!called)
+		spare_over(spares[count - 1]);
 }
 
-void spare_make(void)
+static void make(void)
 {
-	int report[2], order[2];
+	int link[2];
 	struct task *task = task_new(&spare_kind, NULL);
 
-	if (!task || !make_pairs(report, order)) {
+	if (!task || !reaper_link(link)) {
 		if (task)
 			task_free(task);
 		failed_until = clock_monotonic() + RETRY;
@@ -114,65 +126,67 @@ void spare_make(void)
 	}
 	task->pid = fork();
 	if (task->pid == 0)
-		reaper_spare(report[1], order[1]);
-	close(report[1]);
-	close(order[1]);
+		reaper_spare(link[1]);
+	close(link[1]);
 	if (task->pid < 0)
 		task->pid = 0;
-	if (task->pid == 0 || !task_open_report(task, report[0])) {
-		close(report[0]);
-		close(order[0]);
+	if (task->pid == 0 || !task_open_report(task, link[0])) {
+		close(link[0]);
 		spare_over(task);
 		return;
 	}
-	spare = task;
-	orders = order[0];
+	spares[count++] = task;
+	call_last();
 }
 
-static bool send_order(const struct launch *launch)
+void spare_make(void)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(3 * sizeof(int))];
-	} control = {.bytes = {0}};
-	struct reaper_order order = {
-		.has_identity = launch->identity != &session.user, .body_length = launch->message->length,
-	};
-	/* sendmsg takes no pointers to const, and changes nothing. */
-	struct iovec parts[] = {
-		{&order, sizeof(order)},
-		{(void *)(uintptr_t)launch->identity, sizeof(*launch->identity)},
-		{(void *)(uintptr_t)launch->message->payload, launch->message->length},
-	};
-	struct msghdr message = {
-		.msg_iov = parts, .msg_iovlen = 3, .msg_control = &control, .msg_controllen = sizeof(control),
-	};
-	int ends[3] = {launch->in, launch->out, launch->err};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(ends));
-	memcpy(CMSG_DATA(header), ends, sizeof(ends));
-	return sendmsg(orders, &message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+	if (count == 0)
+		make();
+	else if (!called)
+		call_last();
+	else
+		while (count > 1)
+			source_close(&spares[0]->report), forget(spares[0]);
 }
+
+void spare_keep(struct task *task)
+{
+	uint32_t most = session.process_limit >= PLENTY ? KEPT : 1;
+
+	task->kind = &spare_kind;
+	task->deadline = NEVER;
+	if (count == most) {
+		source_close(&task->report);
+		return;
+	}
+	source_arm(&task->report, EPOLLIN);
+	spares[count++] = task;
+	if (called) {
+		spares[count - 1] = spares[count - 2];
+		spares[count - 2] = task;
+	}
+}
+
+/* --- using it ---------------------------------------------------------------------------------------------- */
 
 /* Whether it has died and the news waits to be read. */
-static bool is_over(void)
+static bool is_over(const struct task *task)
 {
-	struct pollfd report = {.fd = spare->report.fd, .events = POLLIN};
+	struct pollfd report = {.fd = task->report.fd, .events = POLLIN};
 
 	return poll(&report, 1, 0) != 0;
 }
 
 struct task *spare_launch(const struct launch *launch)
 {
-	struct task *task = spare;
+	struct task *task = count ? spares[count - 1] : NULL;
 
 	launched = clock_monotonic();
-	if (!task || is_over() || launch->message->length > REAPER_ORDER_BODY || !send_order(launch))
+	if (!task || launch->message->length > REAPER_ORDER_BODY || is_over(task) ||
+	    (!called && !reaper_call(task->report.fd)) || !reaper_order(task->report.fd, launch))
 		return NULL;
-	drop();
+	forget(task);
 	task->command = (struct command){0};
 	return task;
 }

@@ -59,14 +59,9 @@ static void check_place(void)
  * real-time ones. The others find PID 1 without a handler and are dropped. */
 static void arrange_signals(void)
 {
-	static const unsigned long by_default[8];
 	sigset_t set;
 
-	/* By the kernel's own call: libc keeps a few real-time signals for itself and refuses them, yet whoever started the
-	 * engine may have left one of those ignored, and every command would inherit that. The zeroes are SIG_DFL, no flags
-	 * and an empty mask in the kernel's structure of every architecture. */
-	for (int number = 1; number < NSIG; number++)
-		(void)syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)(NSIG - 1) / 8);
+	process_default_signals();
 	(void)signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);

@@ -34,6 +34,7 @@ struct command {
 	bool ended;                /* the leader has */
 	bool survivors;            /* and processes of its tree had not */
 	bool settled;              /* `until` of the flows is fixed */
+	int ends[2];               /* our copies of the output's write ends, -1 once it has ended: see exec.c */
 	bool lost;                 /* its reaper died under it */
 	bool terminal;             /* it has one instead of pipes */
 	int status;                /* of the leader, as wait(2) gives it */
@@ -67,7 +68,7 @@ struct task {
 	const struct task_kind *kind; /* NULL: a free slot */
 	pid_t pid;                 /* 0: reaped */
 	struct channel *channel;   /* NULL: nobody waits for it */
-	struct source report;
+	struct source report;      /* the report pipe, or the link with a reaper */
 	struct flow out, err;
 	struct source way;         /* where the terminal comes from; closed: there is none, or it has come */
 	int terminal;              /* the command's side of its terminal, held open; -1 */

@@ -307,7 +307,7 @@ def test_two_thousand_commands_leave_nothing_behind(container: Container) -> Non
     peer = container.peer
 
     def descriptors() -> int:
-        # With the pair that is kept in readiness, which needs two.
+        # With the pair that is kept in readiness, which needs one.
         return len(container.descriptors())
 
     for _ in range(20):
