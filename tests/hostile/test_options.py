@@ -25,6 +25,7 @@ from fumehood import (
     Network,
     SandboxError,
     Security,
+    Volume,
     Workspace,
 )
 from fumehood.options import GRANTABLE_CAPABILITIES
@@ -40,7 +41,7 @@ MIB = 1 << 20
 
 _OPENINGS = """
     privileged pid pid_mode ipc ipc_mode uts_mode userns userns_mode cgroupns cgroup_parent
-    network_mode net binds volumes volumes_from mounts bind devices device_requests
+    network_mode net binds volumes_from mounts bind devices device_requests
     device_cgroup_rules gpus cap_add capabilities security_opt sysctls ulimits links
     group_add extra_hosts dns host_config entrypoint command init restart_policy auto_remove
     log_config oom_kill_disable oom_score_adj read_only tmpfs shm_size masked_paths
@@ -65,14 +66,15 @@ async def test_every_option_that_there_is_was_thought_about() -> None:
     # A new one belongs here once it is known what a hostile value of it does.
     assert set(inspect.signature(AsyncDockerSandbox).parameters) == {
         "image", "pull", "workdir", "workspace", "lifecycle", "network", "limits", "security",
-        "env", "user", "labels", "hooks", "platform", "progress", "docker_host",
+        "env", "user", "labels", "hooks", "platform", "progress", "docker_host", "volumes",
     }  # fmt: skip
+    assert set(inspect.signature(Volume).parameters) == {"name", "target", "read_only"}
     assert set(inspect.signature(Security).parameters) == {
         "readonly_rootfs", "workload_capabilities", "seccomp", "runtime",
     }  # fmt: skip
     assert set(inspect.signature(Network).parameters) == {"mode", "name", "domains"}
     assert set(inspect.signature(AsyncDockerSandbox.create_session).parameters) == {
-        "self", "id", "workspace", "manifest", "metadata", "ports",
+        "self", "id", "workspace", "manifest", "metadata", "ports", "volumes",
     }  # fmt: skip
 
 
@@ -112,6 +114,13 @@ OPEN_VALUES: dict[str, Callable[[], object]] = {
     "the supervisor's uid": lambda: AsyncDockerSandbox(user=64999),
     "the supervisor's gid": lambda: AsyncDockerSandbox(user="0:64999"),
     "our label": lambda: AsyncDockerSandbox(labels={"fumehood.session": "x"}),
+    "a directory of the host as a volume": lambda: Volume("/etc", "/data"),
+    "a mount as a volume": lambda: Volume("data:/h", "/data"),
+    "the supervisor's own volume": lambda: Volume("fumehood-supervisor-x", "/data"),
+    "the way up as a directory": lambda: Volume("data", "/data/../.."),
+    "volumes in the engine's own words": lambda: AsyncDockerSandbox(
+        volumes=["/:/host"]  # type: ignore[list-item]
+    ),
     "a volume in an id": lambda: Workspace.persistent("/:/host"),
     "an option as an image": lambda: AsyncDockerSandbox(image="--privileged"),
     "a mount as an image": lambda: AsyncDockerSandbox(image="-v/:/h"),
