@@ -58,6 +58,10 @@ test-second-engine: tools-test venv supervisor engine images ## contract, hostil
 test-faults: tools-test venv supervisor engine images ## all faults of clients, engines and disks, on an engine of their own (as root)
 	@FUMEHOOD_CASE_REPORT=.build/reports/faults.json $(PYTEST) tests/faults $(ARGS)
 
+.PHONY: soak
+soak: tools-test venv supervisor engine images ## 2,000 sessions, 200 alive at once, clients killed at random (as root; ARGS="--sessions=200 --seed=7")
+	@PYTHONPATH=tests $(PYTHON) -m soak $(ARGS)
+
 .PHONY: test-supervisor
 test-supervisor: tools-supervisor venv ## the C tests, with sanitizers, static analysis and a fuzzer (FUZZ_SECONDS=60)
 	@# Side by side; the sources' analysis fills the time in which a fuzzer would keep one core only.

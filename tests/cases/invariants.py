@@ -91,9 +91,9 @@ async def now(found: set[str]) -> list[str]:
     return sorted(found)
 
 
-async def eventually_none(find: Callable[[], object]) -> list[str]:
+async def eventually_none(find: Callable[[], object], *, within: float = PATIENCE) -> list[str]:
     """Look until nothing is found, or patience ends; return what is still there."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + within
     while True:
         found: list[str] = await find()  # type: ignore[misc]
         if not found or time.monotonic() > deadline:
