@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import getpass
+import logging
 import math
 import os
 import re
@@ -20,6 +21,7 @@ from fumehood._tether.cleanup import to_the_end
 from fumehood._tether.tether import Tether
 from fumehood._version import __version__
 from fumehood._wire import table
+from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import Connection
 from fumehood._wire.messages import Configure
 from fumehood.engines.base import (
@@ -32,6 +34,7 @@ from fumehood.engines.base import SessionRequest as ContainerRequest
 from fumehood.errors import (
     FileTooLargeError,
     InvalidRequestError,
+    SandboxError,
     SessionNotFoundError,
     SupervisorError,
 )
@@ -49,6 +52,8 @@ from fumehood.options import (
 from fumehood.session import AsyncSession
 from fumehood.text import brief
 from fumehood.volumes import Volume
+
+logger: logging.Logger = logging.getLogger("fumehood.session")
 
 SETTLE_TIMEOUT = 30.0
 """Seconds that a supervisor has to answer once its container has started."""
@@ -309,7 +314,10 @@ async def join(
 async def open_tether(
     engine: Engine, container: Container, *, timeout: float = SETTLE_TIMEOUT
 ) -> Tether:
-    """Open one more connection to a session's supervisor, through a relay."""
+    """Open one more connection to a session's supervisor, through a relay.
+
+    A container whose answer breaks the wire's rules is removed: nobody can know what it is.
+    """
     stream = await engine.open_relay(container)
     tether = Tether(
         stream,
@@ -320,10 +328,22 @@ async def open_tether(
     try:
         tether.begin(None)
         await tether.settle(timeout)
+    except WireViolationError:
+        await to_the_end(_turn_away(engine, tether, container.session_id))
+        raise
     except BaseException:
         await to_the_end(tether.close())
         raise
     return tether
+
+
+async def _turn_away(engine: Engine, tether: Tether, session_id: str) -> None:
+    await tether.close()
+    try:
+        await engine.remove_session(session_id)
+    except SandboxError as exc:
+        # The violation is what the caller has to know; the sweep comes after the container.
+        logger.warning("session %s could not be removed: %s", session_id, exc)
 
 
 def _optional(value: Seconds | None, name: str) -> float | None:

@@ -22,6 +22,7 @@ from fumehood import (
     Lifecycle,
     Limits,
     Manifest,
+    ProtocolError,
     ResourceLimitError,
     SandboxError,
     SessionCreated,
@@ -427,6 +428,23 @@ async def test_a_lease_that_is_refused_is_an_error_of_its_kind(
 
 
 # --- others' sessions -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("removable", [True, False], ids=["", "and cannot be removed"])
+async def test_a_container_that_breaks_the_rules_while_it_is_joined_is_removed(
+    make: Make, engine: MemoryEngine, removable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make().create_session(id="s1"), make() as guest:
+        engine.prepare = lambda peer: peer.send(b"\x7f" + bytes(7))
+        if not removable:
+            engine.fail_removal = EngineError("the engine is away")
+        with pytest.raises(ProtocolError, match="not known") as caught:
+            await guest.connect("s1")
+        assert caught.value.session_id == "s1"
+        assert engine.removed == ([("s1", False)] if removable else [])
+        assert ("could not be removed" in caplog.text) is not removable
+        assert engine.supervisors["relay to s1"].stream.closed
+        engine.fail_removal = None
 
 
 async def test_a_session_is_joined_and_left(make: Make, engine: MemoryEngine) -> None:
