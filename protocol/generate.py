@@ -75,7 +75,7 @@ def python(table: Table) -> str:
     out += ["from typing import Final", ""]
     for name, value in table["protocol"].items():
         if name == "capabilities":
-            out.append(f"CAPABILITIES: Final[tuple[str, ...]] = {tuple(value)!r}")
+            out.extend(f'CAPABILITY_{item.upper()}: Final = "{item}"' for item in value)
         else:
             out.append(f"{name.upper()}: Final = {value}")
     for name, value in table["limits"].items():
@@ -182,7 +182,9 @@ def header(table: Table) -> str:
     """The C side: enumerations, and X-macro lists for the tables that need them."""
     out = [f"/* {NOTICE} */", "#ifndef FUMEHOOD_WIRE_TABLE_H", "#define FUMEHOOD_WIRE_TABLE_H", ""]
     for name, value in table["protocol"].items():
-        if name != "capabilities":
+        if name == "capabilities":
+            out.extend(f'#define WIRE_CAPABILITY_{item.upper()} "{item}"' for item in value)
+        else:
             out.append(f"#define WIRE_{name.upper()} {value}")
     out.extend(f"#define WIRE_{n.upper()} {v}" for n, v in table["limits"].items())
 

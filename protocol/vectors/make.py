@@ -142,6 +142,7 @@ EXAMPLES: dict[str, Value] = {
     "killed": 0, "left_running": 0, "size": 5, "entries": 3, "error": 1, "errno": 2,
     "step": "open", "message": "no such file", "type": 1, "modified_ns": 1_700_000_000_000_000_000,
     "name": b"a", "link": b"../b", "capability": "extra", "paused_ms": 1500,
+    "resume_key": NONCE[::-1], "received": 1 << 20,
 }  # fmt: skip
 
 
@@ -442,7 +443,7 @@ def bad_bodies() -> list[Case]:
     ]  # fmt: skip
     for name, channel, size in (
         ("STDIN", 5, 1), ("EOF", 5, 0), ("CANCEL", 5, 0), ("CREDIT", 5, 4), ("CREDIT", 0, 4),
-        ("PING", 0, 8), ("DESTROY", 0, 0),
+        ("PING", 0, 8), ("DESTROY", 0, 0), ("ACK", 0, 8), ("LEAVE", 0, 0),
     ):  # fmt: skip
         cases.append(
             bad(

@@ -18,6 +18,7 @@ from fumehood._core import SessionCore
 from fumehood._failures import setup_failure
 from fumehood._limits import capability_mask
 from fumehood._tether.cleanup import to_the_end
+from fumehood._tether.reconnect import Reopen
 from fumehood._tether.tether import Tether
 from fumehood._version import __version__
 from fumehood._wire import table
@@ -25,6 +26,7 @@ from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import Connection
 from fumehood._wire.messages import Configure
 from fumehood.engines.base import (
+    ByteStream,
     Container,
     Engine,
     Image,
@@ -145,9 +147,10 @@ async def create(
     stream = await engine.create_session(request)
     tether = Tether(
         stream,
-        Connection(nonce=bytes.fromhex(request.nonce), client=_client()),
+        Connection(nonce=bytes.fromhex(request.nonce), client=_client(), resume=stream.can_break),
         session_id=order.session_id,
         heartbeat_timeout=seconds(settings.lifecycle.heartbeat_timeout, "heartbeat_timeout"),
+        reopen=_reopener(engine, order.session_id, request.nonce),
     )
     session: AsyncSession | None = None
     try:
@@ -321,9 +324,10 @@ async def open_tether(
     stream = await engine.open_relay(container)
     tether = Tether(
         stream,
-        Connection(nonce=bytes.fromhex(container.nonce), client=_client()),
+        Connection(nonce=bytes.fromhex(container.nonce), client=_client(), resume=stream.can_break),
         session_id=container.session_id,
         heartbeat_timeout=_HEARTBEAT_DEFAULT,
+        reopen=_reopener(engine, container.session_id, container.nonce),
     )
     try:
         tether.begin(None)
@@ -335,6 +339,25 @@ async def open_tether(
         await to_the_end(tether.close())
         raise
     return tether
+
+
+def _reopener(engine: Engine, session_id: str, nonce: str) -> Reopen:
+    """Return what opens another stream to this session, and to none that has taken its name."""
+
+    async def reopen() -> ByteStream:
+        container = await engine.find_session(session_id)
+        # A paused one cannot be entered, and may be unpaused in time.
+        if (
+            container is None
+            or container.nonce != nonce
+            or container.state not in ("running", "paused")
+        ):
+            raise SessionNotFoundError(
+                f"session {session_id!r} is not running any more", session_id=session_id
+            )
+        return await engine.open_relay(container)
+
+    return reopen
 
 
 async def _turn_away(engine: Engine, tether: Tether, session_id: str) -> None:

@@ -31,6 +31,9 @@ class SessionState(StrEnum):
     """Where a session is, as far as this client knows."""
 
     RUNNING = "running"
+    RECONNECTING = "reconnecting"
+    """The stream has broken and another one is being looked for: calls wait, for no longer than
+    ``Lifecycle.disconnect_grace``."""
     PAUSED = "paused"
     """Its commands stand still since this client's ``pause()``."""
     ENDED = "ended"

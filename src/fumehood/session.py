@@ -120,6 +120,8 @@ class AsyncSession(ExecPart, FilesPart):
     @property
     def state(self) -> SessionState:
         """Where the session is, as far as this client knows."""
+        if self._state is SessionState.RUNNING and self._core.tether.reconnecting:
+            return SessionState.RECONNECTING
         if self._paused and self._state is SessionState.RUNNING:
             return SessionState.PAUSED
         return self._state
@@ -150,7 +152,7 @@ class AsyncSession(ExecPart, FilesPart):
         return effective(ready, self._limits, self._network, self._security)
 
     def statistics(self) -> dict[str, int]:
-        """Return live numbers of the tether: channels, bytes pending."""
+        """Return live numbers of the tether: channels, bytes pending, streams resumed."""
         return self._core.tether.statistics()
 
     # --- its lease ----------------------------------------------------------------------------

@@ -24,6 +24,8 @@ extern bool fake_configures_at_once;
 void fake_configured(void);
 /* Let nothing wait for a configuration any more, nor stop for the session's end. */
 void fake_let_go(void);
+/* Let every grace be over. */
+void fake_pass_time(void);
 /* For the next input: a session of which nothing is known. */
 void fake_forget(void);
 

@@ -56,6 +56,7 @@ static uint32_t note_sent(void *context, const struct wire_frame *frame)
 
 void model_sent(struct model *model, const uint8_t *data, size_t n)
 {
+	model->bytes_sent += n;
 	(void)wire_reader_feed(&model->sent, data, n, note_sent, model);
 }
 
@@ -117,12 +118,39 @@ static bool has_fields(uint8_t type)
 	       type == FRAME_DONE || type == FRAME_FAIL;
 }
 
+static void take_key(struct model *model, const struct wire_message *welcome)
+{
+	uint32_t length;
+	const uint8_t *key = wire_bytes(welcome, FIELD_RESUME_KEY, &length);
+
+	MUST((key != NULL) == wire_has(welcome, FIELD_CAPABILITY));
+	MUST(!wire_has(welcome, FIELD_RECEIVED));
+	model->resumable = key != NULL;
+	if (key == NULL)
+		return;
+	MUST(length == WIRE_RESUME_KEY_BYTES);
+	memcpy(model->key, key, length);
+	model->number = (uint32_t)wire_uint(welcome, FIELD_CONNECTION, 0);
+}
+
+static void check_acknowledged(struct model *model, const struct wire_frame *ack)
+{
+	uint64_t total = wire_load64(ack->payload);
+
+	MUST(model->resumable && total <= model->bytes_sent);
+	/* One that was sent again says less than the WELCOME did. */
+	if (total > model->acknowledged)
+		model->acknowledged = total;
+}
+
 static uint32_t check_received(void *context, const struct wire_frame *frame)
 {
 	struct model *model = context;
 	struct wire_message message;
 
 	MUST(!model->over);
+	if (frame->type == FRAME_ACK)
+		check_acknowledged(model, frame);
 	if (has_fields(frame->type))
 		MUST(fields_parse(frame, &message) == 0);
 	if (frame->type == FRAME_STDOUT || frame->type == FRAME_STDERR) {
@@ -131,9 +159,10 @@ static uint32_t check_received(void *context, const struct wire_frame *frame)
 	}
 	if (frame->type == FRAME_END)
 		model->over = true;
-	else if (frame->type == FRAME_WELCOME)
+	else if (frame->type == FRAME_WELCOME) {
 		MUST(!model->welcomed);
-	else
+		take_key(model, &message);
+	} else
 		MUST(model->welcomed);
 	model->welcomed |= frame->type == FRAME_WELCOME;
 	if (frame->channel != 0)
@@ -141,9 +170,32 @@ static uint32_t check_received(void *context, const struct wire_frame *frame)
 	return 0;
 }
 
+uint64_t model_resumed(struct model *model, const uint8_t *data, size_t n)
+{
+	struct wire_frame frame = {
+		.type = data[0], .length = (uint32_t)(n - WIRE_HEADER_BYTES), .payload = data + WIRE_HEADER_BYTES,
+	};
+	struct wire_message message;
+	uint64_t received;
+
+	MUST(frame.type == FRAME_WELCOME || frame.type == FRAME_END);
+	MUST(fields_parse(&frame, &message) == 0);
+	if (frame.type == FRAME_END)
+		return UINT64_MAX;
+	received = wire_uint(&message, FIELD_RECEIVED, UINT64_MAX);
+	MUST(model->resumable && !wire_has(&message, FIELD_RESUME_KEY));
+	MUST(wire_uint(&message, FIELD_CONNECTION, 0) == model->number);
+	MUST(received >= model->acknowledged && received <= model->bytes_sent);
+	model->acknowledged = received;
+	return received;
+}
+
 void model_received(struct model *model, const uint8_t *data, size_t n)
 {
-	uint32_t violation = wire_reader_feed(&model->received, data, n, check_received, model);
+	uint32_t violation;
+
+	model->bytes_received += n;
+	violation = wire_reader_feed(&model->received, data, n, check_received, model);
 
 	MUST(violation == 0 && !model->received.exhausted);
 }

@@ -14,6 +14,10 @@
 struct model {
 	struct wire_reader sent, received;
 	bool welcomed, over;
+	bool resumable;                   /* it was agreed that the connection may outlive its stream */
+	uint32_t number;
+	uint8_t key[WIRE_RESUME_KEY_BYTES];
+	uint64_t bytes_sent, bytes_received, acknowledged;
 	uint64_t output, output_credit;   /* of the connection */
 	struct model_channel {
 		bool opened, ended;
@@ -26,6 +30,9 @@ void model_start(struct model *model);
 void model_free(struct model *model);
 /* The client has written these bytes, right or wrong. */
 void model_sent(struct model *model, const uint8_t *data, size_t n);
+/* The answer to a HELLO that resumes, whole: the bytes of the client's that have to be sent again from there, or
+ * UINT64_MAX when it was refused. Aborts on what no supervisor may answer. */
+uint64_t model_resumed(struct model *model, const uint8_t *data, size_t n);
 /* The client has read these: aborts on what no supervisor may send. */
 void model_received(struct model *model, const uint8_t *data, size_t n);
 

@@ -78,7 +78,16 @@ def connection() -> Iterator[bytes]:
     round_of_four = b"".join(bytes([4, which, 0xFF, 0xFF]) + RECEIVE * 2 for which in range(4))
     yield ready + start(1) * 4 + round_of_four * 8 + CREDIT + round_of_four + RECEIVE * 4
     yield ready + b"\x4a" + b"\x40\0\0\0" + b"\x40\2\0\xff\xff" + write + b"\x48\xff\xff"
-    yield b"\0" + HELLO + CONFIGURE + start(1) + b"\x0c" + write + leave + RECEIVE + b"\0\x0b\0"
+    yield b"\0" + HELLO + CONFIGURE + start(1) + b"\x0c" + write + leave + RECEIVE + b"\0\x0c\0"
+    # Streams that break, at whatever byte, and clients that come back, or too late, or wrongly.
+    again = b"\1" + b"\0\0\1\0" + CONFIGURE + RECEIVE
+    lose, back = b"\x0d\0", b"\x0d\0"
+    yield again + start(1) + write * 3 + lose + write + back + RECEIVE + CREDIT + leave + RECEIVE
+    yield again + start(1) + (write * 9 + b"\x08\x10\0" + lose + back) * 5 + CREDIT + RECEIVE
+    yield again + start(1) + stdin * 4 + lose + read + back + eof + read + leave + lose + back
+    yield again + start(1) * 3 + lose + b"\x0f" + back + start(1)
+    yield again + start(1) + lose + b"\x0d\2" + back + b"\x0e\0\1"
+    yield again + start(1) + write * 2 + b"\0\x0b\0" + lose + back
     for seed in frames():
         if len(seed) < 3000:
             yield ready + start(1) * 3 + raw(seed[1:]) + RECEIVE

@@ -96,6 +96,28 @@ bool buffer_append(struct buffer *buffer, const void *bytes, size_t n)
 	return true;
 }
 
+void buffer_trim(struct buffer *buffer, size_t keep)
+{
+	/* Room for as much again: the next bytes are not to move it all at once. */
+	size_t capacity = 2 * buffer->length > keep ? 2 * buffer->length : keep;
+	uint8_t *data;
+
+	if (buffer->capacity <= capacity)
+		return;
+	if (buffer->length == 0) {
+		buffer_free(buffer);
+		return;
+	}
+	data = malloc(capacity);
+	if (data == NULL)
+		return;
+	memcpy(data, buffer->data + buffer->start, buffer->length);
+	free(buffer->data);
+	buffer->data = data;
+	buffer->capacity = capacity;
+	buffer->start = 0;
+}
+
 const uint8_t *buffer_peek(const struct buffer *buffer, size_t *n)
 {
 	*n = buffer->length;

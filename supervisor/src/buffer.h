@@ -37,6 +37,9 @@ void buffer_commit(struct buffer *buffer, size_t n);
 /* Queue a copy: false, with nothing queued, when it does not fit. */
 bool buffer_append(struct buffer *buffer, const void *bytes, size_t n);
 
+/* Let go of memory that is more than twice what is queued and more than `keep` bytes. */
+void buffer_trim(struct buffer *buffer, size_t keep);
+
 /* Everything that is queued; NULL when nothing is. Valid until the next call that adds or takes. */
 const uint8_t *buffer_peek(const struct buffer *buffer, size_t *n);
 /* Take the first n bytes off; n is at most what is queued. */

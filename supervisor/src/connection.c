@@ -51,6 +51,22 @@ void connection_drop(struct connection *connection)
 	connection->doomed = true;
 }
 
+void connection_lose(struct connection *connection)
+{
+	connection->lost = true;
+}
+
+size_t connection_unwritten(const struct connection *connection)
+{
+	return connection->queue.length - connection->resume.written;
+}
+
+bool connection_full(const struct connection *connection)
+{
+	return connection_unwritten(connection) >= QUEUE_DATA ||
+	       (connection->resume.granted && connection->queue.length >= RESUME_DATA);
+}
+
 void connection_send(struct connection *connection, const struct wire_writer *frames)
 {
 	if (connection->doomed)
@@ -70,7 +86,7 @@ uint8_t *connection_reserve(struct connection *connection, size_t bytes)
 
 uint32_t connection_credit(const struct connection *connection)
 {
-	if (connection->doomed || connection->queue.length >= QUEUE_DATA)
+	if (connection->doomed || connection_full(connection))
 		return 0;
 	return connection->window;
 }
@@ -106,10 +122,7 @@ void connection_widen(struct connection *connection)
 /* Nothing goes on: memory goes back. A pipe that has not been emptied yet cannot be narrowed; there is a next turn. */
 static void connection_rest(struct connection *connection)
 {
-	if (connection->queue.capacity > QUEUE_IDLE) {
-		buffer_free(&connection->queue);
-		buffer_init(&connection->queue, QUEUE_LIMIT, QUEUE_KEEP);
-	}
+	buffer_trim(&connection->queue, QUEUE_IDLE);
 	if (connection->wide)
 		connection->wide = fcntl(connection->out.fd, F_SETPIPE_SZ, PIPE_NARROW) < 0 ||
 				   fcntl(connection->in.fd, F_SETPIPE_SZ, PIPE_NARROW) < 0;
@@ -119,25 +132,26 @@ void connection_flush(struct connection *connection)
 {
 	size_t length;
 	const uint8_t *data = buffer_peek(&connection->queue, &length);
-	bool was_full = length >= QUEUE_DATA;
+	size_t kept = connection->resume.written;
+	bool was_full = connection_full(connection);
 	ssize_t done;
 
-	if (!data || connection->out.armed || connection->rests_until != NEVER)
+	if (length == kept || connection->out.fd < 0 || connection->out.armed || connection->rests_until != NEVER)
 		return;
-	done = write(connection->out.fd, data, length);
+	done = write(connection->out.fd, data + kept, length - kept);
 	if (done < 0 && errno != EAGAIN && errno != EINTR) {
-		connection_drop(connection);
+		connection_lose(connection);
 		return;
 	}
 	if (done > 0)
-		buffer_consume(&connection->queue, (size_t)done);
-	if (connection->queue.length && connection->wide)
+		resume_written(connection, (size_t)done);
+	if (connection_unwritten(connection) && connection->wide)
 		connection->rests_until = clock_monotonic() + REST;
-	else if (connection->queue.length)
+	else if (connection_unwritten(connection))
 		source_arm(&connection->out, EPOLLOUT);
-	if (was_full && connection->queue.length < QUEUE_DATA)
+	if (was_full && !connection_full(connection))
 		channels_resume(connection);
-	if (connection->paused && connection->queue.length < QUEUE_INPUT) {
+	if (connection->paused && connection_unwritten(connection) < QUEUE_INPUT) {
 		connection->paused = false;
 		connection->pending = true;
 	}
@@ -168,14 +182,15 @@ static void handle_frames(struct connection *connection)
 		uint32_t violation;
 		int next;
 
-		if (connection->queue.length >= QUEUE_INPUT)
+		if (connection_unwritten(connection) >= QUEUE_INPUT)
 			connection->paused = true;
 		if (!runnable(connection))
 			return;
 		next = wire_reader_next(&connection->reader, &frame);
 		if (next == 0) {
 			connection->pending = false;
-			source_arm(&connection->in, EPOLLIN);
+			if (connection->in.fd >= 0)
+				source_arm(&connection->in, EPOLLIN);
 			return;
 		}
 		violation = next < 0 ? connection->reader.violation : dispatch_frame(connection, &frame);
@@ -189,18 +204,24 @@ static void in_ready(struct source *source)
 	struct connection *connection = container_of(source, struct connection, in);
 	size_t room;
 	uint8_t *space = wire_reader_space(&connection->reader, &room);
-	ssize_t got = space ? read(source->fd, space, room) : 0;
+	ssize_t got;
 
+	if (!space) {
+		connection_drop(connection);
+		return;
+	}
+	got = read(source->fd, space, room);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
 		source_arm(source, EPOLLIN);
 		return;
 	}
 	if (got <= 0) {
-		connection_drop(connection);
+		connection_lose(connection);
 		return;
 	}
 	connection->heard = clock_monotonic();
 	wire_reader_commit(&connection->reader, (size_t)got);
+	resume_received(connection, (size_t)got);
 	connection->pending = true;
 }
 
@@ -216,6 +237,7 @@ void connection_new(int in_fd, int out_fd)
 		*connection = (struct connection){
 			.state = CONNECTION_HELLO, .number = ++numbers, .in.fd = -1, .out.fd = -1,
 			.window = WIRE_CONNECTION_WINDOW, .rests_until = NEVER, .heard = clock_monotonic(),
+			.stdio = in_fd == STDIN_FILENO, .resume.until = NEVER,
 		};
 		wire_reader_init(&connection->reader, SIDE_CLIENT);
 		buffer_init(&connection->queue, QUEUE_LIMIT, QUEUE_KEEP);
@@ -238,25 +260,63 @@ void connection_first(void)
 	connection_new(STDIN_FILENO, STDOUT_FILENO);
 }
 
-static void connection_close(struct connection *connection)
+static void close_stream(struct connection *connection)
 {
-	bool first = connection->number == 1;
-
-	channels_abandon(connection);
 	source_close(&connection->in);
 	source_close(&connection->out);
-	if (first) {
+	if (connection->stdio) {
 		/* Nothing else may ever get these two numbers. */
 		(void)dup2(session.null_fd, STDIN_FILENO);
 		(void)dup2(session.null_fd, STDOUT_FILENO);
 	}
+	connection->stdio = connection->wide = false;
+	connection->rests_until = NEVER;
+}
+
+void connection_leave_stream(struct connection *connection)
+{
+	close_stream(connection);
+	count--;
+	lease_left();
+}
+
+static void connection_free(struct connection *connection)
+{
 	wire_reader_free(&connection->reader);
 	buffer_free(&connection->queue);
 	connection->state = CONNECTION_FREE;
-	count--;
-	if (first && !session.ready)
+}
+
+void connection_take_stream(struct connection *connection, struct connection *other)
+{
+	/* Whether it had noticed the loss or not: of the two, one goes on. */
+	close_stream(connection);
+	if (!resume_parked(connection))
+		count--;
+	source_take_over(&connection->in, &other->in, in_ready);
+	source_take_over(&connection->out, &other->out, out_ready);
+	connection->lost = false;
+	connection->heard = other->heard;
+	connection->resume.until = NEVER;
+	connection->pending = true;
+	other->pending = false;
+	connection_free(other);
+}
+
+static void connection_close(struct connection *connection)
+{
+	bool parked = resume_parked(connection);
+
+	channels_abandon(connection);
+	close_stream(connection);
+	connection_free(connection);
+	if (connection->number == 1 && !session.ready)
 		session_end(END_NOT_CONFIGURED);
-	lease_left();
+	/* Of a parked one that has been said when it was. */
+	if (!parked) {
+		count--;
+		lease_left();
+	}
 }
 
 bool connections_turn(void)
@@ -272,11 +332,14 @@ bool connections_turn(void)
 		if (connection->state == CONNECTION_FREE)
 			continue;
 		connection_flush(connection);
+		if (connection->lost && !connection->doomed && !resume_park(connection))
+			connection_drop(connection);
+		connection->lost = false;
 		if (connection->doomed) {
 			connection_close(connection);
 			continue;
 		}
-		if (channel_count() == 0 && connection->queue.length == 0)
+		if (channel_count() == 0 && connection_unwritten(connection) == 0)
 			connection_rest(connection);
 		more |= connection->pending && runnable(connection);
 	}
@@ -294,7 +357,7 @@ static bool overdue_at(const struct connection *connection, uint64_t *when)
 {
 	uint64_t patience = lease_heartbeat_ms();
 
-	if (connection->state == CONNECTION_FREE || patience == 0)
+	if (connection->state == CONNECTION_FREE || resume_parked(connection) || patience == 0)
 		return false;
 	*when = clock_after_ms(connection->heard, patience);
 	return true;
@@ -311,6 +374,8 @@ uint64_t connections_deadline(void)
 			first = when;
 		if (connections[i].state != CONNECTION_FREE && connections[i].rests_until < first)
 			first = connections[i].rests_until;
+		if (connections[i].state != CONNECTION_FREE && connections[i].resume.until < first)
+			first = connections[i].resume.until;
 	}
 	return first;
 }
@@ -320,7 +385,12 @@ void connections_due(uint64_t now)
 	for (uint32_t i = 0; i < WIRE_MAX_CONNECTIONS; i++) {
 		uint64_t when;
 
+		if (connections[i].state == CONNECTION_FREE)
+			continue;
 		if (overdue_at(&connections[i], &when) && when <= now)
+			connection_lose(&connections[i]);
+		/* Its client has not come back. */
+		if (connections[i].resume.until <= now)
 			connection_drop(&connections[i]);
 		/* The turn that follows writes. */
 		if (connections[i].rests_until <= now)

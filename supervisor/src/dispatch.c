@@ -13,7 +13,8 @@ static const uint32_t allowed[CONNECTION_STATES] = {
 				 FRAME_BIT(FRAME_DESTROY),
 	[CONNECTION_OPEN] = FRAME_BIT(FRAME_PING) | FRAME_BIT(FRAME_PONG) | FRAME_BIT(FRAME_DESTROY) |
 			    FRAME_BIT(FRAME_OPEN) | FRAME_BIT(FRAME_STDIN) | FRAME_BIT(FRAME_EOF) |
-			    FRAME_BIT(FRAME_CREDIT) | FRAME_BIT(FRAME_CANCEL) | FRAME_BIT(FRAME_RESIZE),
+			    FRAME_BIT(FRAME_CREDIT) | FRAME_BIT(FRAME_CANCEL) | FRAME_BIT(FRAME_RESIZE) |
+			    FRAME_BIT(FRAME_ACK) | FRAME_BIT(FRAME_LEAVE),
 };
 
 static uint32_t on_channel_frame(struct connection *connection, const struct wire_frame *frame)
@@ -68,6 +69,14 @@ uint32_t dispatch_frame(struct connection *connection, const struct wire_frame *
 		wire_writer_init(&writer, pong, sizeof(pong));
 		wire_put_frame(&writer, FRAME_PONG, 0, frame->payload, frame->length);
 		connection_send(connection, &writer);
+		resume_tell(connection);
+		return 0;
+	case FRAME_ACK:
+		return resume_acknowledged(connection, frame);
+	case FRAME_LEAVE:
+		if (!connection->resume.granted)
+			return VIOLATION_BAD_STATE;
+		connection_drop(connection);
 		return 0;
 	default:
 		return 0; /* PONG: that it came was all */

@@ -15,16 +15,16 @@ static bool leaving(struct connection *connection)
 {
 	uint8_t rest[4096];
 
-	if (connection->state == CONNECTION_FREE || connection->doomed)
+	if (connection->state == CONNECTION_FREE || resume_parked(connection) || connection->doomed || connection->lost)
 		return false;
 	connection->out.armed = false;
 	connection->rests_until = NEVER;
 	connection_flush(connection);
-	if (connection->doomed)
+	if (connection->lost)
 		return false;
-	if (connection->queue.length)
+	if (connection_unwritten(connection))
 		return true;
-	if (connection->number == 1)
+	if (connection->stdio)
 		return false; /* the engine's pipe outlives us */
 	(void)shutdown(connection->out.fd, SHUT_WR);
 	while (read(connection->in.fd, rest, sizeof(rest)) > 0)
@@ -49,7 +49,7 @@ void farewell(const struct wire_writer *end, uint64_t patience)
 
 			errno = 0;
 			if (leaving(connection))
-				waits[waiting++] = connection->queue.length
+				waits[waiting++] = connection_unwritten(connection)
 					? (struct pollfd){.fd = connection->out.fd, .events = POLLOUT}
 					: (struct pollfd){.fd = connection->in.fd, .events = POLLIN};
 		}

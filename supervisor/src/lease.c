@@ -89,6 +89,11 @@ uint64_t lease_heartbeat_ms(void)
 	return lease.begun ? lease.heartbeat_ms : 0;
 }
 
+uint64_t lease_grace_ms(void)
+{
+	return lease.begun ? lease.grace_ms : 0;
+}
+
 bool lease_detached(void)
 {
 	return lease.detached;

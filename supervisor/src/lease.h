@@ -26,6 +26,8 @@ void lease_quiet(void);
 
 /* 0: no heartbeat is expected. */
 uint64_t lease_heartbeat_ms(void);
+/* How long a client that lost its stream may take to come back. */
+uint64_t lease_grace_ms(void);
 /* Whether the session outlives its clients. */
 bool lease_detached(void);
 

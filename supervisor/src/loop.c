@@ -48,6 +48,15 @@ void source_arm(struct source *source, uint32_t events)
 	source->armed = control(source, EPOLL_CTL_MOD, events);
 }
 
+void source_take_over(struct source *source, struct source *other, void (*ready)(struct source *source))
+{
+	*source = (struct source){.fd = other->fd, .ready = ready};
+	/* The entry in the epoll set stays, and from now on it means this source. */
+	(void)control(source, EPOLL_CTL_MOD, 0);
+	other->fd = -1;
+	other->armed = false;
+}
+
 void source_close(struct source *source)
 {
 	if (source->fd < 0)

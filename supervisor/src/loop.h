@@ -26,6 +26,8 @@ bool loop_init(void);
 /* Take over `fd`, armed for `events` (0: not yet). False with errno, and the descriptor is still the caller's. */
 bool source_open(struct source *source, int fd, uint32_t events, void (*ready)(struct source *source));
 void source_arm(struct source *source, uint32_t events);
+/* Go on with the descriptor of another source, which is closed then; not armed. Cannot fail. */
+void source_take_over(struct source *source, struct source *other, void (*ready)(struct source *source));
 /* Also for a source that is closed already. */
 void source_close(struct source *source);
 

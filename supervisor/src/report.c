@@ -74,6 +74,7 @@ void report_send(struct connection *connection)
 	wire_writer_init(&writer, frame, sizeof(frame));
 	wire_begin(&writer, FRAME_READY, 0);
 	/* In the order of their tags: first the configuration, for a connection that did not send it. */
+	wire_put_uint(&writer, FIELD_GRACE_MS, lease_grace_ms());
 	wire_put_uint(&writer, FIELD_HEARTBEAT_MS, lease_heartbeat_ms());
 	wire_put_uint(&writer, FIELD_DETACHED, lease_detached());
 	wire_put_uint(&writer, FIELD_WORKLOAD_CAPS, session.caps);

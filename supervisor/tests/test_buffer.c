@@ -134,3 +134,31 @@ TEST("reserved room that is not committed is forgotten")
 	CHECK(memcmp(buffer_peek(&buffer, &n), "ab", 2) == 0 && n == 2);
 	buffer_free(&buffer);
 }
+
+TEST("memory that is not needed goes, and what is queued stays")
+{
+	struct buffer buffer;
+	uint8_t bytes[5000];
+	size_t n;
+
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)(i * 7);
+	buffer_init(&buffer, 1 << 20, 1 << 20);
+	for (int i = 0; i < 100; i++)
+		CHECK(buffer_append(&buffer, bytes, sizeof bytes));
+	buffer_consume(&buffer, 99 * sizeof bytes);
+	CHECK(buffer.capacity >= 100 * sizeof bytes);
+	buffer_trim(&buffer, 1024);
+	CHECK(buffer.capacity <= 2 * sizeof bytes);
+	CHECK(memcmp(buffer_peek(&buffer, &n), bytes, sizeof bytes) == 0);
+	EQUAL(n, sizeof bytes);
+	/* Little enough already. */
+	buffer_trim(&buffer, 1024);
+	CHECK(buffer.capacity >= sizeof bytes);
+	CHECK(buffer_append(&buffer, bytes, sizeof bytes));
+	buffer_consume(&buffer, 2 * sizeof bytes);
+	buffer_trim(&buffer, 1024);
+	EQUAL(buffer.capacity, 0);
+	CHECK(buffer_append(&buffer, bytes, 1));
+	buffer_free(&buffer);
+}

@@ -80,6 +80,7 @@ class MemoryStream:
         self._waiting: list[bytes] = []
         self._end: tuple[Exception | None] | None = None
         self.closed = False
+        self.can_break = False
         self.said = ""
         self.written = 0
 

@@ -76,6 +76,7 @@ class Container:
         memory: int | None = None,
         terminals: bool = True,
         prefix: tuple[str, ...] = (),
+        make_peer: Callable[[socket.socket], Peer] = Peer,
     ) -> None:
         self.binary = binary
         # Everybody may pass: commands run as other users than root.
@@ -106,8 +107,8 @@ class Container:
             preexec_fn=self._join if self.groups else None,
         )
         theirs.close()
-        self.peer = Peer(ours)
-        self._guests: list[tuple[Peer, subprocess.Popen[bytes]]] = []
+        self.peer = make_peer(ours)
+        self._guests: list[tuple[socket.socket, subprocess.Popen[bytes]]] = []
         self._pid = 0
 
     def _limit(self, controller: str, file: str, value: int) -> None:
@@ -128,8 +129,8 @@ class Container:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        for peer, process in self._guests:
-            peer.close()
+        for stream, process in self._guests:
+            stream.close()
             process.wait(timeout=PATIENCE)
         self.errors.close()
         for group in self.groups.values():
@@ -253,11 +254,16 @@ class Container:
 
     def relay(self, uid: int = RESERVED) -> tuple[Peer, subprocess.Popen[bytes]]:
         """Come in as a second client does."""
+        peer = Peer(self.stream(uid))
+        return peer, self._guests[-1][1]
+
+    def stream(self, uid: int = RESERVED) -> socket.socket:
+        """Return one more stream to the supervisor, by a relay."""
         ours, theirs = socket.socketpair()
         process = self.enter(str(self.binary), "relay", uid=uid, stdin=theirs, stdout=theirs)
         theirs.close()
-        self._guests.append((Peer(ours), process))
-        return self._guests[-1]
+        self._guests.append((ours, process))
+        return ours
 
 
 def _is_empty(group: Path) -> bool:

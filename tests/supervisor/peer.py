@@ -98,8 +98,12 @@ class Peer:
                 data = b""
             if not data:
                 raise Closed
-            self.frames.extend(self.reader.feed(data))
+            self.arrived(data)
         return self.frames.popleft()
+
+    def arrived(self, data: bytes) -> None:
+        """Take bytes of the stream apart."""
+        self.frames.extend(self.reader.feed(data))
 
     def expect(self, frame: Frame) -> RawFrame:
         """Return the next frame, which must be of this type."""

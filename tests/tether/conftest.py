@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fakes.resuming import ResumingSupervisor
 from fakes.supervisor import CONFIGURE, PATIENCE, FakeSupervisor, Script
 from fumehood._core import SessionCore
 from fumehood._tether.tether import Tether
@@ -42,9 +43,10 @@ def make_tether(peer: FakeSupervisor, *, heartbeat: float = 3600.0) -> Tether:
     """Return a tether that has not begun."""
     return Tether(
         peer.stream,
-        Connection(nonce=bytes(32), client="test"),
+        Connection(nonce=bytes(32), client="test", resume=peer.stream.can_break),
         session_id="s1",
         heartbeat_timeout=heartbeat,
+        reopen=peer.reopen if isinstance(peer, ResumingSupervisor) else None,
     )
 
 
@@ -55,9 +57,10 @@ async def connected(
     hooks: Hooks | None = None,
     limits: Limits | None = None,
     heartbeat: float = 3600.0,
+    peer: FakeSupervisor | None = None,
 ) -> AsyncIterator[Link]:
     """A settled tether to a supervisor that greets well."""
-    peer = FakeSupervisor(script=script)
+    peer = peer or FakeSupervisor(script=script)
     tether = make_tether(peer, heartbeat=heartbeat)
     tether.begin(CONFIGURE)
     await tether.settle(PATIENCE)

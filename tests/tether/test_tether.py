@@ -65,7 +65,14 @@ async def test_answers_reach_those_who_asked_in_any_order(link: Link) -> None:
         link.peer.exit(number, number, stdout_total=len(channel.argv[0]))
     results = await asyncio.gather(*tasks)
     assert [result.stdout for result in results] == [str(n) for n in range(20)]
-    assert link.tether.statistics() == {"live": 0, "channels": 0, "opened": 20, "pending": 0}
+    assert link.tether.statistics() == {
+        "live": 0,
+        "channels": 0,
+        "opened": 20,
+        "pending": 0,
+        "unacknowledged": 0,
+        "resumed": 0,
+    }
 
 
 async def test_credit_goes_back_when_output_is_taken_and_not_before(link: Link) -> None:

@@ -182,7 +182,7 @@ class Session(Blocking[_session.AsyncSession]):
         return self._async.effective_limits
 
     def statistics(self) -> dict[str, int]:
-        """Return live numbers of the tether: channels, bytes pending."""
+        """Return live numbers of the tether: channels, bytes pending, streams resumed."""
         return self._look(lambda: self._async.statistics())
 
     def extend(self, *, ttl: Seconds | None) -> None:

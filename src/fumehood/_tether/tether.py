@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop
 from fumehood._tether.ends import END_REASONS, ended_error
+from fumehood._tether.reconnect import Attempt, Reopen, come_back
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import (
     Configured,
@@ -50,6 +52,7 @@ class Tether:
         connection: the state machine for it.
         session_id: for messages.
         heartbeat_timeout: seconds of silence after which the other end counts as lost.
+        reopen: how to get another stream when this one breaks; ``None``: its end is the end.
     """
 
     def __init__(
@@ -59,8 +62,13 @@ class Tether:
         *,
         session_id: str,
         heartbeat_timeout: float,
+        reopen: Reopen | None = None,
     ) -> None:
         self._stream = stream
+        self._reopen = reopen
+        self._returning: asyncio.Task[None] | None = None
+        self._returns = 0
+        self._closing: set[asyncio.Task[None]] = set()
         self._connection = connection
         self._session_id = session_id
         self._heartbeat = heartbeat_timeout
@@ -88,12 +96,21 @@ class Tether:
 
     def statistics(self) -> dict[str, int]:
         """Return live numbers, for tests and diagnostics."""
-        return {"live": len(self._channels), **self._connection.statistics()}
+        return {
+            "live": len(self._channels),
+            **self._connection.statistics(),
+            "resumed": self._returns,
+        }
 
     @property
     def alive(self) -> bool:
         """Whether operations can be started."""
         return self._failure is None
+
+    @property
+    def reconnecting(self) -> bool:
+        """Whether the stream has broken and another one is being looked for."""
+        return self._returning is not None
 
     @property
     def inherited(self) -> bool:
@@ -105,7 +122,7 @@ class Tether:
     def begin(self, configure: Configure | None) -> None:
         """Start to talk; channels may be opened at once, before anything has come back."""
         self._connection.start(configure)
-        self._stream.start(self._on_data, self._on_close)
+        self._stream.start(self._on_data, functools.partial(self._stream_ended, self._stream))
         self._flush()
 
     async def settle(self, timeout: float) -> None:
@@ -147,6 +164,9 @@ class Tether:
 
     async def close(self) -> None:
         """Leave: the stream ends, what is under way fails. Idempotent."""
+        if self._failure is None:
+            self._connection.leave()
+            self._flush()
         self._break(
             lambda: SessionEndedError(
                 f"this client has left session {self._session_id}",
@@ -155,7 +175,11 @@ class Tether:
             )
         )
         await stop(self._ponger)
+        await stop(self._returning)
+        self._returning = None
         await self._stream.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def destroy(self) -> None:
         """Ask the supervisor to end the session; :meth:`wait_closed` tells when it has."""
@@ -276,7 +300,7 @@ class Tether:
             self._loop.call_soon(self._flush)
 
     def _on_data(self, data: bytes | memoryview) -> None:
-        if self._failure is not None:
+        if self._failure is not None or self._returning is not None:
             return
         self._silent = 0
         try:
@@ -349,10 +373,21 @@ class Tether:
 
         self._break(failure, EndReason.PROTOCOL)
 
+    def _stream_ended(self, stream: ByteStream, error: Exception | None) -> None:
+        if stream is self._stream and self._returning is None:
+            self._on_close(error)
+
     def _on_close(self, error: Exception | None) -> None:
-        if self._connection.state is State.ENDED:
+        if self._connection.state is State.ENDED or self._failure is not None:
             return
         text = f": {error}" if error is not None else ""
+        grace = 0 if self.ready is None else self.ready.grace_ms / 1000
+        if self._reopen is not None and grace and self._connection.resumable:
+            self._returning = self._loop.create_task(self._come_back(self._reopen, grace, text))
+        else:
+            self._lost(text)
+
+    def _lost(self, text: str) -> None:
         settled = self._settled.done()
         diagnostics = self._diagnostics()
         logger.debug("session %s: the stream ended%s", self._session_id, text)
@@ -372,6 +407,49 @@ class Tether:
 
         self._break(failure, EndReason.LOST)
 
+    async def _come_back(self, reopen: Reopen, grace: float, text: str) -> None:
+        """Find another stream; what is under way waits, as everything does that is begun now."""
+        logger.warning("session %s: the stream broke%s; reconnecting", self._session_id, text)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        closing = self._loop.create_task(self._stream.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+        def attempt(stream: ByteStream) -> Attempt:
+            return Attempt(
+                stream,
+                self._connection.resumption(),
+                taken=self._resumed,
+                on_data=self._on_data,
+                on_close=self._stream_ended,
+            )
+
+        try:
+            why_not = await come_back(reopen, attempt, session_id=self._session_id, within=grace)
+            if why_not:
+                self._lost(f"{text}; {why_not}")
+        except WireViolationError as violation:
+            self.violated(violation)
+        except Exception as exc:  # whatever it is, nobody may wait for ever
+            logger.exception("session %s: reconnecting failed", self._session_id)
+            self._lost(f"{text}; {exc!r}")
+        finally:
+            if self._returning is asyncio.current_task():
+                self._returning = None
+
+    def _resumed(self, stream: ByteStream, welcome: Welcome) -> None:
+        self._flush()
+        again = self._connection.resumed(welcome)
+        self._stream = stream
+        self._returning = None
+        self._returns += 1
+        self._silent = 0
+        stream.write(again)
+        self._arm_heartbeat()
+        logger.info("session %s: resumed on a new stream", self._session_id)
+
     def _diagnostics(self) -> str:
         text = self._stream.diagnostics().strip()
         return f" (it wrote: {text})" if text else ""
@@ -385,6 +463,8 @@ class Tether:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._returning is not None and self._returning is not asyncio.current_task():
+            self._returning.cancel()
         channels = list(self._channels.values())
         self._channels.clear()
         for channel in channels:
@@ -409,7 +489,7 @@ class Tether:
         beat, and the other end gets its time to answer.
         """
         self._timer = None
-        if self._failure is not None:
+        if self._failure is not None or self._returning is not None:
             return
         if self._silent == _BEATS:
             self._on_close(TimeoutError(f"no sign of life for {self._heartbeat:g} s"))

@@ -28,6 +28,7 @@ from fumehood._wire.messages import (
     Welcome,
     resize_frame,
 )
+from fumehood._wire.resume import Resumable, Resumption
 from fumehood._wire.table import Field, Frame, Operation, Violation
 from fumehood.errors import LocalProtocolError
 
@@ -50,12 +51,13 @@ class State(Enum):
 _EXPECTED: dict[State, frozenset[Frame]] = {
     State.NEW: frozenset(),
     State.AWAIT_WELCOME: frozenset({Frame.WELCOME, Frame.END}),
-    State.AWAIT_READY: frozenset({Frame.READY, Frame.END, Frame.PING, Frame.PONG}),
+    State.AWAIT_READY: frozenset({Frame.READY, Frame.END, Frame.PING, Frame.PONG, Frame.ACK}),
     State.OPEN: frozenset(
         {
             Frame.END,
             Frame.PING,
             Frame.PONG,
+            Frame.ACK,
             Frame.STDOUT,
             Frame.STDERR,
             Frame.CREDIT,
@@ -158,10 +160,14 @@ class Connection:
     Args:
         nonce: the session's secret, 32 bytes.
         client: who we are, for the supervisor's diagnostics.
+        resume: whether to ask that the connection may outlive its stream. It costs memory and a
+            little time on both sides.
     """
 
-    def __init__(self, *, nonce: bytes, client: str) -> None:
-        self._hello = Hello(nonce=nonce, client=client)
+    def __init__(self, *, nonce: bytes, client: str, resume: bool = False) -> None:
+        capabilities = (table.CAPABILITY_RESUME,) if resume else ()
+        self._hello = Hello(nonce=nonce, client=client, capabilities=capabilities)
+        self._resume: Resumable | None = Resumable(self._hello) if resume else None
         self._reader = FrameReader("supervisor")
         self._out: list[bytes | memoryview] = []
         self._channels: dict[int, _Channel] = {}
@@ -179,6 +185,7 @@ class Connection:
             "channels": len(self._channels),
             "opened": self._last_channel,
             "pending": self._reader.pending,
+            "unacknowledged": 0 if self._resume is None else self._resume.unacknowledged,
         }
 
     # --- out ----------------------------------------------------------------------------------
@@ -192,6 +199,8 @@ class Connection:
         """Return and forget the bytes that are to be written to the stream."""
         data = b"".join(self._out)
         self._out.clear()
+        if self._resume is not None:
+            self._resume.sent(data)
         return data
 
     def start(self, configure: Configure | None) -> None:
@@ -274,7 +283,8 @@ class Connection:
             self._credit(channel, credit)
 
     def ping(self, token: bytes) -> None:
-        """Ask for a sign of life."""
+        """Ask for a sign of life, and say what has arrived."""
+        self._acknowledge(1)
         self._out.append(codec.encode_frame(Frame.PING, 0, token))
 
     def pong(self, token: bytes) -> None:
@@ -285,8 +295,44 @@ class Connection:
         """Ask for the session's end."""
         self._out.append(codec.encode_frame(Frame.DESTROY, 0))
 
+    def leave(self) -> None:
+        """Say that the end of the stream, which follows, is meant: nothing waits for a return."""
+        if self.resumable:
+            self._out.append(codec.encode_frame(Frame.LEAVE, 0))
+
+    def _acknowledge(self, least: int) -> None:
+        if self._resume is not None and (ack := self._resume.acknowledgement(least)):
+            self._out.append(ack)
+
     def _credit(self, channel: int, amount: int) -> None:
         self._out.append(codec.encode_frame(Frame.CREDIT, channel, amount.to_bytes(4, "big")))
+
+    # --- another stream -----------------------------------------------------------------------
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the connection can go on with another stream."""
+        return self._resume is not None and self._resume.agreed and self.state is State.OPEN
+
+    def resumption(self) -> Resumption:
+        """Return the greeting for a new stream; from now on nothing may come from the old one."""
+        if self._resume is None or not self.resumable:
+            raise LocalProtocolError(f"the connection is {self.state.name} and cannot be resumed")
+        return self._resume.resumption()
+
+    def resumed(self, welcome: Welcome) -> bytes:
+        """Go on behind the answer to :meth:`resumption`; return what must be written first.
+
+        Raises:
+            WireViolationError: the other end claims to have what it cannot.
+        """
+        assert self._resume is not None
+        assert welcome.received is not None
+        try:
+            return self._resume.resumed(welcome.received)
+        except WireViolationError:
+            self._break()
+            raise
 
     # --- in -----------------------------------------------------------------------------------
 
@@ -300,15 +346,21 @@ class Connection:
         """
         if self.state is State.BROKEN:
             raise LocalProtocolError("the connection is broken")
+        if self._resume is not None:
+            self._resume.received(len(data))
         try:
             for raw in self._reader.feed(data):
                 event = self._receive(raw)
                 if event is not None:
                     yield event
         except WireViolationError:
-            self.state = State.BROKEN
-            self._channels.clear()
+            self._break()
             raise
+        self._acknowledge(table.CREDIT_STEP)
+
+    def _break(self) -> None:
+        self.state = State.BROKEN
+        self._channels.clear()
 
     def _receive(self, raw: RawFrame) -> Event | None:
         frame = raw.frame
@@ -326,6 +378,9 @@ class Connection:
             return Pinged(raw.payload)
         if frame is Frame.PONG:
             return None
+        if frame is Frame.ACK:
+            self._acknowledged(raw)
+            return None
         if frame is Frame.WELCOME:
             return self._welcome(raw)
         if frame is Frame.READY:
@@ -342,8 +397,26 @@ class Connection:
             raise WireViolationError(
                 Violation.BAD_STATE, f"WELCOME: configured={int(welcome.configured)}"
             )
+        granted = table.CAPABILITY_RESUME in welcome.capabilities
+        if (
+            not set(welcome.capabilities) <= set(self._hello.capabilities)
+            or granted is (welcome.resume_key is None)
+            or welcome.received is not None
+        ):
+            raise WireViolationError(
+                Violation.BAD_STATE, "WELCOME: not what HELLO has asked for, or half of it"
+            )
+        if not granted:
+            self._resume = None
+        elif self._resume is not None:
+            self._resume.begin(welcome)
         self.state = State.AWAIT_READY
         return Welcomed(welcome)
+
+    def _acknowledged(self, raw: RawFrame) -> None:
+        if self._resume is None:
+            raise WireViolationError(Violation.BAD_STATE, "ACK, which was not agreed on")
+        self._resume.acknowledged(raw)
 
     def _entry(self, raw: RawFrame) -> _Channel:
         entry = self._channels.get(raw.channel)

@@ -7,7 +7,7 @@ checked. What only the meaning of a number can forbid is a violation here, so no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from fumehood._wire import codec, table
@@ -47,24 +47,36 @@ def _text(fields: Fields, field: Field) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Which connection a new stream is for, and how many bytes of it have arrived."""
+
+    connection: int
+    key: bytes
+    received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """The first frame of a connection."""
+    """The first frame of a stream."""
 
     nonce: bytes
     client: str
+    capabilities: tuple[str, ...] = ()
 
-    def encode(self) -> bytes:
-        """Return the frame."""
-        body = codec.encode_fields(
-            {
-                Field.VERSION_MIN: table.VERSION_MIN,
-                Field.VERSION_MAX: table.VERSION_MAX,
-                Field.NONCE: self.nonce,
-                Field.CAPABILITY: table.CAPABILITIES,
-                Field.CLIENT: self.client,
-            }
-        )
-        return codec.encode_frame(Frame.HELLO, 0, body)
+    def encode(self, resume: Resume | None = None) -> bytes:
+        """Return the frame; with ``resume`` for a stream that is not the connection's first."""
+        fields: dict[Field, int | bytes | str | tuple[str, ...]] = {
+            Field.VERSION_MIN: table.VERSION_MIN,
+            Field.VERSION_MAX: table.VERSION_MAX,
+            Field.NONCE: self.nonce,
+            Field.CAPABILITY: self.capabilities,
+            Field.CLIENT: self.client,
+        }
+        if resume is not None:
+            fields[Field.CONNECTION] = resume.connection
+            fields[Field.RESUME_KEY] = resume.key
+            fields[Field.RECEIVED] = resume.received
+        return codec.encode_frame(Frame.HELLO, 0, codec.encode_fields(fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +212,10 @@ class Welcome:
     configured: bool
     connection: int
     capabilities: tuple[str, ...]
+    resume_key: bytes | None = field(default=None, repr=False)
+    """The connection's secret; who has it may take the connection over."""
+    received: int | None = None
+    """Of a connection that is resumed: how many bytes of it have arrived."""
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Welcome:
@@ -215,6 +231,8 @@ class Welcome:
             configured=bool(_uint(fields, Field.CONFIGURED)),
             connection=_uint(fields, Field.CONNECTION),
             capabilities=tuple(cast("list[str]", fields.get(Field.CAPABILITY, []))),
+            resume_key=cast("bytes | None", fields.get(Field.RESUME_KEY)),
+            received=_optional_uint(fields, Field.RECEIVED),
         )
 
 
@@ -239,8 +257,9 @@ class Ready:
     kernel: str
     cgroup_version: int
     tmp_bytes: int
-    heartbeat_ms: int = 0
+    grace_ms: int = 0
     """The configuration in force, from here on: what a later connection did not send itself."""
+    heartbeat_ms: int = 0
     detached: int = 0
     workload_caps: int = 0
     max_file_bytes: int = 0

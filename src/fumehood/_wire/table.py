@@ -8,7 +8,7 @@ from typing import Final
 
 VERSION_MIN: Final = 1
 VERSION_MAX: Final = 1
-CAPABILITIES: Final[tuple[str, ...]] = ()
+CAPABILITY_RESUME: Final = "resume"
 HEADER_BYTES: Final = 8
 MAX_PAYLOAD: Final = 65536
 MAX_BODY: Final = 2359296
@@ -19,6 +19,8 @@ CONNECTION_WINDOW: Final = 524288
 CREDIT_STEP: Final = 65536
 NONCE_BYTES: Final = 32
 PING_BYTES: Final = 8
+RESUME_KEY_BYTES: Final = 32
+ACK_BYTES: Final = 8
 MAX_TEXT: Final = 1024
 MAX_PATH: Final = 4095
 MAX_RECORD: Final = 16384
@@ -37,6 +39,8 @@ class Frame(IntEnum):
     PONG = 0x06
     DESTROY = 0x07
     END = 0x08
+    ACK = 0x09
+    LEAVE = 0x0a
     PART = 0x0f
     OPEN = 0x10
     STDIN = 0x11
@@ -64,6 +68,8 @@ class Field(IntEnum):
     ARCHITECTURE = 0x08
     CONFIGURED = 0x09
     CONNECTION = 0x0a
+    RESUME_KEY = 0x0b
+    RECEIVED = 0x0c
     USER = 0x10
     WORKDIR = 0x11
     ENV = 0x12
@@ -271,6 +277,8 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.ARCHITECTURE: "text",
         Field.CONFIGURED: "flag",
         Field.CONNECTION: "uint",
+        Field.RESUME_KEY: "bytes",
+        Field.RECEIVED: "uint",
         Field.USER: "text",
         Field.WORKDIR: "bytes",
         Field.ENV: "bytes",
@@ -376,6 +384,8 @@ FRAME_FROM: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.PONG: "both",
         Frame.DESTROY: "client",
         Frame.END: "supervisor",
+        Frame.ACK: "both",
+        Frame.LEAVE: "client",
         Frame.PART: "client",
         Frame.OPEN: "client",
         Frame.STDIN: "client",
@@ -401,6 +411,8 @@ FRAME_CHANNEL: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.PONG: "zero",
         Frame.DESTROY: "zero",
         Frame.END: "zero",
+        Frame.ACK: "zero",
+        Frame.LEAVE: "zero",
         Frame.PART: "any",
         Frame.OPEN: "live",
         Frame.STDIN: "live",
@@ -426,6 +438,8 @@ FRAME_PAYLOAD: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.PONG: "bytes",
         Frame.DESTROY: "empty",
         Frame.END: "fields",
+        Frame.ACK: "bytes",
+        Frame.LEAVE: "empty",
         Frame.PART: "bytes",
         Frame.OPEN: "fields",
         Frame.STDIN: "bytes",
@@ -451,6 +465,8 @@ FRAME_LENGTH: Final[MappingProxyType[Frame, tuple[int, int]]] = MappingProxyType
         Frame.PONG: (8, 8),
         Frame.DESTROY: (0, 0),
         Frame.END: (0, 65536),
+        Frame.ACK: (8, 8),
+        Frame.LEAVE: (0, 0),
         Frame.PART: (1, 65536),
         Frame.OPEN: (0, 65536),
         Frame.STDIN: (1, 65536),
@@ -483,10 +499,10 @@ FRAME_REQUIRED: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
 
 FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyType(
     {
-        Frame.HELLO: frozenset({Field.CAPABILITY, Field.CLIENT}),
-        Frame.WELCOME: frozenset({Field.CAPABILITY, Field.UPTIME_MS}),
+        Frame.HELLO: frozenset({Field.CAPABILITY, Field.CLIENT, Field.CONNECTION, Field.RESUME_KEY, Field.RECEIVED}),
+        Frame.WELCOME: frozenset({Field.CAPABILITY, Field.RESUME_KEY, Field.RECEIVED, Field.UPTIME_MS}),
         Frame.CONFIGURE: frozenset({Field.USER, Field.ENV}),
-        Frame.READY: frozenset({Field.HOME, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES}),
+        Frame.READY: frozenset({Field.HOME, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES}),
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset(),

@@ -153,6 +153,15 @@ class ByteStream(Protocol):
     Callbacks run on the event loop, in order, and must not block.
     """
 
+    @property
+    def can_break(self) -> bool:
+        """Whether it may end while its container lives on, so that a return is worth preparing.
+
+        A stream over a network can; one on the machine's own socket only where the engine may be
+        restarted under its containers. To be able to resume costs memory and a little time.
+        """
+        ...
+
     def start(
         self,
         on_data: Callable[[bytes | memoryview], None],

@@ -158,6 +158,7 @@ class DockerEngine:
         gone = SessionNotFoundError(
             f"session {container.session_id!r} is not running any more", op="connect"
         )
+        can_break = docker_facts.streams_can_break(await self.info())
         try:
             made = docker_listing.mapping(
                 await self._api.request(
@@ -180,6 +181,7 @@ class DockerEngine:
                 body={"Detach": False, "Tty": False},
                 doing=f"starting a relay to session {container.session_id!r}",
                 what=f"relay to session {container.session_id!r}",
+                can_break=can_break,
             )
         except ApiError as exc:
             # 404: no such container; 409: it is not running, or paused.

@@ -293,12 +293,14 @@ class ApiClient:
         what: str,
         params: Mapping[str, str] | None = None,
         body: object = None,
+        can_break: bool = False,
     ) -> DockerStream:
         """Make a call that turns its connection into a raw stream, and return the stream.
 
         Args:
             doing: the call, for messages.
             what: the stream, for messages about its later life.
+            can_break: what the stream says of itself.
         """
         async with self.calling(doing) as docker:
             response = await docker.session.post(
@@ -314,7 +316,7 @@ class ApiClient:
             if response.status >= 400:
                 async with response:
                     await self._checked(response, doing)
-            return take_over(response, address=self.address, what=what)
+            return take_over(response, address=self.address, what=what, can_break=can_break)
 
     def _url(self, docker: aiodocker.Docker, path: str) -> URL:
         return URL(f"{docker.docker_host}/{docker.api_version}/{path}")

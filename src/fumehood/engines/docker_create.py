@@ -168,6 +168,7 @@ class Creator:
             params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
             doing=f"attaching to session {request.session_id!r}",
             what=f"session {request.session_id!r}",
+            can_break=docker_facts.streams_can_break(self._info),
         )
         try:
             if request.workspace_id is not None:

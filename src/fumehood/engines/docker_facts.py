@@ -173,3 +173,17 @@ def _name(version: Mapping[str, object], components: Mapping[str, str]) -> str:
 def _text(data: Mapping[str, object], key: str) -> str:
     value = data.get(key)
     return printable(value) if isinstance(value, str) else ""
+
+
+_KEEPS_CONTAINERS = (24, 0, 8)
+"""From this version on an engine that is restarted with live-restore keeps the containers that are
+removed when they end; an older one removes them while they run."""
+
+
+def streams_can_break(info: EngineInfo) -> bool:
+    """Return whether a stream to a container may end while the container lives on."""
+    if not info.address.startswith("unix://"):
+        return True
+    version = re.match(r"(\d+)\.(\d+)\.(\d+)", info.version)
+    kept = version is None or tuple(map(int, version.groups())) >= _KEEPS_CONTAINERS
+    return info.live_restore and kept

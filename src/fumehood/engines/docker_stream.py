@@ -51,8 +51,10 @@ class DockerStream(asyncio.Protocol):
         response: aiohttp.ClientResponse | None = None,
         handler: _Connection | None = None,
         early: bytes = b"",
+        can_break: bool = False,
     ) -> None:
         self._transport = transport
+        self._can_break = can_break
         self._address = address
         self._what = what
         self._response = response
@@ -83,6 +85,11 @@ class DockerStream(asyncio.Protocol):
         return f"<DockerStream {self._what} {state} received={self.received} sent={self.sent}>"
 
     # --- the ByteStream ------------------------------------------------------------------------
+
+    @property
+    def can_break(self) -> bool:
+        """Whether it may end before its container does."""
+        return self._can_break
 
     def start(
         self,
@@ -311,7 +318,9 @@ class _TailCatcher:
         """Nothing to finish: the end of the stream is the protocol's business."""
 
 
-def take_over(response: aiohttp.ClientResponse, *, address: str, what: str) -> DockerStream:
+def take_over(
+    response: aiohttp.ClientResponse, *, address: str, what: str, can_break: bool = False
+) -> DockerStream:
     """Turn an upgraded HTTP exchange into a stream; no byte that came with the upgrade is lost.
 
     Must run without an await after the response, or the transport might read on for aiohttp.
@@ -343,6 +352,7 @@ def take_over(response: aiohttp.ClientResponse, *, address: str, what: str) -> D
         response=response,
         handler=handler,
         early=catcher.data,
+        can_break=can_break,
     )
     transport.set_protocol(stream)
     return stream
