@@ -31,6 +31,7 @@ check "import-linter" lint-imports --no-cache
 check "shellcheck" shellcheck --external-sources scripts/*.sh .ci/run
 check "uv.lock names public sources only" python scripts/check_lock.py
 check "protocol: generated files are current" python protocol/generate.py --check
+check "promises: each has its tests, and each case its promise" python scripts/promises.py --check
 check "golden vectors are current" python protocol/vectors/make.py --check
 check "blocking API: generated files are current" python scripts/generate_sync.py --check
 

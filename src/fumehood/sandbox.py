@@ -218,7 +218,7 @@ class AsyncDockerSandbox:
             raise InvalidRequestError(f"workspace must be a Workspace, not {brief(workspace)}")
         if manifest is not None and not isinstance(manifest, Manifest):
             raise InvalidRequestError(f"manifest must be a Manifest, not {brief(manifest)}")
-        if not isinstance(ports, Sequence):
+        if not isinstance(ports, Sequence) or isinstance(ports, str | bytes):
             raise InvalidRequestError(f"ports must be a list of ports, not {brief(ports)}")
         session_id = new_session_id() if id is None else options.check_name(id, "session id")
         order = Order(

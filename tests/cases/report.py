@@ -60,6 +60,8 @@ class Report:
             report.nodeid, {"case": number, "promise": promise, "held": True, "seconds": 0.0}
         )
         entry["held"] = entry["held"] and report.passed
+        if not report.passed and "reason" not in entry:
+            entry["reason"] = reason(report)
         entry["seconds"] = round(entry["seconds"] + report.duration, 3)
 
     def pytest_sessionfinish(self) -> None:
@@ -83,3 +85,13 @@ class Report:
             "held": sum(entry["held"] for entry in tests.values()),
             "results": [{"test": name, **entry} for name, entry in tests.items()],
         }
+
+
+def reason(report: pytest.TestReport) -> str:
+    """Return why a test did not pass, in one line: an expected failure says so itself."""
+    expected: str | None = getattr(report, "wasxfail", None)
+    if expected is not None:
+        return expected.removeprefix("reason: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = str(crash.message if crash is not None else report.longrepr or report.outcome)
+    return text.splitlines()[0] if text else report.outcome

@@ -27,7 +27,7 @@ from fumehood._supervisor import binary, install
 from fumehood._wire import table
 
 CREATION = "A failed or cancelled creation leaves nothing"
-SUPERVISOR = "The workload cannot stop, trace, or speak as the supervisor"
+SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 
 # --- F23: images -------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from hostile.conftest import OpenArena
 
 KERNEL = "No way past the network namespace: no host vsock, no io_uring, no AF_ALG"
 NETWORK = "No network: loopback alone"
-SUPERVISOR = "The workload cannot stop, trace, or speak as the supervisor"
+SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 RESERVED = "No command runs as the supervisor's uid"
 MEMORY = "A command that uses up the memory is a typed result and the session lives on"
 

@@ -8,7 +8,7 @@ import math
 import secrets
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -34,7 +34,7 @@ from hostile.conftest import OpenArena
 
 PROFILE = "An image's entrypoint, health check and labels have no effect"
 LIMITS = "Memory without swap, CPU and pids as asked for, read back from the kernel"
-SUPERVISOR = "The workload cannot stop, trace, or speak as the supervisor"
+SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 MIB = 1 << 20
 
 # --- options that would open the sandbox ------------------------------------------------------
@@ -362,3 +362,44 @@ async def test_more_processors_than_there_are_is_refused_by_the_engine(
     with pytest.raises(EngineError, match=r"(?i)cpu"):
         async with open_arena(KINDS[2], limits=Limits(cpus=4096)):
             pass
+
+
+# --- ports ------------------------------------------------------------------------------------
+
+PORTS = "Published ports are on loopback only"
+
+
+@case("H51", PORTS)
+async def test_a_port_is_a_number_and_says_nothing_of_where_it_is_open(
+    observer: Observer, prefix: str
+) -> None:
+    odd: list[Any] = ["", "80", "0.0.0.0:80", "[::]:80", b"80", (80, 80), True, 80.5, -1, 0, 65_536]
+    name = f"{prefix}-ports"
+    async with AsyncDockerSandbox(
+        image=KINDS[3].image, pull="never", network=Network.bridge()
+    ) as sandbox:
+        for port in odd:
+            with pytest.raises(InvalidRequestError):
+                await sandbox.create_session(id=name, ports=[port])
+        for ports in ("80", b"80", 80, {"80": 80}):
+            with pytest.raises(InvalidRequestError):
+                await sandbox.create_session(id=name, ports=cast("Any", ports))
+        assert await observer.container(name) is None
+        async with sandbox.create_session(id=name, ports=[80, 65_535]) as session:
+            container = await observer.container(name)
+            assert container is not None
+            bindings = container["NetworkSettings"]["Ports"]
+            assert set(bindings) == {"80/tcp", "65535/tcp"}
+            assert {each["HostIp"] for all_ in bindings.values() for each in all_} == {"127.0.0.1"}
+            assert set(session.published_ports) == {80, 65_535}
+
+
+@case("H51", PORTS)
+async def test_a_session_without_a_network_publishes_nothing(
+    observer: Observer, prefix: str
+) -> None:
+    name = f"{prefix}-ports"
+    async with AsyncDockerSandbox(image=KINDS[3].image, pull="never") as sandbox:
+        with pytest.raises(InvalidRequestError):
+            await sandbox.create_session(id=name, ports=[80])
+    assert await observer.container(name) is None

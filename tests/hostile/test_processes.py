@@ -26,7 +26,7 @@ from hostile.trees import (
 
 KILL = "A command that runs out of time, or whose caller is cancelled, is dead with everything"
 LIMITED = "Memory without swap, CPU and pids as asked for"
-SUPERVISOR = "The workload cannot stop, trace, or speak as the supervisor"
+SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 OTHER = 4242
 """A user that no image knows, beside the one of the attack."""
 

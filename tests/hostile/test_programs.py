@@ -15,7 +15,7 @@ from fumehood import (
 )
 from hostile.arena import Arena
 
-SUPERVISOR = "The workload cannot stop, trace, or speak as the supervisor"
+SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 
 
 def elf(machine: int = 0x3E, kind: int = 2, entries: int = 0, interpreter: bytes = b"") -> bytes:

@@ -11,7 +11,7 @@ from fumehood import AsyncDockerSandbox
 from fumehood.cli.self_check.command import Plan, findings_of
 from hostile.arena import KINDS, Kind
 
-SUPERVISOR = "The workload cannot stop, trace, or speak as the supervisor"
+SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 
 
 @case("X37", SUPERVISOR)

@@ -21,7 +21,7 @@ from fumehood.engines.container_spec import SUPERVISOR_PATH
 from hostile.arena import Arena
 from hostile.trees import PATIENCE, SOON, STARVED, begun, workload
 
-SUPERVISOR = "The workload cannot stop, trace, or speak as the supervisor"
+SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 OTHER = 4242
 """A user that no image knows, beside the one of the attack."""
 
