@@ -293,9 +293,14 @@ class Tether:
             self._loop.call_soon(self._flush)
 
     def _flush_now(self) -> None:
-        """Write at once, but only one write: those who follow in the same turn share another."""
-        if not self._flush_scheduled:
-            self._flush()
+        """Write at once, but only one write: those who follow in the same turn share another.
+
+        For a channel that is alone no turn of the loop is spent on those who might.
+        """
+        if self._flush_scheduled:
+            return
+        self._flush()
+        if len(self._channels) > 1:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 

@@ -351,8 +351,54 @@ def _value(field: Field, raw: bytes, what: str) -> int | bytes | str:
     return text
 
 
+class _Layout:
+    """The one way in which a body of numbers, each required and none of them a flag, can be right.
+
+    It is read at once; one that is anything else is for :func:`decode_fields`, which says what is
+    wrong. The answer to every command is such a body.
+    """
+
+    __slots__ = ("_codes", "_fields", "_headers", "_struct")
+
+    def __init__(self, frame: Frame) -> None:
+        self._fields = sorted(table.FRAME_REQUIRED[frame])
+        self._headers = tuple(field << 24 | 8 for field in self._fields)
+        self._struct = struct.Struct(">" + "IQ" * len(self._fields))
+        codes = (
+            (field, table.FIELD_VALUES.get(field, table.FRAME_VALUES.get((frame, field))))
+            for field in self._fields
+        )
+        self._codes = tuple((field, legal) for field, legal in codes if legal is not None)
+
+    def read(self, payload: bytes) -> dict[Field, Value] | None:
+        """Return the fields, or None if the body is not a right one of this layout."""
+        if len(payload) != self._struct.size:
+            return None
+        words = self._struct.unpack(payload)
+        if words[::2] != self._headers:
+            return None
+        values: dict[Field, Value] = dict(zip(self._fields, words[1::2], strict=True))
+        for field, legal in self._codes:
+            if values[field] not in legal:
+                return None
+        return values
+
+
+_LAYOUTS: dict[Frame, _Layout] = {
+    frame: _Layout(frame)
+    for frame, required in table.FRAME_REQUIRED.items()
+    if frame is not Frame.OPEN
+    and required
+    and not table.FRAME_OPTIONAL[frame]
+    and required <= _UINTS - _FLAGS
+}
+
+
 def decode_frame_fields(raw: RawFrame) -> dict[Field, Value]:
     """Return the fields of a frame by its own rules; an OPEN's depend on its operation."""
+    layout = _LAYOUTS.get(raw.frame)
+    if layout is not None and (numbers := layout.read(raw.payload)) is not None:
+        return numbers
     what = raw.frame.name
     if raw.frame is not Frame.OPEN:
         return decode_fields(
