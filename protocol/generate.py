@@ -163,6 +163,11 @@ def python(table: Table) -> str:
         "Operation, Frame",
         [f"Operation.{n.upper()}: Frame.{o['answer']}" for n, o in operations],
     )
+    mapping(
+        "OPERATION_ALSO",
+        "Operation, Frame",
+        [f"Operation.{n.upper()}: Frame.{o['also']}" for n, o in operations if "also" in o],
+    )
     for name, record in table["records"].items():
         out += ["", f"{name.upper()}_REQUIRED: Final = {names(record['required'])}"]
         out += [f"{name.upper()}_OPTIONAL: Final = {names(record['optional'])}"]

@@ -1,4 +1,7 @@
 #define _GNU_SOURCE
+/* Its table and its numbers start again with each input, which nothing else may do. */
+#include "../src/managed.c"
+
 #include "fake_processes.h"
 
 #include <errno.h>
@@ -202,10 +205,17 @@ static void send_end_of(struct channel *channel)
 static void advance(struct task *task)
 {
 	struct process *process = process_of(task);
+	struct managed *managed = task->command.managed;
 
 	if (!process->exited)
 		return;
-	if (task->channel != NULL) {
+	if (managed != NULL) {
+		if (!managed_finish(managed))
+			return;
+		managed_gone(managed);
+	} else if (task->channel != NULL && task->channel->operation == OPERATION_START) {
+		channel_fail(task->channel, ERROR_CANCELLED, 0, "", UINT64_MAX);
+	} else if (task->channel != NULL) {
 		if (flow_pending(&task->out) || flow_pending(&task->err))
 			return;
 		send_end_of(task->channel);
@@ -218,8 +228,10 @@ static void end_process(struct process *process)
 {
 	close_end(&process->in);
 	process->exited = true;
-	flow_settle(&process->task->out);
-	flow_settle(&process->task->err);
+	if (process->task->command.managed == NULL) {
+		flow_settle(&process->task->out);
+		flow_settle(&process->task->err);
+	}
 	close_end(&process->out);
 	close_end(&process->err);
 	advance(process->task);
@@ -245,6 +257,8 @@ static void ignore_time(struct task *task, uint64_t now)
 /* The process dies a while later, as the input says: what it says until then is for nobody. */
 static void cancel(struct task *task)
 {
+	if (task->command.managed != NULL)
+		managed_discard(task->command.managed);
 	task->out.limit = 0;
 	task->err.limit = 0;
 	flow_resume(&task->out);
@@ -261,11 +275,10 @@ static void make_pipe(int ends[2])
 	MUST(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
 }
 
-static void start(struct channel *channel, bool in, bool out, bool err, uint64_t out_limit, uint64_t err_limit)
+static struct process *new_process(struct channel *channel)
 {
 	struct task *task = task_new(&fake_kind, channel);
 	struct process *process = NULL;
-	int ends[2];
 
 	for (unsigned i = 0; i < MAX_PROCESSES && process == NULL; i++) {
 		if (processes[i].task == NULL)
@@ -274,11 +287,23 @@ static void start(struct channel *channel, bool in, bool out, bool err, uint64_t
 	if (task == NULL || process == NULL) {
 		if (task != NULL)
 			task_free(task);
-		channel_fail(channel, ERROR_PROCESS_LIMIT, 0, "fork", UINT64_MAX);
-		return;
+		return NULL;
 	}
 	*process = (struct process){ .task = task, .in = -1, .out = -1, .err = -1 };
 	channel->task = task;
+	return process;
+}
+
+static void start(struct channel *channel, bool in, bool out, bool err, uint64_t out_limit, uint64_t err_limit)
+{
+	struct process *process = new_process(channel);
+	struct task *task = channel->task;
+	int ends[2];
+
+	if (process == NULL) {
+		channel_fail(channel, ERROR_PROCESS_LIMIT, 0, "fork", UINT64_MAX);
+		return;
+	}
 	if (out) {
 		make_pipe(ends);
 		process->out = ends[1];
@@ -305,8 +330,90 @@ static void open_terminal(struct channel *channel, const struct wire_message *me
 		channel_fail(channel, ERROR_INVALID, 0, "setup", UINT64_MAX);
 }
 
+/* Its program has begun as soon as anybody looks. */
+static void start_managed(struct channel *channel, const struct wire_message *message)
+{
+	uint32_t error;
+	struct managed *managed = managed_new(message, &error);
+	struct process *process = managed == NULL ? NULL : new_process(channel);
+	int in[2], out[2], err[2], begun[2], ours[4];
+	pid_t pid = 1234;
+
+	if (process == NULL) {
+		if (managed != NULL)
+			managed_discard(managed);
+		channel_fail(channel, managed == NULL ? error : ERROR_PROCESS_LIMIT, 0, "fork", UINT64_MAX);
+		return;
+	}
+	make_pipe(in);
+	make_pipe(out);
+	make_pipe(err);
+	make_pipe(begun);
+	MUST(write(begun[1], &pid, sizeof pid) == (ssize_t)sizeof pid);
+	close(begun[1]);
+	process->in = in[0];
+	process->out = out[1];
+	process->err = err[1];
+	ours[MANAGED_OUT] = out[0];
+	ours[MANAGED_ERR] = err[0];
+	ours[MANAGED_BEGUN] = begun[0];
+	ours[MANAGED_IN] = in[1];
+	process->task->command.managed = managed;
+	MUST(managed_connect(managed, process->task, ours));
+}
+
+void exec_begun(struct task *task)
+{
+	struct managed *managed = task->command.managed;
+	struct wire_writer writer;
+	uint8_t frame[64];
+
+	MUST(managed != NULL && managed->pid == 1234);
+	managed->known = true;
+	wire_writer_init(&writer, frame, sizeof frame);
+	wire_begin(&writer, FRAME_DONE, task->channel->id);
+	wire_put_uint(&writer, FIELD_PROCESS, managed->id);
+	wire_end(&writer);
+	channel_end(task->channel, &writer);
+	advance(task);
+}
+
+void exec_refresh(struct task *task)
+{
+	(void)process_of(task);
+}
+
+/* It ends when the input says so. */
+void exec_stop(struct task *task, uint64_t grace_ms)
+{
+	(void)process_of(task);
+	(void)grace_ms;
+}
+
+/* Nothing here may be signalled: no number is anybody's. */
+pid_t procs_parent(pid_t pid)
+{
+	(void)pid;
+	return 0;
+}
+
+uint64_t cgroup_oom_kills(void)
+{
+	return 0;
+}
+
+/* So little that the logs of those that have ended are dropped. */
+void cgroup_read(struct cgroup_limits *limits)
+{
+	*limits = (struct cgroup_limits){ .memory = 1 << 20 };
+}
+
 void exec_open(struct channel *channel, const struct wire_message *message)
 {
+	if (channel->operation == OPERATION_START) {
+		start_managed(channel, message);
+		return;
+	}
 	if (channel->operation == OPERATION_TERMINAL) {
 		open_terminal(channel, message);
 		return;
@@ -413,8 +520,14 @@ void fake_forget(void)
 {
 	int null_fd = session.null_fd >= 0 ? session.null_fd : open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	session = (struct session){ .null_fd = null_fd };
+	session = (struct session){ .null_fd = null_fd, .max_processes = 8 };
 	ending = false;
+	for (unsigned i = 0; i < MAX_MANAGED; i++) {
+		MUST(table[i].readers == NULL && table[i].writers == NULL && table[i].task == NULL);
+		if (table[i].id)
+			forget(&table[i]);
+	}
+	last_id = last_ended = 0;
 }
 
 static void put_fields(struct connection *connection, uint8_t frame, uint32_t channel, const uint8_t *tags,

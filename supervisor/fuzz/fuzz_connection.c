@@ -301,6 +301,14 @@ static void put_open(struct wire_writer *writer, uint32_t channel, uint8_t opera
 				wire_put_bytes(writer, (uint8_t)tag, "x", 1);
 			else if (tag == FIELD_STDOUT_LIMIT || tag == FIELD_STDERR_LIMIT)
 				wire_put_uint(writer, (uint8_t)tag, (uint64_t)limit * 64);
+			else if (tag == FIELD_PROCESS)
+				wire_put_uint(writer, (uint8_t)tag, limit % 16);
+			else if (tag == FIELD_OFFSET)
+				wire_put_uint(writer, (uint8_t)tag, limit >> 14 == 3 ? UINT64_MAX : limit % 16384);
+			else if (tag == FIELD_LOG_BYTES)
+				wire_put_uint(writer, (uint8_t)tag, (uint64_t)WIRE_MIN_LOG_BYTES << limit % 6);
+			else if (tag == FIELD_AT_END || tag == FIELD_CLOSE)
+				wire_put_uint(writer, (uint8_t)tag, limit >> 7 & 1);
 			else
 				wire_put_uint(writer, (uint8_t)tag,
 					      tag == FIELD_STDIN || tag == FIELD_ROWS || tag == FIELD_COLUMNS);

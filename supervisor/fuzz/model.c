@@ -33,6 +33,14 @@ static struct model_channel *look_into(struct model *model, uint32_t id)
 	return id < MODEL_CHANNELS ? &model->channel[id] : NULL;
 }
 
+/* From where the log's output counts: one that is asked for from its end on may begin anywhere. */
+static uint64_t first_position(const struct wire_message *message)
+{
+	uint64_t offset = wire_uint(message, FIELD_OFFSET, 0);
+
+	return offset == UINT64_MAX ? 0 : offset;
+}
+
 static uint32_t note_sent(void *context, const struct wire_frame *frame)
 {
 	struct model *model = context;
@@ -46,6 +54,7 @@ static uint32_t note_sent(void *context, const struct wire_frame *frame)
 	if (frame->type == FRAME_OPEN && fields_parse(frame, &message) == 0) {
 		channel->opened = true;
 		channel->operation = (enum operation)wire_uint(&message, FIELD_OPERATION, 0);
+		channel->position = first_position(&message);
 	} else if (frame->type == FRAME_CREDIT) {
 		channel->output_credit += wire_credit(frame);
 	} else if (frame->type == FRAME_STDIN) {
@@ -74,9 +83,18 @@ static bool has_stream(enum operation operation, uint8_t type)
 	}
 }
 
-static bool is_command(enum operation operation)
+static bool answers_exit(enum operation operation)
 {
-	return operation == OPERATION_EXEC || operation == OPERATION_TERMINAL;
+	return operation == OPERATION_EXEC || operation == OPERATION_TERMINAL || operation == OPERATION_ATTACH ||
+	       operation == OPERATION_STOP;
+}
+
+static uint64_t position_of(const struct wire_frame *frame)
+{
+	struct wire_message message;
+
+	MUST(fields_parse(frame, &message) == 0);
+	return wire_uint(&message, FIELD_OFFSET, 0);
 }
 
 static void check_channel_frame(struct model *model, const struct wire_frame *frame)
@@ -92,18 +110,30 @@ static void check_channel_frame(struct model *model, const struct wire_frame *fr
 	case FRAME_STDERR:
 		MUST(has_stream(channel->operation, frame->type));
 		channel->output += frame->length;
+		channel->position += frame->length;
+		channel->placed = false;
 		MUST(channel->output <= WIRE_CHANNEL_WINDOW + channel->output_credit);
 		break;
 	case FRAME_CREDIT:
 		channel->input_credit += wire_credit(frame);
 		MUST(channel->input_credit <= channel->input);
 		break;
+	case FRAME_POSITION:
+		/* Forwards, and never twice without a byte in between. */
+		MUST(channel->operation == OPERATION_ATTACH || channel->operation == OPERATION_LOGS);
+		MUST(!channel->placed && position_of(frame) >= channel->position);
+		channel->position = position_of(frame);
+		channel->placed = true;
+		break;
+	case FRAME_PROCESS:
+		MUST(channel->operation == OPERATION_PROCESSES);
+		break;
 	case FRAME_EXIT:
-		MUST(is_command(channel->operation));
+		MUST(answers_exit(channel->operation));
 		channel->ended = true;
 		break;
 	case FRAME_DONE:
-		MUST(!is_command(channel->operation));
+		MUST(!answers_exit(channel->operation));
 		channel->ended = true;
 		break;
 	default:
@@ -115,7 +145,7 @@ static void check_channel_frame(struct model *model, const struct wire_frame *fr
 static bool has_fields(uint8_t type)
 {
 	return type == FRAME_WELCOME || type == FRAME_READY || type == FRAME_END || type == FRAME_EXIT ||
-	       type == FRAME_DONE || type == FRAME_FAIL;
+	       type == FRAME_DONE || type == FRAME_FAIL || type == FRAME_POSITION || type == FRAME_PROCESS;
 }
 
 static void take_key(struct model *model, const struct wire_message *welcome)

@@ -23,6 +23,8 @@ struct model {
 		bool opened, ended;
 		enum operation operation;
 		uint64_t input, input_credit, output, output_credit;
+		uint64_t position;         /* of a log: the next byte's offset */
+		bool placed;               /* a POSITION has come, and no byte since */
 	} channel[MODEL_CHANNELS];
 };
 

@@ -8,6 +8,7 @@
 #include "connection.h"
 #include "exec.h"
 #include "lease.h"
+#include "managed.h"
 #include "pause.h"
 #include "process.h"
 #include "task.h"
@@ -93,7 +94,7 @@ static void refuse(struct connection *connection, uint32_t id, uint32_t error)
 
 static bool starts_command(enum operation operation)
 {
-	return operation == OPERATION_EXEC || operation == OPERATION_TERMINAL;
+	return operation == OPERATION_EXEC || operation == OPERATION_TERMINAL || operation == OPERATION_START;
 }
 
 uint32_t channel_open(struct connection *connection, uint32_t id, const struct wire_frame *frame)
@@ -123,8 +124,10 @@ uint32_t channel_open(struct connection *connection, uint32_t id, const struct w
 		refuse(connection, id, ERROR_TOO_MANY_CHANNELS);
 		return 0;
 	}
-	if (operation == OPERATION_EXEC || operation == OPERATION_TERMINAL)
+	if (starts_command(operation))
 		exec_open(channel, &message);
+	else if (operation >= OPERATION_ATTACH && operation <= OPERATION_STOP)
+		managed_request(channel, &message);
 	else
 		transfer_open(channel, &message);
 	return 0;
@@ -159,9 +162,14 @@ void channel_disconnect_input(struct channel *channel)
 	input_consumed(channel, queued);
 }
 
-/* After every write: the end of input is passed on once nothing is queued. */
+/* Last of all after every write, since the channel may be gone afterwards: the end of input is passed on once nothing is queued,
+ * and so is that nobody takes it. */
 static void input_check_end(struct channel *channel)
 {
+	if (channel->input_broken && channel->task) {
+		channel->task->kind->flowed(channel->task);
+		return;
+	}
 	if (!channel->input_ended || channel->queue.length || channel->input.fd < 0)
 		return;
 	source_close(&channel->input);
@@ -197,10 +205,10 @@ static void input_ready(struct source *source)
 	if (data) {
 		size_t done = input_write(channel, data, length);
 
-		if (channel->input_broken)
-			return;
-		buffer_consume(&channel->queue, done);
-		input_consumed(channel, done);
+		if (!channel->input_broken) {
+			buffer_consume(&channel->queue, done);
+			input_consumed(channel, done);
+		}
 	}
 	if (channel->queue.length)
 		source_arm(source, EPOLLOUT);
@@ -240,6 +248,8 @@ uint32_t channel_stdin(struct channel *channel, const uint8_t *data, uint32_t le
 		if (channel->input.fd >= 0)
 			source_arm(&channel->input, EPOLLOUT);
 	}
+	if (channel->input_broken)
+		input_check_end(channel);
 	return 0;
 }
 
@@ -293,6 +303,8 @@ static void resume(struct channel *channel)
 	if (channel->task) {
 		flow_resume(&channel->task->out);
 		flow_resume(&channel->task->err);
+		if (channel->task->kind->resumed)
+			channel->task->kind->resumed(channel->task);
 	}
 }
 

@@ -12,6 +12,8 @@
 #include "cgroup.h"
 #include "clock.h"
 #include "lookup.h"
+#include "managed.h"
+#include "outcome.h"
 #include "process.h"
 #include "reaper.h"
 #include "session.h"
@@ -25,82 +27,87 @@
 
 /* --- the end --------------------------------------------------------------------------------------------- */
 
-/* Whether the leader's death looks like the kernel's memory killer and a kill of that kind happened meanwhile. */
-static bool out_of_memory(const struct command *command)
-{
-	bool killed = WIFSIGNALED(command->status) && WTERMSIG(command->status) == SIGKILL;
-	bool told = WIFEXITED(command->status) && WEXITSTATUS(command->status) == 128 + SIGKILL;
-
-	return (killed || told) && cgroup_oom_kills() > command->oom_kills;
-}
-
-/* From our own state and the kernel's, never from a number that the command chose. */
-static uint32_t end_reason(const struct command *command)
-{
-	bool by_us = command->cause && WIFSIGNALED(command->status) && WTERMSIG(command->status) == SIGKILL;
-
-	if (by_us)
-		return command->cause;
-	if (out_of_memory(command))
-		return EXEC_OUT_OF_MEMORY;
-	return WIFSIGNALED(command->status) ? EXEC_SIGNALED : EXEC_EXITED;
-}
-
 static void send_exit(struct task *task)
 {
-	const struct command *command = &task->command;
-	uint32_t number = WIFSIGNALED(command->status) ? (uint32_t)WTERMSIG(command->status) : 0;
-	uint32_t code = number ? 128 + number : (uint32_t)WEXITSTATUS(command->status);
+	struct outcome outcome;
 	struct wire_writer writer;
 	uint8_t frame[256];
 
+	outcome_of(task, task->out.total, task->err.total, &outcome);
 	wire_writer_init(&writer, frame, sizeof(frame));
 	wire_begin(&writer, FRAME_EXIT, task->channel->id);
-	wire_put_uint(&writer, FIELD_REASON, end_reason(command));
-	wire_put_uint(&writer, FIELD_EXIT_CODE, code);
-	wire_put_uint(&writer, FIELD_SIGNAL, number);
-	wire_put_uint(&writer, FIELD_DURATION_US,
-		      command->ended_at > task->started ? command->ended_at - task->started : 0);
-	wire_put_uint(&writer, FIELD_STDOUT_TOTAL, task->out.total);
-	wire_put_uint(&writer, FIELD_STDERR_TOTAL, task->err.total);
-	wire_put_uint(&writer, FIELD_KILLED, command->killed);
-	wire_put_uint(&writer, FIELD_LEFT_RUNNING, command->left_running);
+	outcome_put(&writer, &outcome);
 	wire_end(&writer);
 	channel_end(task->channel, &writer);
+}
+
+/* Whether the command is over: its leader is, and its tree where that is to go too. */
+static bool is_over(const struct task *task)
+{
+	const struct command *command = &task->command;
+
+	if (!command->ended || (command->lost && tree_strays()))
+		return false;
+	return !task->pid || !(command->killing || (command->stopping && command->survivors));
+}
+
+/* Nobody is left, and the reaper may serve another command. */
+static bool has_idle_reaper(const struct task *task)
+{
+	const struct command *command = &task->command;
+
+	return command->ended && !command->survivors && !command->killing && task->report.fd >= 0;
+}
+
+/* Tell the channel, once all that was in the pipes is on its way. False until then. */
+static bool answer(struct task *task)
+{
+	struct command *command = &task->command;
+
+	if (task->channel->operation == OPERATION_START) {
+		/* It was given up before its program had begun. */
+		channel_fail(task->channel, ERROR_CANCELLED, 0, "", UINT64_MAX);
+		return true;
+	}
+	if (!command->settled) {
+		command->settled = true;
+		terminal_take(task);
+		flow_settle(&task->out);
+		flow_settle(&task->err);
+	}
+	if (flow_pending(&task->out) || flow_pending(&task->err))
+		return false;
+	/* Who lives on has no terminal then, as after the end of any login. */
+	if (command->terminal)
+		terminal_hang_up(task);
+	if (!command->survivors) {
+		flow_close(&task->out);
+		flow_close(&task->err);
+	}
+	send_exit(task);
+	return true;
 }
 
 /* Go on as far as possible: after every change. The task may be gone afterwards. */
 static void advance(struct task *task)
 {
-	struct command *command = &task->command;
+	struct managed *managed = task->command.managed;
 
-	if (task->channel) {
-		if (!command->ended || (command->killing && task->pid) || (command->lost && tree_strays()))
-			return;
-		if (!command->settled) {
-			command->settled = true;
-			terminal_take(task);
-			flow_settle(&task->out);
-			flow_settle(&task->err);
-		}
-		if (flow_pending(&task->out) || flow_pending(&task->err))
-			return;
-		/* Who lives on has no terminal then, as after the end of any login. */
-		if (command->terminal)
-			terminal_hang_up(task);
-		if (!command->survivors) {
-			flow_close(&task->out);
-			flow_close(&task->err);
-		}
-		send_exit(task);
-	}
-	if (task->pid == 0) {
-		task_free(task);
-	} else if (command->ended && !command->survivors && !command->killing && task->report.fd >= 0) {
+	if ((managed || task->channel) && !is_over(task))
+		return;
+	if (managed ? !managed_finish(managed) : task->channel && !answer(task))
+		return;
+	if (task->pid && !has_idle_reaper(task))
+		return;
+	if (managed)
+		managed_gone(managed);
+	if (task->pid) {
 		flow_close(&task->out);
 		flow_close(&task->err);
 		terminal_release(task);
 		spare_keep(task);
+	} else {
+		task_free(task);
 	}
 }
 
@@ -110,6 +117,8 @@ static void on_failure(struct task *task, const struct reaper_report *report)
 {
 	const char *step = report->step <= STEP_SETUP ? reaper_steps[report->step] : "setup";
 
+	if (task->command.managed)
+		managed_discard(task->command.managed);
 	if (task->channel)
 		channel_fail(task->channel, report->error, report->err_no, step, UINT64_MAX);
 }
@@ -134,14 +143,16 @@ static void on_end(struct task *task, const struct reaper_report *report)
 	command->survivors = report->survivors;
 	command->status = (int)report->status;
 	command->ended_at = report->at;
-	task->deadline = NEVER;
-	if (!command->survivors || command->killing)
+	/* Of one that was asked to end, the others may still do so by themselves. */
+	if (!command->stopping || !command->survivors)
+		task->deadline = NEVER;
+	if (!command->survivors || command->killing || command->stopping)
 		return;
 	/* A command that a signal ended takes its tree along, and so does one that was hung up; one that came to its own end
 	 * leaves it. */
 	if (WIFSIGNALED(command->status) || command->cause)
 		tree_kill(task);
-	else if (task->channel)
+	else if (task->channel || command->managed)
 		command->left_running = tree_count(task);
 }
 
@@ -161,18 +172,36 @@ static bool take_report(struct task *task, bool *over)
 	return true;
 }
 
-static void exec_reported(struct task *task)
+/* One that serves no other command is told so by the end of the link. */
+static void settle_link(struct task *task, bool over)
 {
 	const struct command *command = &task->command;
-	bool over;
 
-	(void)take_report(task, &over);
-	/* One that serves no other command is told so by the end of the link. */
 	if (over || (command->ended && (command->survivors || command->killing)))
 		source_close(&task->report);
 	else if (!command->ended)
 		source_arm(&task->report, EPOLLIN);
+}
+
+static void exec_reported(struct task *task)
+{
+	bool over;
+
+	(void)take_report(task, &over);
+	settle_link(task, over);
 	advance(task);
+}
+
+/* The same for all that has been told by now, without waiting for the loop to say so. */
+static void take_all(struct task *task)
+{
+	bool over = false;
+
+	if (task->report.fd < 0 || task->command.ended)
+		return;
+	while (!task->command.ended && take_report(task, &over))
+		;
+	settle_link(task, over);
 }
 
 static void exec_reaped(struct task *task, int status)
@@ -204,7 +233,7 @@ static void exec_due(struct task *task, uint64_t now)
 	(void)now;
 	task->deadline = NEVER;
 	if (!task->command.cause)
-		task->command.cause = EXEC_TIMED_OUT;
+		task->command.cause = task->command.managed ? EXEC_CANCELLED : EXEC_TIMED_OUT;
 	tree_kill(task);
 	advance(task);
 }
@@ -228,6 +257,8 @@ static void exec_cancel(struct task *task)
 		return;
 	if (!command->cause)
 		command->cause = EXEC_CANCELLED;
+	if (command->managed)
+		managed_discard(command->managed);
 	command->left_running = 0;
 	if (command->terminal && !command->ended) {
 		hang_up(task);
@@ -247,11 +278,59 @@ const struct task_kind exec_kind = {
 	.flowed = advance, .input_ended = exec_input_ended, .runs_command = true,
 };
 
+/* --- managed processes: what is different ------------------------------------------------------------------ */
+
+void exec_begun(struct task *task)
+{
+	struct managed *managed;
+	struct wire_writer writer;
+	uint8_t frame[128];
+
+	/* What it told before comes first: that it could not begin, say. */
+	take_all(task);
+	managed = task->command.managed;
+	if (managed && !managed->pid) {
+		/* Killed on its way, by whoever is short of memory. */
+		managed_discard(managed);
+		channel_fail(task->channel, ERROR_OUT_OF_MEMORY, 0, "setup", UINT64_MAX);
+		tree_kill(task);
+	} else if (managed) {
+		managed->known = true;
+		wire_writer_init(&writer, frame, sizeof(frame));
+		wire_begin(&writer, FRAME_DONE, task->channel->id);
+		wire_put_uint(&writer, FIELD_PROCESS, managed->id);
+		wire_put_uint(&writer, FIELD_PID, (uint64_t)managed->pid);
+		wire_put_uint(&writer, FIELD_STARTED_NS, managed->started_ns);
+		wire_end(&writer);
+		channel_end(task->channel, &writer);
+	}
+	advance(task);
+}
+
+void exec_refresh(struct task *task)
+{
+	take_all(task);
+	advance(task);
+}
+
+void exec_stop(struct task *task, uint64_t grace_ms)
+{
+	struct command *command = &task->command;
+	uint64_t deadline = clock_after_ms(clock_monotonic(), grace_ms);
+
+	command->left_running = 0;
+	if (!command->stopping && !command->killing && grace_ms)
+		tree_signal(task, SIGTERM);
+	if (!command->killing && (!command->stopping || deadline < task->deadline))
+		task->deadline = deadline;
+	command->stopping = true;
+}
+
 /* --- the start ------------------------------------------------------------------------------------------- */
 
 /* Both ends of each pipe, and of the link with a new reaper; there is no `in` when there is no input. */
 struct ends {
-	int in[2], out[2], err[2], link[2];
+	int in[2], out[2], err[2], link[2], begun[2];
 };
 
 static void close_pair(int ends[2])
@@ -267,14 +346,19 @@ static void close_ends(struct ends *ends)
 	close_pair(ends->out);
 	close_pair(ends->err);
 	close_pair(ends->link);
+	close_pair(ends->begun);
 }
 
 /* At a terminal there is the way to it instead. */
-static bool make_ends(struct ends *ends, bool terminal, bool input)
+static bool make_ends(struct ends *ends, enum operation operation, bool input)
 {
-	*ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
-	if (terminal)
+	*ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+	if (operation == OPERATION_TERMINAL)
 		return terminal_way(ends->in);
+	if (operation == OPERATION_START && !process_pipe(ends->begun, 0)) {
+		ends->begun[0] = ends->begun[1] = -1;
+		return false;
+	}
 	if (input && !process_pipe(ends->in, 1)) {
 		ends->in[0] = ends->in[1] = -1;
 		return false;
@@ -306,6 +390,18 @@ static bool connect_terminal(struct task *task, struct ends *ends)
 	return true;
 }
 
+static bool connect_managed(struct task *task, struct ends *ends)
+{
+	int ours[] = {ends->out[0], ends->err[0], ends->begun[0], ends->in[1]};
+	bool done = managed_connect(task->command.managed, task, ours);
+
+	ends->out[0] = ours[MANAGED_OUT];
+	ends->err[0] = ours[MANAGED_ERR];
+	ends->begun[0] = ours[MANAGED_BEGUN];
+	ends->in[1] = ours[MANAGED_IN];
+	return done;
+}
+
 static bool connect_streams(struct task *task, struct ends *ends, const struct wire_message *message)
 {
 	struct channel *channel = task->channel;
@@ -334,6 +430,8 @@ static bool connect_ends(struct task *task, struct ends *ends, const struct wire
 			return false;
 		ends->link[0] = -1;
 	}
+	if (task->command.managed)
+		return connect_managed(task, ends);
 	return task->command.terminal ? connect_terminal(task, ends) : connect_streams(task, ends, message);
 }
 
@@ -346,9 +444,11 @@ static struct task *launch(struct channel *channel, const struct wire_message *m
 		.message = message, .identity = identity,
 		.in = ends->in[0] >= 0 ? ends->in[0] : session.null_fd,
 		.out = terminal ? ends->in[0] : ends->out[1], .err = terminal ? ends->in[0] : ends->err[1],
+		.begun = ends->begun[1] >= 0 ? ends->begun[1] : 0,
 	};
 	uint64_t now = clock_monotonic();
-	struct task *task = spare_launch(&launch);
+	/* A spare is kept for those that somebody waits for to the end. */
+	struct task *task = launch.begun ? NULL : spare_launch(&launch);
 
 	if (task) {
 		task->kind = &exec_kind;
@@ -389,17 +489,24 @@ void exec_start(struct channel *channel, const struct wire_message *message, con
 	struct ends ends;
 	uint64_t timeout = wire_uint(message, FIELD_TIMEOUT_MS, 0);
 	uint64_t oom_kills = cgroup_oom_kills();
-	bool terminal = channel->operation == OPERATION_TERMINAL;
+	enum operation operation = channel->operation;
+	struct managed *managed = NULL;
 	struct task *task = NULL;
+	uint32_t error = 0;
 	int err_no;
 
-	if (make_ends(&ends, terminal, wire_flag(message, FIELD_STDIN)))
+	if (operation == OPERATION_START && !(managed = managed_new(message, &error))) {
+		channel_fail(channel, error, 0, "setup", UINT64_MAX);
+		return;
+	}
+	if (make_ends(&ends, operation, wire_flag(message, FIELD_STDIN)))
 		task = launch(channel, message, identity, &ends);
 	err_no = errno;
 	if (task) {
 		channel->task = task;
+		task->command.managed = managed;
 		task->command.oom_kills = oom_kills;
-		task->command.terminal = terminal;
+		task->command.terminal = operation == OPERATION_TERMINAL;
 		hold_ends(&task->command, &ends);
 		if (timeout)
 			task->deadline = clock_after_ms(task->started, timeout);
@@ -410,6 +517,8 @@ void exec_start(struct channel *channel, const struct wire_message *message, con
 		err_no = errno;
 	}
 	close_ends(&ends);
+	if (managed)
+		managed_discard(managed);
 	fail_start(channel, err_no);
 	/* One that runs already dies with its tree; its slot is freed when it has been reaped. */
 	if (task)
@@ -429,7 +538,7 @@ void exec_open(struct channel *channel, const struct wire_message *message)
 		channel_fail(channel, error, 0, "setup", UINT64_MAX);
 		return;
 	}
-	channel->input_open = terminal || wire_flag(message, FIELD_STDIN);
+	channel->input_open = terminal || (channel->operation == OPERATION_EXEC && wire_flag(message, FIELD_STDIN));
 	if (!user || (length == strlen(session.user_spec) && memcmp(user, session.user_spec, length) == 0))
 		exec_start(channel, message, &session.user);
 	else

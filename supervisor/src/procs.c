@@ -198,6 +198,15 @@ const struct proc *procs_find(const struct procs *procs, pid_t pid)
 	return find(procs, pid);
 }
 
+pid_t procs_parent(pid_t pid)
+{
+	struct proc proc;
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "%d", pid);
+	return read_stat(name, &proc) ? proc.parent : 0;
+}
+
 bool procs_alive(const struct proc *proc)
 {
 	/* A process whose first thread has ended looks like a zombie while the others run. */

@@ -28,6 +28,8 @@ bool procs_scan(struct procs *procs);
 /* Find out the root of each. */
 void procs_attribute(struct procs *procs);
 const struct proc *procs_find(const struct procs *procs, pid_t pid);
+/* The parent of one process; 0 when there is none such. */
+pid_t procs_parent(pid_t pid);
 bool procs_alive(const struct proc *proc);
 /* Tell of every process that traces a thread of this one. */
 void procs_each_tracer(pid_t pid, void (*found)(pid_t tracer));

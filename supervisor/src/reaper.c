@@ -22,8 +22,9 @@
 #include "session.h"
 #include "terminal.h"
 
-/* Where the link lies while the command's process is set up, behind its three ends. */
+/* Where the link lies while the command's process is set up, behind its three ends, and what tells of its beginning. */
 #define LINK_FD 3
+#define BEGUN_FD 4
 
 /* An emulator of user programs may know no subreapers: orphans are PID 1's strays there, and die as such. */
 #ifdef FUMEHOOD_FOR_EMULATOR
@@ -60,22 +61,30 @@ _Noreturn static void refuse(int fd, uint32_t error, uint32_t step)
 	_exit(127);
 }
 
-/* 0, 1 and 2 are the command's, LINK_FD closes at exec, everything else is closed here and now. */
+/* 0, 1 and 2 are the command's, LINK_FD and BEGUN_FD close at exec, everything else is closed here and now. */
 static bool arrange_descriptors(const struct launch *launch)
 {
-	int ends[4] = {launch->in, launch->out, launch->err, launch->link};
+	int ends[5] = {launch->in, launch->out, launch->err, launch->link, launch->begun ? launch->begun : launch->link};
 
-	/* PID 1 holds 0, 1 and 2 itself, so an end that lies below 4 can only be 3. */
-	for (int i = 0; i < 4; i++)
-		if (ends[i] <= LINK_FD && (ends[i] = fcntl(ends[i], F_DUPFD_CLOEXEC, LINK_FD + 1)) < 0)
+	/* PID 1 holds 0, 1 and 2 itself, so an end that lies below 5 can only be 3 or 4. */
+	for (int i = 0; i < 5; i++)
+		if (ends[i] <= BEGUN_FD && (ends[i] = fcntl(ends[i], F_DUPFD_CLOEXEC, BEGUN_FD + 1)) < 0)
 			return false;
 	for (int i = 0; i < 3; i++)
 		if (dup2(ends[i], i) < 0)
 			return false;
-	if (dup3(ends[3], LINK_FD, O_CLOEXEC) < 0)
+	if (dup3(ends[3], LINK_FD, O_CLOEXEC) < 0 || dup3(ends[4], BEGUN_FD, O_CLOEXEC) < 0)
 		return false;
-	process_close_from(LINK_FD + 1);
+	process_close_from(BEGUN_FD + 1);
 	return true;
+}
+
+/* In one write, which a pipe takes whole. */
+static bool tell_begun(void)
+{
+	pid_t pid = getpid();
+
+	return write(BEGUN_FD, &pid, sizeof(pid)) == (ssize_t)sizeof(pid);
 }
 
 static bool enter_directory(const struct wire_message *message)
@@ -139,7 +148,7 @@ _Noreturn static void become_command(struct launch *launch)
 		refuse(link, ERROR_OUT_OF_MEMORY, STEP_SETUP);
 	if (wire_uint(launch->message, FIELD_OPERATION, 0) == OPERATION_TERMINAL)
 		enter_terminal(launch);
-	if (!arrange_descriptors(launch))
+	if (!arrange_descriptors(launch) || (launch->begun && !tell_begun()))
 		refuse(link, ERROR_IO, STEP_SETUP);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

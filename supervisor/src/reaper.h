@@ -38,6 +38,7 @@ struct launch {
 	const struct identity *identity;
 	int in, out, err;               /* the command's ends; at a terminal each is the way to PID 1 */
 	int link;                       /* the reaper's end of the link with PID 1: packets */
+	int begun;                      /* closed by the exec that succeeds, after the pid was written to it; 0: nobody asks */
 };
 
 /* Both ends of a link, close-on-exec: PID 1's, non-blocking, and the reaper's. False with errno. */

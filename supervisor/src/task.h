@@ -15,17 +15,19 @@
 #include "users.h"
 
 struct channel;
+struct managed;
 struct task;
 
-/* What a kind of task does when something happens to it. None may be NULL. */
+/* What a kind of task does when something happens to it. */
 struct task_kind {
 	void (*reported)(struct task *task);           /* the report pipe has something, or is over */
 	void (*reaped)(struct task *task, int status); /* the child has ended; task->pid is 0 */
 	void (*due)(struct task *task, uint64_t now);  /* task->deadline has passed */
 	void (*cancel)(struct task *task);             /* CANCEL, or the channel is going: it is still set */
-	void (*flowed)(struct task *task);             /* output has moved or ended */
+	void (*flowed)(struct task *task);             /* output has moved or ended, or input is taken no more */
 	void (*input_ended)(struct task *task);        /* all input was written, and EOF came */
 	bool runs_command;                             /* its deadline is a command's: it stands still when that does */
+	void (*resumed)(struct task *task);            /* credit has come, or room; NULL for one that has only its flows */
 };
 
 /* A command's own state; exec.c says what it means. */
@@ -41,6 +43,8 @@ struct command {
 	uint64_t ended_at;
 	uint64_t oom_kills;        /* the cgroup's counter when it began */
 	uint32_t left_running;
+	struct managed *managed;   /* what is remembered of it; NULL: an exec, which answers on its channel */
+	bool stopping;             /* it was asked to end: until the deadline, its tree may do so by itself */
 	/* tree.c's: */
 	bool killing;
 	uint32_t killed;
@@ -56,6 +60,17 @@ struct transfer {
 	struct helper_report report;
 };
 
+/* A channel's that has to do with a managed process: reader.c's or writer.c's. It has no child. */
+struct attachment {
+	struct managed *managed;   /* NULL: all of them */
+	struct task *next;         /* of the same process */
+	uint64_t at, until;        /* a log's offsets: the next byte, the last one; of a list, the last id told */
+	uint64_t count;            /* entries told */
+	bool placed;               /* the client knows `at` */
+	bool at_end;               /* nothing before the process has ended */
+	bool connected, close;     /* a writer's: it has the pipe; nothing may be written behind it */
+};
+
 /* A user's look-up: the identity as far as it has come, and the OPEN that waits for it. */
 struct lookup {
 	uint32_t have;
@@ -66,7 +81,7 @@ struct lookup {
 
 struct task {
 	const struct task_kind *kind; /* NULL: a free slot */
-	pid_t pid;                 /* 0: reaped */
+	pid_t pid;                 /* 0: reaped, or there never was one */
 	struct channel *channel;   /* NULL: nobody waits for it */
 	struct source report;      /* the report pipe, or the link with a reaper */
 	struct flow out, err;
@@ -77,6 +92,7 @@ struct task {
 	union {
 		struct command command;
 		struct transfer transfer;
+		struct attachment attachment;
 		struct lookup *lookup;
 	};
 };

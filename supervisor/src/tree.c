@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "exec.h"
+#include "pause.h"
 #include "procs.h"
 #include "session.h"
 #include "task.h"
@@ -228,6 +229,25 @@ void tree_stray_seen(void)
 bool tree_strays(void)
 {
 	return strays;
+}
+
+void tree_signal(const struct task *task, int number)
+{
+	int index = (int)(task - task_at(0));
+
+	if (!procs_scan(&calm_picture))
+		return;
+	procs_attribute(&calm_picture);
+	for (uint32_t i = 0; i < calm_picture.count; i++) {
+		const struct proc *proc = &calm_picture.list[i];
+
+		if (proc->root != index || proc->pid == task->pid || !procs_alive(proc))
+			continue;
+		(void)kill(proc->pid, number);
+		/* Who is stopped can do nothing about it; in a pause, it will when that is over. */
+		if (!pause_active())
+			(void)kill(proc->pid, SIGCONT);
+	}
 }
 
 uint32_t tree_count(const struct task *task)

@@ -18,6 +18,8 @@ struct task;
 
 /* Begin to kill a command's tree. Its task is told (reaped) when nothing of it is left. */
 void tree_kill(struct task *task);
+/* Send a signal to every process of the tree, and let those go on that are stopped. */
+void tree_signal(const struct task *task, int number);
 /* How many processes of the tree are alive now, its reaper not counted. */
 uint32_t tree_count(const struct task *task);
 /* Trees that are alive. */

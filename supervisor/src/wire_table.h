@@ -21,6 +21,11 @@
 #define WIRE_MAX_PATH 4095
 #define WIRE_MAX_RECORD 16384
 #define WIRE_MAX_TERMINAL_SIDE 65535
+#define WIRE_MAX_PROCESS_NAME 64
+#define WIRE_MIN_LOG_BYTES 4096
+#define WIRE_MAX_LOG_BYTES 16777216
+#define WIRE_KEPT_PROCESSES 64
+#define WIRE_KEPT_LOG_BYTES 16777216
 #define WIRE_CONFIGURE_DEADLINE_MS 30000
 
 enum frame {
@@ -46,6 +51,8 @@ enum frame {
 	FRAME_DONE = 0x18,
 	FRAME_FAIL = 0x19,
 	FRAME_RESIZE = 0x1c,
+	FRAME_POSITION = 0x1a,
+	FRAME_PROCESS = 0x1b,
 };
 
 enum field {
@@ -116,6 +123,14 @@ enum field {
 	FIELD_PARENTS = 0x4d,
 	FIELD_RECURSIVE = 0x4e,
 	FIELD_FOLLOW = 0x4f,
+	FIELD_PROCESS = 0x50,
+	FIELD_LOG_BYTES = 0x51,
+	FIELD_PROCESS_NAME = 0x52,
+	FIELD_AT_END = 0x53,
+	FIELD_GROUP = 0x54,
+	FIELD_CLOSE = 0x55,
+	FIELD_PID = 0x56,
+	FIELD_STARTED_NS = 0x57,
 	FIELD_REASON = 0x58,
 	FIELD_EXIT_CODE = 0x59,
 	FIELD_SIGNAL = 0x5a,
@@ -126,6 +141,10 @@ enum field {
 	FIELD_LEFT_RUNNING = 0x5f,
 	FIELD_SIZE = 0x60,
 	FIELD_ENTRIES = 0x61,
+	FIELD_ENDED_NS = 0x62,
+	FIELD_LOG_FIRST = 0x63,
+	FIELD_LOG_END = 0x64,
+	FIELD_ARGV_CUT = 0x65,
 	FIELD_ERROR = 0x68,
 	FIELD_ERRNO = 0x69,
 	FIELD_STEP = 0x6a,
@@ -151,6 +170,13 @@ enum operation {
 	OPERATION_TERMINAL = 0x1e,
 	OPERATION_PAUSE = 0x32,
 	OPERATION_UNPAUSE = 0x33,
+	OPERATION_START = 0x14,
+	OPERATION_ATTACH = 0x15,
+	OPERATION_LOGS = 0x16,
+	OPERATION_SEND = 0x17,
+	OPERATION_PROCESSES = 0x18,
+	OPERATION_SIGNAL = 0x19,
+	OPERATION_STOP = 0x1a,
 };
 
 enum exec {
@@ -222,6 +248,11 @@ enum error {
 	ERROR_NO_TERMINAL = 0x37,
 	ERROR_TERMINAL_LIMIT = 0x38,
 	ERROR_PAUSED = 0x3a,
+	ERROR_NO_PROCESS = 0x32,
+	ERROR_PROCESS_ENDED = 0x33,
+	ERROR_NAME_TAKEN = 0x34,
+	ERROR_TOO_MANY_PROCESSES = 0x35,
+	ERROR_INPUT_CLOSED = 0x36,
 };
 
 enum violation {
@@ -265,7 +296,9 @@ enum violation {
 	X(EXIT, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
 	X(DONE, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
 	X(FAIL, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
-	X(RESIZE, SIDE_CLIENT, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536)
+	X(RESIZE, SIDE_CLIENT, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
+	X(POSITION, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
+	X(PROCESS, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536)
 
 /* name, kind, whether it may be repeated */
 #define WIRE_FIELDS(X) \
@@ -336,6 +369,14 @@ enum violation {
 	X(PARENTS, KIND_FLAG, 0) \
 	X(RECURSIVE, KIND_FLAG, 0) \
 	X(FOLLOW, KIND_FLAG, 0) \
+	X(PROCESS, KIND_UINT, 0) \
+	X(LOG_BYTES, KIND_UINT, 0) \
+	X(PROCESS_NAME, KIND_TEXT, 0) \
+	X(AT_END, KIND_FLAG, 0) \
+	X(GROUP, KIND_FLAG, 0) \
+	X(CLOSE, KIND_FLAG, 0) \
+	X(PID, KIND_UINT, 0) \
+	X(STARTED_NS, KIND_UINT, 0) \
 	X(REASON, KIND_UINT, 0) \
 	X(EXIT_CODE, KIND_UINT, 0) \
 	X(SIGNAL, KIND_UINT, 0) \
@@ -346,6 +387,10 @@ enum violation {
 	X(LEFT_RUNNING, KIND_UINT, 0) \
 	X(SIZE, KIND_UINT, 0) \
 	X(ENTRIES, KIND_UINT, 0) \
+	X(ENDED_NS, KIND_UINT, 0) \
+	X(LOG_FIRST, KIND_UINT, 0) \
+	X(LOG_END, KIND_UINT, 0) \
+	X(ARGV_CUT, KIND_FLAG, 0) \
 	X(ERROR, KIND_UINT, 0) \
 	X(ERRNO, KIND_UINT, 0) \
 	X(STEP, KIND_TEXT, 0) \
@@ -358,15 +403,16 @@ enum violation {
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0xc0000400007feull) \
+	X(OPERATION, 0xc000047f007feull) \
 	X(ROOT, 0x3ull) \
-	X(ERROR, 0x5803f03c3f07ffeull) \
+	X(ERROR, 0x5fc3f03c3f07ffeull) \
 	X(TYPE, 0xffull)
 
 /* frame, field, the codes it may have there as a set of bits */
 #define WIRE_FRAME_VALUES(X) \
 	X(END, REASON, 0x1feull) \
-	X(EXIT, REASON, 0x3eull)
+	X(EXIT, REASON, 0x3eull) \
+	X(PROCESS, REASON, 0x3eull)
 
 /* frame, field, whether it is required */
 #define WIRE_FRAME_FIELDS(X) \
@@ -436,6 +482,7 @@ enum violation {
 	X(EXIT, STDERR_TOTAL, 1) \
 	X(EXIT, KILLED, 1) \
 	X(EXIT, LEFT_RUNNING, 1) \
+	X(EXIT, OFFSET, 0) \
 	X(DONE, SIZE, 0) \
 	X(DONE, ENTRIES, 0) \
 	X(DONE, UPTIME_MS, 0) \
@@ -445,13 +492,37 @@ enum violation {
 	X(DONE, CONNECTIONS, 0) \
 	X(DONE, TREES, 0) \
 	X(DONE, PAUSED_MS, 0) \
+	X(DONE, OFFSET, 0) \
+	X(DONE, PROCESS, 0) \
+	X(DONE, PID, 0) \
+	X(DONE, STARTED_NS, 0) \
 	X(FAIL, ERROR, 1) \
 	X(FAIL, ERRNO, 1) \
 	X(FAIL, STEP, 1) \
 	X(FAIL, MESSAGE, 0) \
 	X(FAIL, SIZE, 0) \
 	X(RESIZE, ROWS, 1) \
-	X(RESIZE, COLUMNS, 1)
+	X(RESIZE, COLUMNS, 1) \
+	X(POSITION, OFFSET, 1) \
+	X(PROCESS, PROCESS, 1) \
+	X(PROCESS, LOG_BYTES, 1) \
+	X(PROCESS, STDIN, 1) \
+	X(PROCESS, PID, 1) \
+	X(PROCESS, STARTED_NS, 1) \
+	X(PROCESS, LOG_FIRST, 1) \
+	X(PROCESS, LOG_END, 1) \
+	X(PROCESS, ARGUMENT, 0) \
+	X(PROCESS, ARGV_CUT, 0) \
+	X(PROCESS, PROCESS_NAME, 0) \
+	X(PROCESS, REASON, 0) \
+	X(PROCESS, EXIT_CODE, 0) \
+	X(PROCESS, SIGNAL, 0) \
+	X(PROCESS, DURATION_US, 0) \
+	X(PROCESS, STDOUT_TOTAL, 0) \
+	X(PROCESS, STDERR_TOTAL, 0) \
+	X(PROCESS, KILLED, 0) \
+	X(PROCESS, LEFT_RUNNING, 0) \
+	X(PROCESS, ENDED_NS, 0)
 
 /* operation, field, whether it is required */
 #define WIRE_OPERATION_FIELDS(X) \
@@ -496,7 +567,27 @@ enum violation {
 	X(TERMINAL, COLUMNS, 1) \
 	X(TERMINAL, ARGUMENT, 0) \
 	X(TERMINAL, ENV, 0) \
-	X(TERMINAL, USER, 0)
+	X(TERMINAL, USER, 0) \
+	X(START, ARGUMENT, 1) \
+	X(START, CWD, 1) \
+	X(START, STDIN, 1) \
+	X(START, LOG_BYTES, 1) \
+	X(START, ENV, 0) \
+	X(START, USER, 0) \
+	X(START, PROCESS_NAME, 0) \
+	X(ATTACH, PROCESS, 1) \
+	X(ATTACH, OFFSET, 1) \
+	X(ATTACH, AT_END, 1) \
+	X(LOGS, PROCESS, 1) \
+	X(LOGS, OFFSET, 1) \
+	X(SEND, PROCESS, 1) \
+	X(SEND, CLOSE, 1) \
+	X(PROCESSES, PROCESS, 0) \
+	X(SIGNAL, PROCESS, 1) \
+	X(SIGNAL, SIGNAL, 1) \
+	X(SIGNAL, GROUP, 1) \
+	X(STOP, PROCESS, 1) \
+	X(STOP, GRACE_MS, 1)
 
 /* record, field, whether it is required */
 #define WIRE_RECORD_FIELDS(X) \
@@ -523,7 +614,14 @@ enum violation {
 	X(STATUS, 0, 0) \
 	X(TERMINAL, 1, 1) \
 	X(PAUSE, 0, 0) \
-	X(UNPAUSE, 0, 0)
+	X(UNPAUSE, 0, 0) \
+	X(START, 0, 0) \
+	X(ATTACH, 0, 2) \
+	X(LOGS, 0, 2) \
+	X(SEND, 1, 0) \
+	X(PROCESSES, 0, 0) \
+	X(SIGNAL, 0, 0) \
+	X(STOP, 0, 0)
 
 /* code and name of every frame, for messages and dumps */
 #define WIRE_FRAME_NAMES(X) \
@@ -548,7 +646,9 @@ enum violation {
 	X(FRAME_EXIT, "EXIT") \
 	X(FRAME_DONE, "DONE") \
 	X(FRAME_FAIL, "FAIL") \
-	X(FRAME_RESIZE, "RESIZE")
+	X(FRAME_RESIZE, "RESIZE") \
+	X(FRAME_POSITION, "POSITION") \
+	X(FRAME_PROCESS, "PROCESS")
 
 /* code and name of every field, for messages and dumps */
 #define WIRE_FIELD_NAMES(X) \
@@ -619,6 +719,14 @@ enum violation {
 	X(FIELD_PARENTS, "parents") \
 	X(FIELD_RECURSIVE, "recursive") \
 	X(FIELD_FOLLOW, "follow") \
+	X(FIELD_PROCESS, "process") \
+	X(FIELD_LOG_BYTES, "log_bytes") \
+	X(FIELD_PROCESS_NAME, "process_name") \
+	X(FIELD_AT_END, "at_end") \
+	X(FIELD_GROUP, "group") \
+	X(FIELD_CLOSE, "close") \
+	X(FIELD_PID, "pid") \
+	X(FIELD_STARTED_NS, "started_ns") \
 	X(FIELD_REASON, "reason") \
 	X(FIELD_EXIT_CODE, "exit_code") \
 	X(FIELD_SIGNAL, "signal") \
@@ -629,6 +737,10 @@ enum violation {
 	X(FIELD_LEFT_RUNNING, "left_running") \
 	X(FIELD_SIZE, "size") \
 	X(FIELD_ENTRIES, "entries") \
+	X(FIELD_ENDED_NS, "ended_ns") \
+	X(FIELD_LOG_FIRST, "log_first") \
+	X(FIELD_LOG_END, "log_end") \
+	X(FIELD_ARGV_CUT, "argv_cut") \
 	X(FIELD_ERROR, "error") \
 	X(FIELD_ERRNO, "errno") \
 	X(FIELD_STEP, "step") \

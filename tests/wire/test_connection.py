@@ -129,7 +129,7 @@ def test_a_command_from_its_start_to_its_end() -> None:
             data(Frame.STDOUT, 1, 3) + data(Frame.STDERR, 1, 2) + exit_frame(1, 7, killed=2)
         )
     )
-    assert events[:2] == [Output(1, 1, bytes(3)), Output(1, 2, bytes(2))]
+    assert events[:2] == [Output(1, 1, bytes(3), 0), Output(1, 2, bytes(2), 3)]
     assert isinstance(events[2], Finished)
     assert isinstance(events[2].answer, Exit)
     assert (events[2].answer.exit_code, events[2].answer.killed) == (7, 2)
@@ -247,7 +247,7 @@ def test_the_end_is_the_last_frame() -> None:
 def test_events_before_a_violation_come_all_the_same() -> None:
     connection = opened(run())
     events = connection.receive_data(data(Frame.STDOUT, 1) + b"\xff" * 8)
-    assert next(events) == Output(1, 1, b"\0")
+    assert next(events) == Output(1, 1, b"\0", 0)
     with pytest.raises(WireViolationError):
         next(events)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fumehood._wire.connection import Output
-from fumehood._wire.messages import Answer
+from fumehood._wire.messages import Answer, Process
 from fumehood.errors import InvalidRequestError, SandboxError
 
 if TYPE_CHECKING:
@@ -38,12 +38,15 @@ class Channel:
         "_output",
         "_tether",
         "_waiter",
+        "described",
         "number",
     )
 
     def __init__(self, tether: Tether, number: int) -> None:
         self._tether = tether
         self.number: int = number
+        self.described: list[Process] = []
+        """Managed processes that the supervisor has described."""
         self._output: deque[Output] = deque()
         self._answer: Answer | None = None
         self._failure: Callable[[], SandboxError] | None = None
@@ -195,8 +198,9 @@ class Channel:
             last is not None
             and last.stream == item.stream
             and max(len(last.data), len(item.data)) < _SMALL
+            and last.offset + len(last.data) == item.offset
         ):
-            self._output[-1] = item._replace(data=last.data + item.data)
+            self._output[-1] = last._replace(data=last.data + item.data)
             return
         self._output.append(item)
         self._wake()

@@ -17,6 +17,7 @@ from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import (
     Configured,
     Connection,
+    Described,
     Ended,
     Event,
     Finished,
@@ -317,18 +318,8 @@ class Tether:
             self._flush_soon()
 
     def _dispatch(self, event: Event) -> None:
-        if isinstance(event, Output):
-            channel = self._channels.get(event.channel)
-            if channel is not None:
-                channel.deliver(event)
-        elif isinstance(event, Finished):
-            channel = self._channels.pop(event.channel, None)
-            if channel is not None:
-                channel.finish(event.answer)
-        elif isinstance(event, InputCredit):
-            channel = self._channels.get(event.channel)
-            if channel is not None:
-                channel.credit()
+        if isinstance(event, (Output, Described, Finished, InputCredit)):
+            self._hand_on(event)
         elif isinstance(event, Pinged):
             self._answer_ping(event.token)
         elif isinstance(event, Welcomed):
@@ -339,6 +330,21 @@ class Tether:
             self._settle()
         elif isinstance(event, Ended):
             self._ended(event.end)
+
+    def _hand_on(self, event: Output | Described | Finished | InputCredit) -> None:
+        """Give its channel what is for it, unless nobody has it any more."""
+        channel = self._channels.get(event.channel)
+        if channel is None:
+            return
+        if isinstance(event, Output):
+            channel.deliver(event)
+        elif isinstance(event, Finished):
+            del self._channels[event.channel]
+            channel.finish(event.answer)
+        elif isinstance(event, InputCredit):
+            channel.credit()
+        else:
+            channel.described.append(event.process)
 
     def _settle(self) -> None:
         if not self._settled.done():

@@ -23,17 +23,24 @@ from fumehood._wire.messages import (
     Exit,
     Fail,
     Hello,
+    Process,
     Ready,
     Request,
     Welcome,
+    decode_position,
     resize_frame,
 )
 from fumehood._wire.resume import Resumable, Resumption
 from fumehood._wire.table import Field, Frame, Operation, Violation
 from fumehood.errors import LocalProtocolError
 
+FROM_NOW_ON = (1 << 64) - 1
+"""The offset in a log that stands for its end, wherever that is."""
+
 _RECORD = 4 + table.MAX_RECORD
 _ENDLESS = (1 << 64) - 1
+_MOST_PROCESSES = 4096
+"""More than any supervisor keeps."""
 
 
 class State(Enum):
@@ -64,6 +71,8 @@ _EXPECTED: dict[State, frozenset[Frame]] = {
             Frame.EXIT,
             Frame.DONE,
             Frame.FAIL,
+            Frame.POSITION,
+            Frame.PROCESS,
         }
     ),
     State.ENDED: frozenset(),
@@ -75,6 +84,10 @@ _ANSWERS: dict[Frame, type[Exit | Done | Fail]] = {
     Frame.DONE: Done,
     Frame.FAIL: Fail,
 }
+
+
+# Those whose answer says where the log of a process ends.
+_LOGGED = frozenset({Operation.ATTACH, Operation.LOGS, Operation.STOP})
 
 
 class Welcomed(NamedTuple):
@@ -90,11 +103,23 @@ class Configured(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Bytes of a channel. ``stream`` is 1 or 2; credit is due when they are consumed."""
+    """Bytes of a channel. ``stream`` is 1 or 2; credit is due when they are consumed.
+
+    ``offset`` counts the bytes of both streams before these: those of the channel or, where it
+    reads a log, of all that the process has written.
+    """
 
     channel: int
     stream: int
     data: bytes
+    offset: int
+
+
+class Described(NamedTuple):
+    """One managed process."""
+
+    channel: int
+    process: Process
 
 
 class InputCredit(NamedTuple):
@@ -122,7 +147,7 @@ class Ended(NamedTuple):
     end: End
 
 
-Event = Welcomed | Configured | Output | InputCredit | Pinged | Finished | Ended
+Event = Welcomed | Configured | Output | Described | InputCredit | Pinged | Finished | Ended
 
 
 @dataclass(slots=True)
@@ -131,6 +156,9 @@ class _Channel:
     receive: ReceiveWindow
     send: SendWindow | None  # None: the operation has no input, or it is closed
     left: list[int]  # bytes that stdout and stderr may still bring
+    offset: int | None  # of the next byte of output; None: a POSITION must tell
+    placed: bool = False  # a POSITION has come, and no byte since
+    described: int = 0  # processes
     cancelled: bool = False
 
 
@@ -149,9 +177,29 @@ def _output_limits(request: Request) -> list[int]:
     elif request.operation is Operation.TERMINAL:
         # Handed on piece by piece and never kept, so that the window alone is bound enough.
         most = [_ENDLESS, 0]
+    elif request.operation is Operation.ATTACH and not fields[Field.AT_END]:
+        most = [_ENDLESS, _ENDLESS]
+    elif request.operation in (Operation.ATTACH, Operation.LOGS):
+        most = [table.MAX_LOG_BYTES, table.MAX_LOG_BYTES]
     else:
         most = [_RECORD, 0] if request.operation is Operation.STAT else [0, 0]
     return cast("list[int]", most)
+
+
+def _check_end(end: int | None, seen: int | None, frame: Frame) -> None:
+    """Refuse the end of a log that is none, or lies before what has come of it."""
+    if end is None:
+        raise WireViolationError(Violation.FIELD_MISSING, f"{frame.name}: offset is missing")
+    if seen is not None and end < seen:
+        raise WireViolationError(Violation.BAD_VALUE, f"{frame.name}: offset={end} behind {seen}")
+
+
+def _first_offset(request: Request) -> int | None:
+    """Where the output of a request begins; None for a log's end, which the other end knows."""
+    offset = cast("int", request.fields.get(Field.OFFSET, 0))
+    if Frame.POSITION is not table.OPERATION_ALSO.get(request.operation):
+        return 0
+    return None if offset == FROM_NOW_ON else offset
 
 
 class Connection:
@@ -228,6 +276,7 @@ class Connection:
             receive=ReceiveWindow(table.CHANNEL_WINDOW),
             send=SendWindow(table.CHANNEL_WINDOW) if table.OPERATION_INPUT[operation] else None,
             left=_output_limits(request),
+            offset=_first_offset(request),
         )
         return channel
 
@@ -374,6 +423,11 @@ class Connection:
             return self._answer(raw)
         if frame is Frame.CREDIT:
             return self._input_credit(raw)
+        if frame is Frame.POSITION:
+            self._position(raw)
+            return None
+        if frame is Frame.PROCESS:
+            return self._process(raw)
         if frame is Frame.PING:
             return Pinged(raw.payload)
         if frame is Frame.PONG:
@@ -441,12 +495,45 @@ class Connection:
             raise WireViolationError(
                 Violation.BAD_STATE, f"{raw.frame.name} beyond the limit that was asked for"
             )
+        offset = entry.offset
+        if offset is None:
+            raise WireViolationError(Violation.BAD_STATE, f"{raw.frame.name} without a position")
         self._window.receive(size)
         entry.receive.receive(size)
+        entry.offset = offset + size
+        entry.placed = False
         credit = self._window.consume(size)
         if credit:
             self._credit(0, credit)
-        return Output(raw.channel, stream, raw.payload)
+        return Output(raw.channel, stream, raw.payload, offset)
+
+    def _also(self, raw: RawFrame) -> _Channel:
+        entry = self._entry(raw)
+        if table.OPERATION_ALSO.get(entry.operation) is not raw.frame:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
+            )
+        return entry
+
+    def _position(self, raw: RawFrame) -> None:
+        """Note where the output goes on: never back, and never twice without a byte in between."""
+        entry = self._also(raw)
+        offset = decode_position(raw)
+        if entry.placed:
+            raise WireViolationError(Violation.BAD_STATE, "POSITION without output behind it")
+        if entry.offset is not None and offset < entry.offset:
+            raise WireViolationError(
+                Violation.BAD_VALUE, f"POSITION: offset={offset} behind {entry.offset}"
+            )
+        entry.offset = offset
+        entry.placed = True
+
+    def _process(self, raw: RawFrame) -> Described:
+        entry = self._also(raw)
+        entry.described += 1
+        if entry.described > _MOST_PROCESSES:
+            raise WireViolationError(Violation.BAD_STATE, f"more than {_MOST_PROCESSES} processes")
+        return Described(raw.channel, Process.decode(raw))
 
     def _input_credit(self, raw: RawFrame) -> InputCredit | None:
         amount = codec.decode_credit(raw)
@@ -468,5 +555,7 @@ class Connection:
                 Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
             )
         answer = _ANSWERS[raw.frame].decode(raw)
+        if entry.operation in _LOGGED and not isinstance(answer, Fail):
+            _check_end(answer.offset, entry.offset, raw.frame)
         del self._channels[raw.channel]
         return Finished(raw.channel, answer)

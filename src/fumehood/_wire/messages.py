@@ -189,6 +189,39 @@ def resize_frame(channel: int, rows: int, columns: int) -> bytes:
     return codec.encode_frame(Frame.RESIZE, channel, body)
 
 
+def start_request(
+    argv: tuple[bytes, ...],
+    *,
+    cwd: bytes,
+    env: tuple[bytes, ...],
+    user: str | None,
+    stdin: bool,
+    name: str | None,
+    log_bytes: int,
+) -> Request:
+    """Return the request to start a managed process."""
+    fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
+        Field.ARGUMENT: argv,
+        Field.CWD: cwd,
+        Field.STDIN: int(stdin),
+        Field.LOG_BYTES: log_bytes,
+    }
+    if env:
+        fields[Field.ENV] = env
+    if user is not None:
+        fields[Field.USER] = user
+    if name is not None:
+        fields[Field.PROCESS_NAME] = name
+    return Request(Operation.START, fields)
+
+
+def process_request(operation: Operation, process: int, **more: int) -> Request:
+    """Return a request about one managed process; ``more`` are fields by their table names."""
+    fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {Field.PROCESS: process}
+    fields.update({Field[name.upper()]: value for name, value in more.items()})
+    return Request(operation, fields)
+
+
 def file_request(operation: Operation, path: bytes, root: Root, **more: int | bytes) -> Request:
     """Return the request of a file operation; ``more`` are fields by their table names."""
     fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
@@ -308,15 +341,21 @@ class Exit:
     stderr_total: int
     killed: int
     left_running: int
+    offset: int | None = None
+    """Of a managed process: how many bytes it has written in all."""
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Exit:
         """Build it from a frame."""
-        fields = codec.decode_frame_fields(raw)
+        return cls.of(codec.decode_frame_fields(raw), "EXIT")
+
+    @classmethod
+    def of(cls, fields: Fields, what: str) -> Exit:
+        """Build it from fields, all of which are there."""
         exit_code, signal = _uint(fields, Field.EXIT_CODE), _uint(fields, Field.SIGNAL)
         if exit_code > 255 or signal > _MAX_SIGNAL or (signal and exit_code != 128 + signal):
             raise WireViolationError(
-                Violation.BAD_VALUE, f"EXIT: exit_code={exit_code}, signal={signal}"
+                Violation.BAD_VALUE, f"{what}: exit_code={exit_code}, signal={signal}"
             )
         return cls(
             reason=ExecCode(_uint(fields, Field.REASON)),
@@ -327,6 +366,7 @@ class Exit:
             stderr_total=_uint(fields, Field.STDERR_TOTAL),
             killed=_uint(fields, Field.KILLED),
             left_running=_uint(fields, Field.LEFT_RUNNING),
+            offset=_optional_uint(fields, Field.OFFSET),
         )
 
 
@@ -343,6 +383,10 @@ class Done:
     connections: int | None
     trees: int | None
     paused_ms: int | None
+    offset: int | None = None
+    process: int | None = None
+    pid: int | None = None
+    started_ns: int | None = None
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Done:
@@ -383,6 +427,72 @@ class Fail:
 
 
 Answer = Exit | Done | Fail
+
+_END = frozenset(
+    {
+        Field.REASON,
+        Field.EXIT_CODE,
+        Field.SIGNAL,
+        Field.DURATION_US,
+        Field.STDOUT_TOTAL,
+        Field.STDERR_TOTAL,
+        Field.KILLED,
+        Field.LEFT_RUNNING,
+        Field.ENDED_NS,
+    }
+)
+"""What is known of a process that has ended, all of it or nothing."""
+
+
+def decode_position(raw: RawFrame) -> int:
+    """Return where the output behind a POSITION begins."""
+    return _uint(codec.decode_frame_fields(raw), Field.OFFSET)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One managed process, as the supervisor describes it."""
+
+    process: int
+    name: str
+    argv: tuple[bytes, ...]
+    argv_cut: bool
+    pid: int
+    stdin: bool
+    """Whether its standard input is open."""
+    log_bytes: int
+    log_first: int
+    log_end: int
+    started_ns: int
+    ended_ns: int | None
+    end: Exit | None
+
+    @classmethod
+    def decode(cls, raw: RawFrame) -> Process:
+        """Build it from a frame."""
+        fields = codec.decode_frame_fields(raw)
+        ended = _END & fields.keys()
+        first, last = _uint(fields, Field.LOG_FIRST), _uint(fields, Field.LOG_END)
+        if ended and ended != _END:
+            raise WireViolationError(
+                Violation.FIELD_MISSING, f"PROCESS: no {min(_END - ended).name.lower()}"
+            )
+        if first > last:
+            raise WireViolationError(Violation.BAD_VALUE, f"PROCESS: log_first={first} of {last}")
+        return cls(
+            process=_uint(fields, Field.PROCESS),
+            name=_text(fields, Field.PROCESS_NAME),
+            argv=tuple(cast("list[bytes]", fields.get(Field.ARGUMENT, []))),
+            argv_cut=bool(fields.get(Field.ARGV_CUT, 0)),
+            pid=_uint(fields, Field.PID),
+            stdin=bool(_uint(fields, Field.STDIN)),
+            log_bytes=_uint(fields, Field.LOG_BYTES),
+            log_first=first,
+            log_end=last,
+            started_ns=_uint(fields, Field.STARTED_NS),
+            ended_ns=_optional_uint(fields, Field.ENDED_NS),
+            end=Exit.of(fields, "PROCESS") if ended else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

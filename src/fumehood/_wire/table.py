@@ -25,6 +25,11 @@ MAX_TEXT: Final = 1024
 MAX_PATH: Final = 4095
 MAX_RECORD: Final = 16384
 MAX_TERMINAL_SIDE: Final = 65535
+MAX_PROCESS_NAME: Final = 64
+MIN_LOG_BYTES: Final = 4096
+MAX_LOG_BYTES: Final = 16777216
+KEPT_PROCESSES: Final = 64
+KEPT_LOG_BYTES: Final = 16777216
 CONFIGURE_DEADLINE_MS: Final = 30000
 
 
@@ -53,6 +58,8 @@ class Frame(IntEnum):
     DONE = 0x18
     FAIL = 0x19
     RESIZE = 0x1c
+    POSITION = 0x1a
+    PROCESS = 0x1b
 
 
 class Field(IntEnum):
@@ -125,6 +132,14 @@ class Field(IntEnum):
     PARENTS = 0x4d
     RECURSIVE = 0x4e
     FOLLOW = 0x4f
+    PROCESS = 0x50
+    LOG_BYTES = 0x51
+    PROCESS_NAME = 0x52
+    AT_END = 0x53
+    GROUP = 0x54
+    CLOSE = 0x55
+    PID = 0x56
+    STARTED_NS = 0x57
     REASON = 0x58
     EXIT_CODE = 0x59
     SIGNAL = 0x5a
@@ -135,6 +150,10 @@ class Field(IntEnum):
     LEFT_RUNNING = 0x5f
     SIZE = 0x60
     ENTRIES = 0x61
+    ENDED_NS = 0x62
+    LOG_FIRST = 0x63
+    LOG_END = 0x64
+    ARGV_CUT = 0x65
     ERROR = 0x68
     ERRNO = 0x69
     STEP = 0x6a
@@ -162,6 +181,13 @@ class Operation(IntEnum):
     TERMINAL = 0x1e
     PAUSE = 0x32
     UNPAUSE = 0x33
+    START = 0x14
+    ATTACH = 0x15
+    LOGS = 0x16
+    SEND = 0x17
+    PROCESSES = 0x18
+    SIGNAL = 0x19
+    STOP = 0x1a
 
 
 class ExecCode(IntEnum):
@@ -243,6 +269,11 @@ class ErrorCode(IntEnum):
     NO_TERMINAL = 0x37
     TERMINAL_LIMIT = 0x38
     PAUSED = 0x3a
+    NO_PROCESS = 0x32
+    PROCESS_ENDED = 0x33
+    NAME_TAKEN = 0x34
+    TOO_MANY_PROCESSES = 0x35
+    INPUT_CLOSED = 0x36
 
 
 class Violation(IntEnum):
@@ -334,6 +365,14 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.PARENTS: "flag",
         Field.RECURSIVE: "flag",
         Field.FOLLOW: "flag",
+        Field.PROCESS: "uint",
+        Field.LOG_BYTES: "uint",
+        Field.PROCESS_NAME: "text",
+        Field.AT_END: "flag",
+        Field.GROUP: "flag",
+        Field.CLOSE: "flag",
+        Field.PID: "uint",
+        Field.STARTED_NS: "uint",
         Field.REASON: "uint",
         Field.EXIT_CODE: "uint",
         Field.SIGNAL: "uint",
@@ -344,6 +383,10 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.LEFT_RUNNING: "uint",
         Field.SIZE: "uint",
         Field.ENTRIES: "uint",
+        Field.ENDED_NS: "uint",
+        Field.LOG_FIRST: "uint",
+        Field.LOG_END: "uint",
+        Field.ARGV_CUT: "flag",
         Field.ERROR: "uint",
         Field.ERRNO: "uint",
         Field.STEP: "text",
@@ -358,9 +401,9 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 30, 50, 51}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 50, 51}),
         Field.ROOT: frozenset({0, 1}),
-        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 55, 56, 58}),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
     }
 )
@@ -369,6 +412,7 @@ FRAME_VALUES: Final[MappingProxyType[tuple[Frame, Field], frozenset[int]]] = Map
     {
         (Frame.END, Field.REASON): frozenset({1, 2, 3, 4, 5, 6, 7, 8}),
         (Frame.EXIT, Field.REASON): frozenset({1, 2, 3, 4, 5}),
+        (Frame.PROCESS, Field.REASON): frozenset({1, 2, 3, 4, 5}),
     }
 )
 
@@ -398,6 +442,8 @@ FRAME_FROM: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.DONE: "supervisor",
         Frame.FAIL: "supervisor",
         Frame.RESIZE: "client",
+        Frame.POSITION: "supervisor",
+        Frame.PROCESS: "supervisor",
     }
 )
 
@@ -425,6 +471,8 @@ FRAME_CHANNEL: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.DONE: "live",
         Frame.FAIL: "live",
         Frame.RESIZE: "live",
+        Frame.POSITION: "live",
+        Frame.PROCESS: "live",
     }
 )
 
@@ -452,6 +500,8 @@ FRAME_PAYLOAD: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.DONE: "fields",
         Frame.FAIL: "fields",
         Frame.RESIZE: "fields",
+        Frame.POSITION: "fields",
+        Frame.PROCESS: "fields",
     }
 )
 
@@ -479,6 +529,8 @@ FRAME_LENGTH: Final[MappingProxyType[Frame, tuple[int, int]]] = MappingProxyType
         Frame.DONE: (0, 65536),
         Frame.FAIL: (0, 65536),
         Frame.RESIZE: (0, 65536),
+        Frame.POSITION: (0, 65536),
+        Frame.PROCESS: (0, 65536),
     }
 )
 
@@ -494,6 +546,8 @@ FRAME_REQUIRED: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.DONE: frozenset(),
         Frame.FAIL: frozenset({Field.ERROR, Field.ERRNO, Field.STEP}),
         Frame.RESIZE: frozenset({Field.ROWS, Field.COLUMNS}),
+        Frame.POSITION: frozenset({Field.OFFSET}),
+        Frame.PROCESS: frozenset({Field.PROCESS, Field.LOG_BYTES, Field.STDIN, Field.PID, Field.STARTED_NS, Field.LOG_FIRST, Field.LOG_END}),
     }
 )
 
@@ -505,10 +559,12 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.READY: frozenset({Field.HOME, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES}),
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
-        Frame.EXIT: frozenset(),
-        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES, Field.PAUSED_MS}),
+        Frame.EXIT: frozenset({Field.OFFSET}),
+        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES, Field.PAUSED_MS, Field.OFFSET, Field.PROCESS, Field.PID, Field.STARTED_NS}),
         Frame.FAIL: frozenset({Field.MESSAGE, Field.SIZE}),
         Frame.RESIZE: frozenset(),
+        Frame.POSITION: frozenset(),
+        Frame.PROCESS: frozenset({Field.ARGUMENT, Field.ARGV_CUT, Field.PROCESS_NAME, Field.REASON, Field.EXIT_CODE, Field.SIGNAL, Field.DURATION_US, Field.STDOUT_TOTAL, Field.STDERR_TOTAL, Field.KILLED, Field.LEFT_RUNNING, Field.ENDED_NS}),
     }
 )
 
@@ -527,6 +583,13 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.TERMINAL: frozenset({Field.CWD, Field.ROWS, Field.COLUMNS}),
         Operation.PAUSE: frozenset(),
         Operation.UNPAUSE: frozenset(),
+        Operation.START: frozenset({Field.ARGUMENT, Field.CWD, Field.STDIN, Field.LOG_BYTES}),
+        Operation.ATTACH: frozenset({Field.PROCESS, Field.OFFSET, Field.AT_END}),
+        Operation.LOGS: frozenset({Field.PROCESS, Field.OFFSET}),
+        Operation.SEND: frozenset({Field.PROCESS, Field.CLOSE}),
+        Operation.PROCESSES: frozenset(),
+        Operation.SIGNAL: frozenset({Field.PROCESS, Field.SIGNAL, Field.GROUP}),
+        Operation.STOP: frozenset({Field.PROCESS, Field.GRACE_MS}),
     }
 )
 
@@ -545,6 +608,13 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.TERMINAL: frozenset({Field.ARGUMENT, Field.ENV, Field.USER}),
         Operation.PAUSE: frozenset(),
         Operation.UNPAUSE: frozenset(),
+        Operation.START: frozenset({Field.ENV, Field.USER, Field.PROCESS_NAME}),
+        Operation.ATTACH: frozenset(),
+        Operation.LOGS: frozenset(),
+        Operation.SEND: frozenset(),
+        Operation.PROCESSES: frozenset({Field.PROCESS}),
+        Operation.SIGNAL: frozenset(),
+        Operation.STOP: frozenset(),
     }
 )
 
@@ -563,6 +633,13 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.TERMINAL: True,
         Operation.PAUSE: False,
         Operation.UNPAUSE: False,
+        Operation.START: False,
+        Operation.ATTACH: False,
+        Operation.LOGS: False,
+        Operation.SEND: True,
+        Operation.PROCESSES: False,
+        Operation.SIGNAL: False,
+        Operation.STOP: False,
     }
 )
 
@@ -581,6 +658,13 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.TERMINAL: "stdout",
         Operation.PAUSE: "none",
         Operation.UNPAUSE: "none",
+        Operation.START: "none",
+        Operation.ATTACH: "both",
+        Operation.LOGS: "both",
+        Operation.SEND: "none",
+        Operation.PROCESSES: "none",
+        Operation.SIGNAL: "none",
+        Operation.STOP: "none",
     }
 )
 
@@ -599,6 +683,21 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.TERMINAL: Frame.EXIT,
         Operation.PAUSE: Frame.DONE,
         Operation.UNPAUSE: Frame.DONE,
+        Operation.START: Frame.DONE,
+        Operation.ATTACH: Frame.EXIT,
+        Operation.LOGS: Frame.DONE,
+        Operation.SEND: Frame.DONE,
+        Operation.PROCESSES: Frame.DONE,
+        Operation.SIGNAL: Frame.DONE,
+        Operation.STOP: Frame.EXIT,
+    }
+)
+
+OPERATION_ALSO: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
+    {
+        Operation.ATTACH: Frame.POSITION,
+        Operation.LOGS: Frame.POSITION,
+        Operation.PROCESSES: Frame.PROCESS,
     }
 )
 

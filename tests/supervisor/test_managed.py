@@ -1,0 +1,586 @@
+"""Managed processes: what outlives its client, and what is remembered of it."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+
+import pytest
+
+from fumehood._wire import messages
+from fumehood._wire.messages import Done, Exit, Fail
+from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Frame, Operation
+from supervisor.conftest import Containers
+from supervisor.container import Container, eventually
+from supervisor.managed import (
+    ask,
+    attach,
+    listed,
+    logs,
+    read,
+    send,
+    shell,
+    start,
+    take,
+    try_start,
+    wait,
+)
+
+# Writes numbered lines to both streams in turn, each one after the supervisor has had time to take the one before:
+# it goes on when a byte comes from the client.
+TURNS = """
+import os, sys
+for number in range(int(sys.argv[1])):
+    os.write(1 + number % 2, b"%06d\\n" % number)
+    os.read(0, 1)
+"""
+
+
+def error(answer: Exit | Done | Fail) -> ErrorCode:
+    assert isinstance(answer, Fail), answer
+    return answer.error
+
+
+def test_its_end_is_told_with_all_that_it_has_written(container: Container) -> None:
+    process = shell(container.peer, "echo out; echo err >&2; exit 3")
+    reading = read(container.peer, process)
+    assert (reading.text("stdout"), reading.text("stderr")) == (b"out\n", b"err\n")
+    assert reading.gaps == []
+    end = reading.exit
+    assert (end.reason, end.exit_code, end.signal) == (ExecCode.EXITED, 3, 0)
+    assert (end.stdout_total, end.stderr_total, end.offset) == (4, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("argv", "user", "expected"),
+    [
+        (("no-such-program",), None, ErrorCode.PROGRAM_NOT_FOUND),
+        (("/etc/passwd",), None, ErrorCode.PROGRAM_NOT_EXECUTABLE),
+        (("true",), "nobody-of-this-name", ErrorCode.USER_NOT_FOUND),
+        (("true",), "64999", ErrorCode.USER_REFUSED),
+    ],
+)
+def test_what_cannot_begin_fails_at_its_start_and_leaves_nothing(
+    container: Container, argv: tuple[str, ...], user: str | None, expected: ErrorCode
+) -> None:
+    assert error(try_start(container.peer, *argv, user=user)) is expected
+    assert listed(container.peer) == []
+    # The slot, the name and the number of processes are free again.
+    for _ in range(20):
+        try_start(container.peer, *argv, user=user, name="again")
+    start(container.peer, "true", name="again")
+
+
+def test_another_user_runs_it(container: Container) -> None:
+    process = start(container.peer, "id", "-u", user="12345:54321")
+    assert read(container.peer, process).text() == b"12345\n"
+
+
+def test_it_finds_nothing_of_the_supervisor(container: Container) -> None:
+    process = start(container.peer, "sh", "-c", "ls /proc/self/fd | tr '\\n' ' '")
+    assert read(container.peer, process).text() == b"0 1 2 3 "
+
+
+def test_both_streams_are_one_sequence_in_the_order_in_which_they_came(
+    container: Container,
+) -> None:
+    count = 200
+    peer = container.peer
+    process = start(peer, "python3", "-S", "-c", TURNS, str(count), stdin=True)
+    live = attach(peer, process)
+    for number in range(count):
+        # Each line has arrived in the log before the next one is written.
+        take(peer, live, until=b"%06d\n" % number) if number == 0 else None
+        eventually(lambda n=number: listed(peer, process)[0].log_end >= 7 * (n + 1), "a line")  # type: ignore[misc]
+        assert isinstance(send(peer, process, b"x"), Done)
+    replayed = read(peer, process)
+    expected = [
+        (7 * number, "stderr" if number % 2 else "stdout", b"%06d\n" % number)
+        for number in range(count)
+    ]
+    assert replayed.pieces == expected
+    assert replayed.gaps == []
+
+
+def test_a_log_can_be_read_from_any_byte_on(container: Container) -> None:
+    peer = container.peer
+    process = shell(peer, "printf 0123456789")
+    assert wait(peer, process).offset == 10
+    for offset in range(11):
+        reading = read(peer, process, offset)
+        assert (reading.text(), reading.gaps) == (b"0123456789"[offset:], [])
+        assert logs(peer, process, offset).text() == b"0123456789"[offset:]
+    for operation in (Operation.ATTACH, Operation.LOGS):
+        more = {"at_end": 0} if operation is Operation.ATTACH else {}
+        assert error(ask(peer, operation, process, offset=11, **more)) is ErrorCode.INVALID
+
+
+def test_what_a_full_log_has_dropped_is_a_gap_that_is_known_to_the_byte(
+    container: Container,
+) -> None:
+    peer = container.peer
+    process = shell(peer, "head -c 100000 /dev/zero; printf end", log_bytes=4096)
+    reading = read(peer, process, at_end=True)
+    assert reading.gaps == [(0, 100_003 - 4096)]
+    assert reading.text() == bytes(4093) + b"end"
+    assert reading.exit.stdout_total == 100_003
+    (found,) = listed(peer)
+    assert (found.log_first, found.log_end, found.log_bytes) == (100_003 - 4096, 100_003, 4096)
+    # From within the gap, from its end, from behind it.
+    for offset in (1, 95_000, 95_907, 95_908, 100_003):
+        reading = read(peer, process, offset)
+        missing = max(0, 95_907 - offset)
+        assert reading.gaps == ([(offset, missing)] if missing else [])
+        assert len(reading.text()) == 100_003 - offset - missing
+
+
+def test_streams_that_change_all_the_time_drop_their_oldest_bytes_and_say_so(
+    container: Container,
+) -> None:
+    script = "import os\nfor i in range(20000): os.write(1 + i % 2, b'oe'[i % 2:i % 2 + 1])"
+    peer = container.peer
+    process = start(peer, "python3", "-S", "-c", script, log_bytes=4096)
+    reading = read(peer, process, at_end=True)
+    assert reading.exit.stdout_total == reading.exit.stderr_total == 10_000
+    dropped = sum(size for _, size in reading.gaps)
+    assert dropped + len(reading.text()) == 20_000
+    assert set(reading.text("stdout")) <= set(b"o")
+    assert set(reading.text("stderr")) <= set(b"e")
+
+
+def test_a_process_never_waits_for_its_readers(container: Container) -> None:
+    guest, _ = container.relay()
+    guest.hello()
+    process = start(container.peer, "sh", "-c", "read x; head -c 20000000 /dev/zero", stdin=True)
+    # These take nothing, beyond what their windows hold.
+    stalled = [attach(guest, process) for _ in range(3)]
+    guest.ping()
+    assert isinstance(send(container.peer, process, b"\n"), Done)
+    assert wait(container.peer, process).stdout_total == 20_000_000
+    for channel in stalled:
+        kept = take(guest, channel)
+        assert kept.exit.offset == 20_000_000
+        assert len(kept.text()) + sum(size for _, size in kept.gaps) == 20_000_000
+
+
+def test_many_read_one_log_each_from_where_it_likes(container: Container) -> None:
+    peer = container.peer
+    script = "import os\nfor i in range(3000): os.write(1, b'%09d\\n' % i)\nos.read(0, 1)"
+    process = start(peer, "python3", "-S", "-c", script, stdin=True, log_bytes=1 << 20)
+    expected = b"".join(b"%09d\n" % number for number in range(3000))
+    offsets = [0, 1, 29_999, 15_000, 30_000]
+    channels = [attach(peer, process, min(offset, 0)) for offset in offsets]
+    assert isinstance(send(peer, process, b"x"), Done)
+    for channel in channels:
+        assert take(peer, channel).text() == expected
+    for offset in offsets:
+        assert read(peer, process, offset).text() == expected[offset:]
+
+
+def test_another_client_goes_on_where_the_first_one_was(containers: Containers) -> None:
+    container = containers().begin(detached=True, ttl_ms=600_000)
+    first = container.peer
+    script = (
+        "import os\n"
+        "for i in range(20000):\n"
+        "    os.write(1 + i % 2, b'%09d\\n' % i)\n"
+        "    if i == 500: os.read(0, 1)"
+    )
+    process = start(
+        first, "python3", "-S", "-c", script, stdin=True, name="counter", log_bytes=1 << 20
+    )
+    seen = take(first, attach(first, process), until=b"000000100\n")
+    before = seen.pieces
+    first.close()
+
+    second, _ = container.relay()
+    second.hello()
+    (found,) = listed(second)
+    assert (found.process, found.name, found.end, found.stdin) == (process, "counter", None, True)
+    offset = seen.expected
+    assert offset is not None
+    channel = attach(second, process, offset)
+    assert isinstance(send(second, process, b"x"), Done)
+    rest = take(second, channel, offset)
+    assert rest.gaps == []
+    pieces = [*before, *rest.pieces]
+    lines = {"stdout": b"", "stderr": b""}
+    for _, stream, data in pieces:
+        lines[stream] += data
+    for parity, stream in enumerate(("stdout", "stderr")):
+        expected = b"".join(b"%09d\n" % i for i in range(parity, 20_000, 2))
+        assert lines[stream] == expected
+    assert rest.exit.exit_code == 0
+
+
+def test_a_process_outlives_the_channel_and_the_connection_that_started_it(
+    containers: Containers,
+) -> None:
+    container = containers().begin(detached=True, ttl_ms=600_000)
+    process = start(container.peer, "sleep", "1000")
+    pid = listed(container.peer)[0].pid
+    container.peer.close()
+    guest, _ = container.relay()
+    guest.hello()
+    assert container.processes() == {pid: "sleep 1000"}
+    answer = ask(guest, Operation.STOP, process, grace_ms=10_000)
+    assert isinstance(answer, Exit)
+    assert (answer.reason, answer.signal) == (ExecCode.SIGNALED, signal.SIGTERM)
+    assert container.processes() == {}
+
+
+def test_stop_kills_what_does_not_end_by_itself_with_its_whole_tree(container: Container) -> None:
+    script = (
+        "trap '' TERM; (trap '' TERM; exec setsid sleep 1000) & (sleep 1000 &) ; echo up; "
+        "while :; do sleep 1000; done"
+    )
+    peer = container.peer
+    process = shell(peer, script)
+    take(peer, attach(peer, process), until=b"up\n")
+    answer = ask(peer, Operation.STOP, process, grace_ms=200)
+    assert isinstance(answer, Exit)
+    assert (answer.reason, answer.signal) == (ExecCode.CANCELLED, signal.SIGKILL)
+    assert answer.killed >= 2
+    assert answer.left_running == 0
+    assert container.processes() == {}
+    assert peer.status().trees == 0
+
+
+def test_stop_gives_every_process_of_the_tree_its_time(container: Container) -> None:
+    # The leader ends at once; a child of a session of its own needs a moment, and gets it.
+    child = "trap 'sleep 0.3; echo saved; exit 0' TERM; echo up; while :; do sleep 0.01; done"
+    script = f'setsid sh -c "{child}" & wait'
+    peer = container.peer
+    process = shell(peer, script)
+    take(peer, attach(peer, process), until=b"up\n")
+    answer = ask(peer, Operation.STOP, process, grace_ms=60_000)
+    assert isinstance(answer, Exit)
+    assert (answer.reason, answer.killed) == (ExecCode.SIGNALED, 0)
+    assert b"saved" in logs(peer, process).text()
+    assert container.processes() == {}
+
+
+def test_stop_without_grace_kills_at_once(container: Container) -> None:
+    process = start(container.peer, "sleep", "1000")
+    answer = ask(container.peer, Operation.STOP, process, grace_ms=0)
+    assert isinstance(answer, Exit)
+    assert (answer.reason, answer.killed) == (ExecCode.CANCELLED, 1)
+
+
+def test_a_stop_that_is_given_up_goes_on(container: Container) -> None:
+    peer = container.peer
+    process = shell(peer, "trap '' TERM; echo up; while :; do sleep 1000; done")
+    take(peer, attach(peer, process), until=b"up\n")
+    channel = peer.open(messages.process_request(Operation.STOP, process, grace_ms=300))
+    peer.send(Frame.CANCEL, channel)
+    assert peer.finish(channel).fail.error is ErrorCode.CANCELLED
+    assert wait(peer, process).reason is ExecCode.CANCELLED
+
+
+def test_a_shorter_grace_takes_the_place_of_a_longer_one(container: Container) -> None:
+    peer = container.peer
+    process = shell(peer, "trap '' TERM; echo up; while :; do sleep 1000; done")
+    take(peer, attach(peer, process), until=b"up\n")
+    patient = peer.open(messages.process_request(Operation.STOP, process, grace_ms=3_600_000))
+    hasty = ask(peer, Operation.STOP, process, grace_ms=0)
+    assert isinstance(hasty, Exit)
+    assert peer.finish(patient).exit == hasty
+
+
+def test_what_lives_on_behind_its_end_can_still_be_stopped(container: Container) -> None:
+    peer = container.peer
+    process = shell(peer, "sleep 1000 & setsid sleep 1000 & echo done")
+    end = wait(peer, process)
+    assert (end.exit_code, end.left_running) == (0, 2)
+    answer = ask(peer, Operation.STOP, process, grace_ms=60_000)
+    assert isinstance(answer, Exit)
+    assert (answer.reason, answer.exit_code, answer.left_running) == (ExecCode.EXITED, 0, 0)
+    assert container.processes() == {}
+    # And once more, when there is nothing left.
+    assert ask(peer, Operation.STOP, process, grace_ms=0) == answer
+
+
+def test_an_end_by_a_signal_takes_the_tree_along(container: Container) -> None:
+    peer = container.peer
+    process = shell(peer, "sleep 1000 & echo up; exec sleep 1000")
+    take(peer, attach(peer, process), until=b"up\n")
+    assert isinstance(ask(peer, Operation.SIGNAL, process, signal=9, group=0), Done)
+    end = wait(peer, process)
+    assert (end.reason, end.signal, end.killed) == (ExecCode.SIGNALED, 9, 1)
+    assert container.processes() == {}
+
+
+def test_a_signal_goes_to_the_process_or_to_its_group(container: Container) -> None:
+    script = (
+        "trap 'echo leader' USR1; sh -c \"trap 'echo child' USR1; echo up; "
+        'while :; do sleep 0.01; done" & while :; do sleep 0.01; done'
+    )
+    peer = container.peer
+    process = shell(peer, script)
+    live = attach(peer, process)
+    take(peer, live, until=b"up\n")
+    assert isinstance(ask(peer, Operation.SIGNAL, process, signal=10, group=0), Done)
+    eventually(lambda: b"leader" in logs(peer, process).text(), "the leader")
+    assert b"child" not in logs(peer, process).text()
+    assert isinstance(ask(peer, Operation.SIGNAL, process, signal=10, group=1), Done)
+    eventually(lambda: b"child" in logs(peer, process).text(), "the child")
+    for number in (0, 65, 1 << 32):
+        answer = ask(peer, Operation.SIGNAL, process, signal=number, group=0)
+        assert error(answer) is ErrorCode.INVALID
+
+
+def test_nothing_can_be_done_to_one_that_has_ended(container: Container) -> None:
+    peer = container.peer
+    process = start(peer, "true", stdin=True)
+    wait(peer, process)
+    assert error(ask(peer, Operation.SIGNAL, process, signal=9, group=0)) is (
+        ErrorCode.PROCESS_ENDED
+    )
+    assert error(send(peer, process, b"x")) is ErrorCode.PROCESS_ENDED
+
+
+def test_a_number_that_is_nobodys_is_refused_by_every_operation(container: Container) -> None:
+    peer = container.peer
+    start(peer, "true")
+    for process in (0, 2, (1 << 64) - 1):
+        for operation, more in (
+            (Operation.ATTACH, {"offset": 0, "at_end": 0}),
+            (Operation.LOGS, {"offset": 0}),
+            (Operation.SIGNAL, {"signal": 9, "group": 0}),
+            (Operation.STOP, {"grace_ms": 0}),
+            (Operation.SEND, {"close": 0}),
+            (Operation.PROCESSES, {}),
+        ):
+            assert error(ask(peer, operation, process, **more)) is ErrorCode.NO_PROCESS
+
+
+# --- input -------------------------------------------------------------------------------------------
+
+
+def test_input_arrives_in_the_order_and_the_pieces_in_which_it_was_sent(
+    container: Container,
+) -> None:
+    peer = container.peer
+    process = start(peer, "sha256sum", stdin=True)
+    parts = [bytes([number]) * 300_000 for number in range(5)]
+    for part in parts:
+        answer = send(peer, process, part)
+        assert isinstance(answer, Done)
+        assert answer.size == len(part)
+    assert isinstance(send(peer, process, b"", close=True), Done)
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()
+    assert read(peer, process).text().decode().split()[0] == digest
+
+
+def test_two_writers_do_not_mix(container: Container) -> None:
+    peer = container.peer
+    # It reads nothing until it is told to, so that both wait for the same pipe.
+    script = (
+        "import os, signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+        "os.write(1, b'up\\n')\n"
+        "signal.sigwait([signal.SIGUSR1])\n"
+        "os.execvp('cat', ['cat'])"
+    )
+    process = start(peer, "python3", "-S", "-c", script, stdin=True)
+    take(peer, attach(peer, process), until=b"up\n")
+    writers = [
+        peer.open(messages.process_request(Operation.SEND, process, close=0)) for _ in range(2)
+    ]
+    # Both in turn, more than a pipe takes.
+    for _ in range(4):
+        for channel, letter in zip(writers, (b"a", b"b"), strict=True):
+            peer.send(Frame.STDIN, channel, letter * 60_000)
+    for channel in writers:
+        peer.send(Frame.EOF, channel)
+    assert isinstance(ask(peer, Operation.SIGNAL, process, signal=10, group=0), Done)
+    for channel in writers:
+        assert peer.finish(channel).done.size == 240_000
+    assert isinstance(send(peer, process, b"", close=True), Done)
+    written = read(peer, process, at_end=True).exit
+    assert written.stdout_total == 480_003
+    kept = read(peer, process, at_end=True).text()
+    assert b"a" not in kept[kept.index(b"b") :]
+
+
+def test_a_closed_input_is_told_to_all_who_wait(container: Container) -> None:
+    peer = container.peer
+    process = start(peer, "sh", "-c", "exec <&-; echo up; sleep 1000", stdin=True)
+    take(peer, attach(peer, process), until=b"up\n")
+    assert error(send(peer, process, b"x")) is ErrorCode.INPUT_CLOSED
+    assert error(send(peer, process, b"x")) is ErrorCode.INPUT_CLOSED
+    without = start(peer, "sleep", "1000")
+    assert error(send(peer, without, b"x")) is ErrorCode.INPUT_CLOSED
+
+
+def test_a_writer_that_waits_ends_with_its_process(container: Container) -> None:
+    peer = container.peer
+    process = start(peer, "sleep", "1000", stdin=True)
+    channels = [
+        peer.open(messages.process_request(Operation.SEND, process, close=0)) for _ in range(3)
+    ]
+    for channel in channels:
+        peer.send(Frame.STDIN, channel, bytes(65536))
+        peer.send(Frame.STDIN, channel, bytes(65536))
+    # One that gives up leaves its place to the next.
+    peer.send(Frame.CANCEL, channels[0])
+    assert peer.finish(channels[0]).fail.error is ErrorCode.CANCELLED
+    ask(peer, Operation.STOP, process, grace_ms=0)
+    for channel in channels[1:]:
+        assert peer.finish(channel).fail.error in (
+            ErrorCode.PROCESS_ENDED,
+            ErrorCode.INPUT_CLOSED,
+        )
+
+
+# --- limits ------------------------------------------------------------------------------------------
+
+
+def test_no_more_run_than_the_limit_says(containers: Containers) -> None:
+    container = containers().begin(max_processes=3)
+    peer = container.peer
+    running = [start(peer, "sleep", "1000") for _ in range(3)]
+    assert error(try_start(peer, "true")) is ErrorCode.TOO_MANY_PROCESSES
+    ask(peer, Operation.STOP, running[0], grace_ms=0)
+    start(peer, "sleep", "1000")
+    assert error(try_start(peer, "true")) is ErrorCode.TOO_MANY_PROCESSES
+    # Commands are no managed processes.
+    assert peer.run("true").exit.exit_code == 0
+
+
+def test_a_name_is_for_one_that_runs_at_a_time(container: Container) -> None:
+    peer = container.peer
+    first = start(peer, "sleep", "1000", name="server")
+    assert error(try_start(peer, "true", name="server")) is ErrorCode.NAME_TAKEN
+    ask(peer, Operation.STOP, first, grace_ms=0)
+    second = start(peer, "true", name="server")
+    assert [(found.process, found.name) for found in listed(peer)] == [
+        (first, "server"),
+        (second, "server"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "ü" * 33])
+def test_names_that_are_too_long_or_empty_are_refused(container: Container, name: str) -> None:
+    assert error(try_start(container.peer, "true", name=name)) is ErrorCode.INVALID
+
+
+@pytest.mark.parametrize("log_bytes", [0, 4095, (16 << 20) + 1, (1 << 64) - 1])
+def test_a_log_of_another_size_is_refused(container: Container, log_bytes: int) -> None:
+    assert error(try_start(container.peer, "true", log_bytes=log_bytes)) is ErrorCode.INVALID
+
+
+def test_the_oldest_of_those_that_have_ended_are_forgotten(container: Container) -> None:
+    peer = container.peer
+    before = container.descriptors()
+    processes = [start(peer, "echo", str(number)) for number in range(100)]
+    for process in processes:
+        if any(found.process == process for found in listed(peer)):
+            wait(peer, process)
+    found = listed(peer)
+    assert [item.process for item in found] == processes[-64:]
+    assert read(peer, processes[-1]).text() == b"99\n"
+    assert error(ask(peer, Operation.LOGS, processes[0], offset=0)) is ErrorCode.NO_PROCESS
+    # One file for each log that is kept, and nothing besides.
+    after = container.descriptors()
+    assert sum("memfd:log" in name for name in after) == 64
+    assert len([name for name in after if "memfd:log" not in name]) <= len(before) + 3
+
+
+def test_the_logs_of_those_that_have_ended_take_only_so_much_memory(
+    containers: Containers,
+) -> None:
+    container = containers(memory=128 << 20).begin()
+    peer = container.peer
+    processes = []
+    for _ in range(8):
+        processes.append(shell(peer, "head -c 1000000 /dev/zero", log_bytes=1 << 20))
+        wait(peer, processes[-1])
+    held = [found.log_end - found.log_first for found in listed(peer)]
+    # A 32nd of the container's memory: four of them.
+    assert held == [0] * 4 + [1_000_000] * 4
+    assert read(peer, processes[0]).gaps == [(0, 1_000_000)]
+    assert read(peer, processes[-1]).gaps == []
+
+
+def test_a_long_argv_is_remembered_as_far_as_it_is_worth_showing(container: Container) -> None:
+    peer = container.peer
+    start(peer, "true", *("argument" for _ in range(1000)))
+    start(peer, "true", "x" * 5000)
+    start(peer, "true", "", "a b")
+    many, long, short = listed(peer)
+    assert (len(many.argv), many.argv_cut) == (64, True)
+    assert (long.argv, long.argv_cut) == ((b"true", b"x" * 1020), True)
+    assert (short.argv, short.argv_cut) == ((b"true", b"", b"a b"), False)
+
+
+# --- coming and going --------------------------------------------------------------------------------
+
+
+def test_a_reader_that_leaves_leaves_the_process_alone(container: Container) -> None:
+    peer = container.peer
+    process = start(peer, "sleep", "1000")
+    channel = attach(peer, process)
+    peer.send(Frame.CANCEL, channel)
+    assert peer.finish(channel).fail.error is ErrorCode.CANCELLED
+    assert listed(peer)[0].end is None
+
+
+def test_a_start_that_is_given_up_leaves_nothing(container: Container) -> None:
+    peer = container.peer
+    for _ in range(50):
+        channel = peer.open(
+            messages.start_request(
+                (b"sleep", b"1000"),
+                cwd=b".",
+                env=(),
+                user=None,
+                stdin=False,
+                name=None,
+                log_bytes=4096,
+            )
+        )
+        peer.send(Frame.CANCEL, channel)
+        answer = peer.finish(channel).answer
+        if isinstance(answer, Done):  # it had begun already, and whoever gave it up knows
+            assert answer.process is not None
+            ask(peer, Operation.STOP, answer.process, grace_ms=0)
+        else:
+            assert error(answer) is ErrorCode.CANCELLED
+    assert all(found.end is not None for found in listed(peer))
+    eventually(lambda: not container.processes(), "nothing that runs")
+
+
+def test_background_processes_are_no_activity(containers: Containers) -> None:
+    container = containers().begin(idle_ms=300)
+    start(container.peer, "sleep", "1000")
+    assert container.peer.wait_end().reason is EndCode.IDLE
+    assert container.wait_exit() is EndCode.IDLE
+
+
+def test_whoever_waits_for_a_process_is_activity(containers: Containers) -> None:
+    container = containers().begin(idle_ms=300)
+    process = start(container.peer, "sleep", "1")
+    assert wait(container.peer, process).exit_code == 0
+    assert container.peer.wait_end().reason is EndCode.IDLE
+
+
+def test_the_end_of_the_session_ends_them(container: Container) -> None:
+    for _ in range(5):
+        shell(container.peer, "trap '' TERM; while :; do sleep 1000; done")
+    container.destroy()
+
+
+def test_its_log_costs_commands_nothing_of_their_memory(container: Container) -> None:
+    # A log on PID 1's heap would be copied, page by page, for each command that lives while it is written.
+    peer = container.peer
+
+    def anonymous() -> int:
+        with open(f"/proc/{container.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+
+    before = anonymous()
+    process = shell(peer, "head -c 50000000 /dev/zero", log_bytes=16 << 20)
+    assert wait(peer, process).stdout_total == 50_000_000
+    assert listed(peer)[0].log_end - listed(peer)[0].log_first == 16 << 20
+    assert anonymous() - before < 1024  # KiB
