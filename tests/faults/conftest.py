@@ -16,7 +16,7 @@ from cases.invariants import Watch, eventually_none
 from cases.loop import share_loop
 from cases.report import note_engine, register
 from faults.engine import OwnEngine
-from faults.proxy import Proxy, between
+from faults.proxy import Proxy, between, over_tcp
 from fumehood import AsyncDockerSandbox, Lifecycle, Limits
 from fumehood.engines.docker import DockerEngine
 from fumehood.sandbox import SandboxOptions
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 IMAGE = "fumehood/test-busybox"
 
 MakeSandbox = Callable[..., AsyncDockerSandbox]
-OpenProxy = Callable[[], AbstractAsyncContextManager[tuple[Proxy, str]]]
+OpenProxy = Callable[..., AbstractAsyncContextManager[tuple[Proxy, str]]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -114,10 +114,17 @@ def sandbox(engine: OwnEngine) -> MakeSandbox:
 
 @pytest.fixture
 def open_proxy(engine: OwnEngine) -> OpenProxy:
-    """Return what gives a proxy before the engine, and the address to reach it at."""
+    """Return what gives a proxy before the engine, and the address to reach it at.
+
+    A client that comes over TCP asks for a way back when its stream breaks.
+    """
 
     @asynccontextmanager
-    async def open_() -> AsyncIterator[tuple[Proxy, str]]:
+    async def open_(*, tcp: bool = False) -> AsyncIterator[tuple[Proxy, str]]:
+        if tcp:
+            async with over_tcp(engine.directory / "engine.sock") as found:
+                yield found
+            return
         socket = engine.directory / f"proxy-{secrets.token_hex(4)}.sock"
         async with between(engine.directory / "engine.sock", socket) as proxy:
             yield proxy, f"unix://{socket}"

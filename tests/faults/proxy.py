@@ -219,6 +219,19 @@ async def between(engine: Path, socket: Path) -> AsyncIterator[Proxy]:
         await server.wait_closed()
 
 
+@asynccontextmanager
+async def over_tcp(engine: Path) -> AsyncIterator[tuple[Proxy, str]]:
+    """Give a proxy that listens on a TCP port of the loopback, and its address."""
+    proxy = Proxy(engine)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", limit=1 << 20)
+    try:
+        yield proxy, f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await proxy.close()
+        await server.wait_closed()
+
+
 # --- faults ------------------------------------------------------------------------------------
 
 
