@@ -54,6 +54,10 @@ test-hostile: tools-test venv supervisor engine images ## all attacks from insid
 test-second-engine: tools-test venv supervisor engine images ## contract, hostile and fault suites on Docker 26.1 (Debian, as root; nothing is installed)
 	@scripts/second_engine.sh $(PYTHON) scripts/run_tests.py --whole=contract,hostile,faults $(ARGS)
 
+.PHONY: test-second-runtime
+test-second-runtime: tools-test venv supervisor engine images ## the hostile suite's quick part in sessions of crun
+	@FUMEHOOD_RUNTIME=crun FUMEHOOD_ENGINE_RELEASE=installed scripts/second_engine.sh $(PYTHON) scripts/run_tests.py --whole=hostile -m "not slow" $(ARGS)
+
 .PHONY: test-faults
 test-faults: tools-test venv supervisor engine images ## all faults of clients, engines and disks, on an engine of their own (as root)
 	@FUMEHOOD_CASE_REPORT=.build/reports/faults.json $(PYTEST) tests/faults $(ARGS)

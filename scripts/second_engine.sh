@@ -10,14 +10,25 @@
 # FUMEHOOD_ENGINE_PATH, by which the fault suite's own engines are of the same release:
 #
 #   FUMEHOOD_ENGINE_PATH=$(scripts/second_engine.sh --path) .venv/bin/pytest tests/faults
+#
+# With FUMEHOOD_RUNTIME the engine has that runtime beside runc, and the hostile suite's sessions run in it.
+# A runtime goes with engines of its own age (crun of Debian 12 does not know what Docker 26 asks of it), so
+# FUMEHOOD_ENGINE_RELEASE can also be "installed": the release that this machine has.
+#
+#   FUMEHOOD_RUNTIME=crun FUMEHOOD_ENGINE_RELEASE=installed scripts/second_engine.sh .venv/bin/pytest tests/hostile
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
 readonly release=${FUMEHOOD_ENGINE_RELEASE:-trixie}
+readonly runtime=${FUMEHOOD_RUNTIME:-}
 readonly packages=$PWD/.build/engine-$release
-readonly programs=$packages/root/usr/bin:$packages/root/usr/sbin
+if [[ $release == installed ]]; then
+    readonly programs=$PATH
+else
+    readonly programs=$packages/root/usr/bin:$packages/root/usr/sbin
+fi
 readonly images=(test-python test-python-nonroot test-busybox test-scratch)
 readonly patience=60 # seconds until a new dockerd must answer, and until it must have ended
 
@@ -38,11 +49,13 @@ download() {
     rm -f "$packages"/*.deb
 }
 
-[[ -x $packages/root/usr/sbin/dockerd ]] || step "unpack Docker of Debian $release" download
+[[ $release == installed || -x $packages/root/usr/sbin/dockerd ]] || step "unpack Docker of Debian $release" download
 if [[ $1 == --path ]]; then
     echo "$programs"
     exit
 fi
+
+[[ -z $runtime ]] || have "$runtime" || apt_install "$runtime"
 
 # Short, since a socket's path has little room; not on a tmpfs, since overlayfs would not work there.
 place=$(mktemp -d /var/tmp/fumehood-engine.XXXXXX)
@@ -66,13 +79,21 @@ finish() {
 }
 trap finish EXIT
 
+# crun refuses a machine where both versions of control groups have controllers, as systemd's hybrid layout has
+# when one is left over. Nothing of the engine's needs the second: it does not see it.
+apart=()
+if [[ -n $runtime && -e /sys/fs/cgroup/unified/cgroup.controllers ]]; then
+    apart=(unshare --mount sh -c 'umount /sys/fs/cgroup/unified && exec "$@"' sh)
+fi
+
 start() {
     # A bridge of its own: an engine without one would delete the other's.
     ip link add "$bridge" type bridge
     ip address add 10.213.0.1/24 dev "$bridge"
     ip link set "$bridge" up
-    PATH=$programs:$PATH setsid dockerd --host "$socket" \
+    PATH=$programs:$PATH setsid "${apart[@]}" dockerd --host "$socket" \
         --data-root "$place/data" --exec-root "$place/exec" --pidfile "$place/pid" \
+        ${runtime:+--add-runtime "$runtime=$(command -v "$runtime")"} \
         --bridge "$bridge" --iptables=false --ip6tables=false >"$place/log" 2>&1 </dev/null &
     local daemon=$! waited
     # This is a subshell: whoever ends the engine reads it there.
@@ -94,5 +115,5 @@ copy_images() {
 
 step "start it" start
 step "copy the images of the tests" copy_images
-say "  $("$packages/root/usr/sbin/dockerd" --version)"
+say "  $(PATH=$programs:$PATH dockerd --version)"
 DOCKER_HOST=$socket FUMEHOOD_ENGINE_PATH=$programs "$@"

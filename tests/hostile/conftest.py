@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -16,12 +18,14 @@ from cases.invariants import Canary, Watch
 from cases.loop import share_loop
 from cases.report import note_engine, register
 from contract.observer import Observer
-from fumehood import AsyncDockerSandbox, AsyncSession, Lifecycle, Limits
+from fumehood import AsyncDockerSandbox, AsyncSession, Lifecycle, Limits, Security
 from fumehood.sandbox import SandboxOptions
 from hostile.arena import KINDS, Arena, Kind
 
 HERE = Path(__file__).parent
 
+RUNTIME = os.environ.get("FUMEHOOD_RUNTIME")
+"""The runtime of all arenas; ``None``: the engine's own choice, which is runc."""
 LIMITS = Limits(timeout=20, memory_mb=256, pids=64, max_output_bytes=1 << 20)
 LIFECYCLE = Lifecycle(ttl=120, disconnect_grace=6)
 
@@ -90,6 +94,8 @@ def open_arena(prefix: str) -> OpenArena:
         options.setdefault("limits", LIMITS)
         options.setdefault("lifecycle", LIFECYCLE)
         options.setdefault("pull", "never")
+        if RUNTIME is not None:
+            options["security"] = replace(options.get("security", Security()), runtime=RUNTIME)
         name = f"{prefix}-{secrets.token_hex(4)}"
         async with (
             AsyncDockerSandbox(image=kind.image, **options) as sandbox,

@@ -50,8 +50,15 @@ _ENTRIES_OF_PROC = """
 # container's root owns them, and a chmod of one would hold for the host and for every container.
 # What a kernel lacks the runtime leaves out. The directory of the control groups is, in their first
 # version, a memory-backed one without a size: what is written there, none of our budgets covers.
+# Each controller in it is a mount by itself, which runc makes read-only and crun (1.8) does not: a
+# container's root, whose files these are, could lift its own limits there.
+_CONTROLLERS = """
+    blkio cpu cpu,cpuacct cpuacct cpuset devices freezer hugetlb memory misc net_cls
+    net_cls,net_prio net_prio perf_event pids rdma systemd unified
+"""
 READONLY_PATHS = (
     "/sys/fs/cgroup",
+    *(f"/sys/fs/cgroup/{name}" for name in _CONTROLLERS.split()),
     *(f"/proc/{name}" for name in _ENTRIES_OF_PROC.split()),
 )
 _TAKEN_DIRECTORIES = (SUPERVISOR_DIRECTORY, "/proc", "/sys", "/dev")
