@@ -53,6 +53,17 @@ void process_keep_only(const int *keep, size_t count)
 	process_close_from(next);
 }
 
+/* By the kernel's own call: libc keeps a few real-time signals for itself and refuses them. Behind the handler there are no
+ * flags and an empty mask, in the kernel's structure of every architecture. */
+void process_set_signals(void (*handler)(int))
+{
+	const unsigned long action[8] = {(unsigned long)handler};
+
+	for (int number = 1; number < NSIG; number++)
+		if (number != SIGCHLD)
+			(void)syscall(SYS_rt_sigaction, number, action, NULL, (size_t)(NSIG - 1) / 8);
+}
+
 void process_yield(void)
 {
 	int fd = openat(session.proc_fd, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -85,17 +96,6 @@ void process_stand_back(void)
 			refused = score;
 	}
 	close(fd);
-}
-
-/* By the kernel's own call: libc keeps a few real-time signals for itself and refuses them, yet whoever started the
- * engine may have left one of those ignored, and every command would inherit that. The zeroes are SIG_DFL, no flags
- * and an empty mask in the kernel's structure of every architecture. */
-void process_default_signals(void)
-{
-	static const unsigned long by_default[8];
-
-	for (int number = 1; number < NSIG; number++)
-		(void)syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)(NSIG - 1) / 8);
 }
 
 bool process_pipe(int ends[2], int ours)

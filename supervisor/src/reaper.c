@@ -10,7 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,7 +107,7 @@ static void prepare(int link)
 	if (setsid() < 0)
 		refuse(link, ERROR_IO, STEP_SETUP);
 	process_yield();
-	process_default_signals();
+	process_set_signals(SIG_DFL);
 	if (setrlimit(RLIMIT_NOFILE, &session.open_files) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
 		refuse(link, ERROR_IO, STEP_SETUP);
 }
@@ -320,23 +319,14 @@ static void adopt_orphans(int link)
 	}
 }
 
-/* By the owner of a descriptor, F_SETOWN, a workload that is root reaches whom it may not signal. The two signals that
- * nobody can ignore are the filter's to refuse. By the kernel's own call, as in process.c: libc refuses some. */
-static void ignore_signals(void)
-{
-	static const unsigned long ignored[8] = {(unsigned long)SIG_IGN};
-
-	for (int number = 1; number < NSIG; number++)
-		if (number != SIGCHLD)
-			(void)syscall(SYS_rt_sigaction, number, ignored, NULL, (size_t)(NSIG - 1) / 8);
-}
-
 /* Nothing of the tether, and none of a command's ends, stays in a reaper. */
 static void settle(int link)
 {
 	int keep[] = {link, session.workspace_fd, session.null_fd, session.proc_fd, session.pts_fd};
 
-	ignore_signals();
+	/* By the owner of a descriptor, F_SETOWN, a workload that is root reaches whom it may not signal. The two signals
+	 * that nobody can ignore are the filter's to refuse. */
+	process_set_signals(SIG_IGN);
 	process_keep_only(keep, sizeof(keep) / sizeof(keep[0]));
 	if (!caps_set(caps_for_child(), 0, 0))
 		_exit(1);

@@ -61,7 +61,9 @@ static void arrange_signals(void)
 {
 	sigset_t set;
 
-	process_default_signals();
+	/* Whoever started the engine may have left one of them ignored, and every command would inherit that. */
+	process_set_signals(SIG_DFL);
+	(void)signal(SIGCHLD, SIG_DFL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
