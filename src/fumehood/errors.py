@@ -11,6 +11,7 @@ builtin that a Python programmer would catch without knowing fumehood.
     ├── EngineError
     │   ├── EngineUnavailableError (ConnectionError)   no engine answers
     │   ├── EngineUnsupportedError                     it answers, but cannot do what was asked
+    │   ├── EngineDiskFullError                        it has no room left for what was asked
     │   ├── ImageNotFoundError (LookupError)
     │   ├── ImagePullError
     │   └── ImageRefusedError                          an image that would weaken the session
@@ -67,6 +68,7 @@ class ErrorCode(StrEnum):
     ENGINE = "engine"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     ENGINE_UNSUPPORTED = "engine_unsupported"
+    ENGINE_DISK_FULL = "engine_disk_full"
     IMAGE_NOT_FOUND = "image_not_found"
     IMAGE_PULL = "image_pull"
     IMAGE_REFUSED = "image_refused"
@@ -172,6 +174,13 @@ class EngineUnsupportedError(EngineError):
     """The engine answers but cannot give what was asked for: version, limits, runtime, platform."""
 
     code = ErrorCode.ENGINE_UNSUPPORTED
+
+
+class EngineDiskFullError(EngineError):
+    """The engine's own disk is full: nothing can be made on it until there is room again."""
+
+    code = ErrorCode.ENGINE_DISK_FULL
+    retryable = True
 
 
 class ImageNotFoundError(EngineError, LookupError):

@@ -18,6 +18,7 @@ from fumehood import (
     EngineError,
     EngineUnavailableError,
     EngineUnsupportedError,
+    Limits,
     OperationTimeoutError,
     SandboxError,
     Workspace,
@@ -26,6 +27,7 @@ from fumehood.engines import docker_client
 
 CREATION = "A failed or cancelled creation leaves nothing"
 LOST = "After the client dies in any way"
+QUOTA = "A quota on the workspace"
 LIMITS = "Memory without swap, CPU and pids as asked for"
 CONTAINER = r"containers/[^/]+"
 
@@ -140,6 +142,26 @@ async def test_a_limit_that_the_engine_warns_of_is_refused_and_nothing_is_left(
         proxy.on("POST", "containers/create", fault)
         with pytest.raises(EngineUnsupportedError, match="pids limit"):
             await box.create_session()
+        assert await engine.observer.left("") == []
+
+
+@case("F19", QUOTA)
+async def test_a_quota_that_the_disk_does_not_hold_after_all_is_held_in_memory(
+    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+) -> None:
+    limits = Limits(memory_mb=64, workspace_mb=1025)
+    async with open_proxy() as (proxy, address), sandbox(docker_host=address, limits=limits) as box:
+        # What an engine says of a disk whose quotas are turned off: it tells when asked for one.
+        proxy.on("GET", "info", changed("DriverStatus", [["Backing Filesystem", "xfs"]]))
+        created = []
+        for _ in range(2):
+            async with box.create_session() as session:
+                created.append(sum("containers/create" in request for request in proxy.requests))
+                found = session.effective_limits
+                assert (found.workspace_tier, found.workspace_bytes) == ("tmpfs", 1025 << 20)
+                assert found.degraded == ()
+        # One refusal is enough to know it.
+        assert created[1] == created[0] + 1
         assert await engine.observer.left("") == []
 
 

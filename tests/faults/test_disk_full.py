@@ -19,7 +19,7 @@ from cases.mark import case
 from faults.conftest import MakeSandbox, sweep
 from faults.engine import OwnEngine
 from faults.proxy import Exchange, between
-from fumehood import DiskFullError, SandboxError, Workspace
+from fumehood import DiskFullError, EngineDiskFullError, Workspace
 from fumehood._supervisor import binary, install
 
 CREATION = "A failed or cancelled creation leaves nothing"
@@ -80,7 +80,7 @@ async def test_a_creation_on_a_full_disk_is_typed_and_leaves_nothing(
     async with sandbox(docker_host=small.address) as box:
         async with box.create_session():
             pass  # the supervisor is on the engine
-        with full(small), pytest.raises(SandboxError):
+        with full(small), pytest.raises(EngineDiskFullError):
             await box.create_session()
         async with box.create_session() as session:
             assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
@@ -95,7 +95,7 @@ async def test_the_first_session_on_a_full_disk_is_typed_and_the_next_one_is_mad
         supervisor = await asyncio.to_thread(binary.load, "amd64")
         await small.observer.call("DELETE", f"volumes/{supervisor.volume}", absent=True)
         install._seen.clear()
-        with full(small), pytest.raises(SandboxError):
+        with full(small), pytest.raises(EngineDiskFullError):
             await box.create_session()
         async with box.create_session() as session:
             assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
@@ -126,7 +126,7 @@ async def test_a_disk_that_fills_after_the_create_is_typed_and_leaves_nothing(
         proxy.on("POST", f"containers/[^/]+/{step}", fill, times=1)
         # A session writes nothing to start: either it comes up, or there is an error and nothing.
         with filled:
-            with contextlib.suppress(SandboxError):
+            with contextlib.suppress(EngineDiskFullError):
                 async with box.create_session() as session:
                     await session.exec(["echo", "on"], check=True)
             assert was_full

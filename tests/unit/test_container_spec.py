@@ -75,6 +75,10 @@ CASES: dict[str, tuple[SessionRequest, EngineFacts]] = {
         replace(FACTS, sysctls=False, masked_paths=("/proc/interrupts", "/proc/kcore")),
     ),
     "workspace_quota": (replace(REQUEST, limits=Limits(workspace_mb=64)), FACTS),
+    "workspace_quota_on_xfs": (
+        replace(REQUEST, limits=Limits(workspace_mb=4096)),
+        replace(FACTS, disk_quotas=True),
+    ),
     "root_workload_on_bridge": (
         replace(REQUEST, network=Network.bridge(), chown_workspace=False, ports=(8080,)),
         FACTS,
@@ -123,6 +127,22 @@ def test_the_kernel_limit_is_the_callers_memory_plus_every_memory_backed_directo
     quota = body(limits=Limits(memory_mb=512, workspace_mb=100))["HostConfig"]
     assert plain["Memory"] == plain["MemorySwap"] == (512 + 128 + 64 + 64) * MIB
     assert quota["Memory"] == quota["MemorySwap"] == (512 + 128 + 64 + 64 + 100) * MIB
+
+
+def test_a_quota_is_the_disks_only_where_it_is_large_and_the_disk_can_hold_it() -> None:
+    for quota, disk_quotas, on_disk in (
+        (container_spec.MEMORY_QUOTA_MB, True, False),
+        (container_spec.MEMORY_QUOTA_MB + 1, True, True),
+        (container_spec.MEMORY_QUOTA_MB + 1, False, False),
+        (None, True, False),
+    ):
+        request = replace(REQUEST, limits=Limits(memory_mb=512, workspace_mb=quota))
+        facts = replace(FACTS, disk_quotas=disk_quotas)
+        assert container_spec.quota_on_disk(request, facts) is on_disk
+        in_memory = 0 if on_disk else quota or 0
+        assert container_spec.memory_bytes(request, facts) == (
+            (512 + 128 + 64 + 64 + in_memory) * MIB
+        )
 
 
 def test_pid_1_has_three_capabilities_and_chown_only_for_the_workspace() -> None:

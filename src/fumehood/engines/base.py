@@ -128,6 +128,9 @@ class EngineInfo:
     cpu_limit: bool
     live_restore: bool
     address: str
+    backing_filesystem: str = ""
+    """What its containers and volumes lie on (``"xfs"``, ``"extfs"``); ``""`` when it does not
+    tell."""
     warnings: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict[str, str])
     """Versions of what it is made of (``containerd``, ``runc``)."""

@@ -44,8 +44,9 @@ START_SECONDS = 120.0
 """Starting a container on a busy host: image layers are mounted and the runtime is run."""
 SETTLE_SECONDS = 30.0
 _LOOKS = 10
-_ATTEMPTS = 3
-"""One, and one more for each reason to try again: a missing program, refused kernel parameters."""
+_ATTEMPTS = 4
+"""One, and one more for each reason to try again: a missing program, refused kernel parameters,
+no quotas."""
 
 _MISSING_PROGRAM = re.compile(r"no such file|not found|cannot find", re.IGNORECASE)
 
@@ -79,6 +80,8 @@ class Creator:
             supervisor_volume=binary.volume,
             supervisor_digest=binary.digest,
             masked_paths=masked_paths,
+            # Whether its quotas are turned on, a create tells.
+            disk_quotas=info.backing_filesystem == "xfs",
         )
         # Runtimes that refused the kernel parameters.
         self._without_sysctls: set[str | None] = set()
@@ -187,6 +190,10 @@ class Creator:
         try:
             answer = await self._ask_to_create(spec, params, doing)
         except ApiError as exc:
+            if container_spec.quota_on_disk(request, self._facts) and "quota" in exc.detail:
+                _log.warning("no quotas on the disk of %s: using memory", self._info.address)
+                self._facts = replace(self._facts, disk_quotas=False)
+                raise _Retry(exc.detail) from exc
             if exc.status != 409 or not await self._workspaces.remove_stale(request.session_id):
                 raise self._refused(request, exc) from exc
             try:

@@ -6,6 +6,7 @@ becomes part of a message.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from aiodocker.exceptions import DockerError
 
 from fumehood.engines.docker_text import printable
 from fumehood.errors import (
+    EngineDiskFullError,
     EngineError,
     EngineUnavailableError,
     OperationTimeoutError,
@@ -36,9 +38,24 @@ class ApiError(EngineError):
         """The engine's own words, printable."""
 
 
+class ApiDiskFullError(ApiError, EngineDiskFullError):
+    """The same, where the reason is a full disk whatever was asked for."""
+
+
+# What the kernel says to whatever part of the engine met it, in every version of it.
+_DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+
+
 def api_error(status: int, message: str, doing: str) -> ApiError:
     """Return the error for an answer with an error status."""
     detail = printable(message) or "no reason given"
+    if _DISK_FULL.search(detail):
+        return ApiDiskFullError(
+            f"{doing} failed: the engine's disk is full ({detail}): docker system df shows what "
+            "takes it, docker system prune removes what is not used",
+            status=status,
+            detail=detail,
+        )
     return ApiError(
         f"{doing} failed: the engine says {status}: {detail}", status=status, detail=detail
     )

@@ -83,6 +83,7 @@ def engine_info(
         cpu_limit=info.get("CpuCfsQuota") is True or info.get("CPUCfsQuota") is True,
         live_restore=info.get("LiveRestoreEnabled") is True,
         address=address,
+        backing_filesystem=_driver_status(info, "Backing Filesystem"),
         warnings=tuple(printable(str(item)) for item in sequence(info.get("Warnings"))),
         components=components,
         clock_offset=told - asked if (told := timestamp(info.get("SystemTime"))) else None,
@@ -168,6 +169,15 @@ def _name(version: Mapping[str, object], components: Mapping[str, str]) -> str:
     platform = str(mapping(version.get("Platform")).get("Name", ""))
     text = f"{platform} {' '.join(components)}".lower()
     return "podman" if "podman" in text else "docker"
+
+
+def _driver_status(info: Mapping[str, object], key: str) -> str:
+    """Return what the storage driver says of itself: pairs of a name and a text."""
+    for item in sequence(info.get("DriverStatus")):
+        pair = sequence(item)
+        if len(pair) == 2 and pair[0] == key:
+            return printable(str(pair[1]))
+    return ""
 
 
 def _text(data: Mapping[str, object], key: str) -> str:
