@@ -128,7 +128,7 @@ EXAMPLES: dict[str, Value] = {
     "user": "node", "workdir": b"/workspace", "env": b"PATH=/bin", "ttl_ms": 600_000,
     "idle_ms": 60_000, "grace_ms": 10_000, "heartbeat_ms": 60_000, "detached": 0,
     "workload_caps": 0, "max_file_bytes": 1 << 26, "max_processes": 16, "chown_workspace": 1,
-    "write_hosts": 0, "uid": 1000, "gid": 1000, "home": b"/home/node", "memory_max": 1 << 29,
+    "write_hosts": 0, "disk_floor_bytes": 1 << 30, "workspace_quota_bytes": 0, "uid": 1000, "gid": 1000, "home": b"/home/node", "memory_max": 1 << 29,
     "swap_max": 0, "pids_max": 512, "cpu_quota_us": 100_000, "cpu_period_us": 100_000,
     "open_files": 65_536, "no_new_privs": 1, "seccomp": 2, "cap_bounding": 0xE0,
     "workspace_fs": 0xEF53, "workspace_bytes": 0, "rootfs_readonly": 0, "kernel": "6.1.0",
@@ -579,7 +579,7 @@ def bad_codes() -> list[Case]:
     cases = []
     for frame_name, name, values in (
         ("FAIL", "error", (0, 15, 19, 46, 63, 64, 1 << 32 | 1, MAX_UINT)),
-        ("EXIT", "reason", (0, 6, 64, 65, MAX_UINT)), ("END", "reason", (0, 9, 64, 65, MAX_UINT)),
+        ("EXIT", "reason", (0, 6, 64, 65, MAX_UINT)), ("END", "reason", (0, 1 + max(CODES["end_reason"].values()), 64, 65, MAX_UINT)),
     ):  # fmt: skip
         for value in values:
             fields = replaced(example(FRAMES[frame_name]["required"]), name, value)

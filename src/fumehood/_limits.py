@@ -7,7 +7,7 @@ import math
 from fumehood._wire.messages import Ready
 from fumehood.engines.container_spec import DEV_MB, SHM_MB
 from fumehood.options import GRANTABLE_CAPABILITIES, MIB, Limits, Network, Security, seconds
-from fumehood.results import EffectiveLimits
+from fumehood.results import EffectiveLimits, WorkspaceTier
 
 UNLIMITED = (1 << 64) - 1
 
@@ -22,6 +22,7 @@ _CAPABILITY_BITS = {
     "NET_BIND_SERVICE": 10,
 }
 _TMPFS_MAGIC = 0x01021994
+_XFS_MAGIC = 0x58465342
 assert set(_CAPABILITY_BITS) == set(GRANTABLE_CAPABILITIES)
 
 
@@ -73,7 +74,7 @@ def effective(
     )
     if limits.workspace_mb is not None:
         wanted = limits.workspace_mb * MIB
-        holds = _is_tmpfs(ready) and ready.workspace_bytes <= wanted
+        holds = _tier(ready) in ("tmpfs", "xfs-quota") and ready.workspace_bytes <= wanted
         expect("workspace_mb", limits.workspace_mb, ready.workspace_bytes // MIB, holds)
     return _report(
         ready,
@@ -87,7 +88,7 @@ def effective(
 def _report(
     ready: Ready, limits: Limits, *, network: str, runtime: str | None, degraded: tuple[str, ...]
 ) -> EffectiveLimits:
-    tmpfs = _is_tmpfs(ready)
+    tier = _tier(ready)
     return EffectiveLimits(
         memory_mb=_memory_mb(ready),
         memory_total_bytes=ready.memory_max,
@@ -99,8 +100,9 @@ def _report(
         max_output_bytes=limits.max_output_bytes,
         max_file_bytes=ready.max_file_bytes,
         max_processes=ready.max_processes,
-        workspace_bytes=ready.workspace_bytes if tmpfs else None,
-        workspace_tier="tmpfs" if tmpfs else "volume",
+        workspace_bytes=ready.workspace_bytes if tier in ("tmpfs", "xfs-quota") else None,
+        workspace_tier=tier,
+        disk_floor_bytes=ready.disk_floor_bytes,
         tmp_bytes=ready.tmp_bytes,
         network=network,
         readonly_rootfs=bool(ready.rootfs_readonly),
@@ -110,6 +112,16 @@ def _report(
         runtime=runtime,
         degraded=degraded,
     )
+
+
+def _tier(ready: Ready) -> WorkspaceTier:
+    """What bounds the workspace, by what its file system says of itself."""
+    if _is_tmpfs(ready):
+        return "tmpfs"
+    # A directory with a project quota has the quota for its size.
+    if ready.workspace_fs == _XFS_MAGIC and ready.workspace_bytes <= ready.workspace_quota_bytes:
+        return "xfs-quota"
+    return "floor-watch" if ready.disk_floor_bytes else "none"
 
 
 def _is_tmpfs(ready: Ready) -> bool:

@@ -42,6 +42,7 @@ from fumehood.errors import (
 )
 from fumehood.hooks import Hooks
 from fumehood.options import (
+    MIB,
     Lifecycle,
     Limits,
     Manifest,
@@ -270,6 +271,8 @@ def _configure(
         max_processes=settings.limits.max_processes,
         chown_workspace=request.chown_workspace,
         write_hosts=settings.network.mode == "none",
+        disk_floor_bytes=_bytes(settings.limits.disk_floor_mb),
+        workspace_quota_bytes=_bytes(settings.limits.workspace_mb) or 0,
     )
 
 
@@ -375,6 +378,10 @@ def _optional(value: Seconds | None, name: str) -> float | None:
 
 def _milliseconds(value: Seconds | None) -> int:
     return 0 if value is None else math.ceil(seconds(value, "duration") * 1000)
+
+
+def _bytes(size_mb: int | None) -> int | None:
+    return None if size_mb is None else size_mb * MIB
 
 
 def _client() -> str:

@@ -183,7 +183,12 @@ class Limits:
     max_processes: int = 16
     """Managed (background) processes at once."""
     workspace_mb: int | None = None
-    """A hard quota for an ephemeral workspace (memory-backed). ``None``: the host's free space."""
+    """A hard quota for an ephemeral workspace, in memory or, where the engine's disk has quotas and
+    it is above 1024, there. ``None``: the free space of the engine's disk, down to its floor."""
+    disk_floor_mb: int | None = None
+    """What a session leaves free on a disk without a quota: one that writes when there is less is
+    ended (``EndReason.DISK_FULL``). ``None``: a twentieth of the disk, at most 1024. 0: nobody
+    watches it."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -195,6 +200,8 @@ class Limits:
         whole(self.max_processes, "max_processes", minimum=0, maximum=128)
         if self.workspace_mb is not None:
             whole(self.workspace_mb, "workspace_mb", minimum=1, maximum=1 << 20)
+        if self.disk_floor_mb is not None:
+            whole(self.disk_floor_mb, "disk_floor_mb", minimum=0, maximum=1 << 24)
         if isinstance(self.cpus, bool) or not isinstance(self.cpus, (int, float)):
             raise InvalidRequestError(f"cpus must be a number, not {brief(self.cpus)}")
         if not 0.01 <= self.cpus <= 4096:  # false for NaN too

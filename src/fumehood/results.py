@@ -57,6 +57,8 @@ class EndReason(StrEnum):
     """The stream carried bytes that break the wire's rules."""
     RESOURCES = "resources"
     """The session could not be kept under control with what was left (memory, kill escalation)."""
+    DISK_FULL = "disk_full"
+    """It wrote to a disk that had less left than ``Limits.disk_floor_mb`` keeps free."""
     LOST = "lost"
     """The container is gone and nobody can say why (engine lost, removed by hand)."""
 
@@ -216,6 +218,11 @@ class TextPage:
     """Whether the only line of the page was longer than ``max_bytes`` and is not whole."""
 
 
+WorkspaceTier = Literal["tmpfs", "xfs-quota", "floor-watch", "none"]
+"""``"tmpfs"`` and ``"xfs-quota"``: a hard quota. ``"floor-watch"``: a session that writes is ended
+before its disk is full. ``"none"``: a disk that nobody watches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveLimits:
     """What the kernel and the supervisor really enforce, read back from inside the container."""
@@ -233,8 +240,11 @@ class EffectiveLimits:
     max_file_bytes: int
     max_processes: int
     workspace_bytes: int | None
-    """A hard quota of the workspace; None when only the host's free space bounds it."""
-    workspace_tier: Literal["tmpfs", "volume"]
+    """A hard quota of the workspace; None when it has none."""
+    workspace_tier: WorkspaceTier
+    """What keeps the workspace from filling the engine's disk."""
+    disk_floor_bytes: int
+    """What the session leaves free on the workspace's disk; 0 when nobody watches that."""
     tmp_bytes: int
     network: str
     """``"none"``, ``"bridge"`` or a network's name; ``"unknown"`` in a session that was joined."""

@@ -10,7 +10,11 @@
 
 #define MOUNT "/sys/fs/cgroup"
 
-static int events_fd = -1;
+/* A group's statistics: some sixty lines. */
+#define STATISTICS 8192
+
+static int events_fd = -1, ran_fd = -1, memory_fd = -1, kernel_fd = -1;
+static bool first_version;
 
 /* A whole small file, terminated. */
 static bool read_text(int fd, char *text, size_t size)
@@ -69,6 +73,40 @@ void cgroup_init(void)
 	events_fd = open_file(MOUNT "/memory.events");
 	if (events_fd < 0)
 		events_fd = open_file(MOUNT "/memory/memory.oom_control");
+	ran_fd = open_file(MOUNT "/cpu.stat");
+	memory_fd = open_file(MOUNT "/memory.stat");
+	if (memory_fd >= 0)
+		return;
+	first_version = true;
+	ran_fd = open_file(MOUNT "/cpuacct/cpuacct.usage");
+	memory_fd = open_file(MOUNT "/memory/memory.stat");
+	kernel_fd = open_file(MOUNT "/memory/memory.kmem.usage_in_bytes");
+}
+
+uint64_t cgroup_ran_ns(void)
+{
+	char text[STATISTICS];
+
+	if (ran_fd < 0 || !read_text(ran_fd, text, sizeof(text)))
+		return 0;
+	return first_version ? strtoull(text, NULL, 10) : value_of(text, "usage_usec") * 1000;
+}
+
+void cgroup_written(struct cgroup_writes *writes)
+{
+	char text[STATISTICS];
+
+	*writes = (struct cgroup_writes){0, 0};
+	if (memory_fd < 0 || !read_text(memory_fd, text, sizeof(text)))
+		return;
+	if (!first_version) {
+		writes->dirty = value_of(text, "file_dirty") + value_of(text, "file_writeback");
+		writes->kernel = value_of(text, "slab_reclaimable");
+		return;
+	}
+	writes->dirty = value_of(text, "total_dirty") + value_of(text, "total_writeback");
+	if (kernel_fd >= 0 && read_text(kernel_fd, text, sizeof(text)))
+		writes->kernel = strtoull(text, NULL, 10);
 }
 
 uint64_t cgroup_oom_kills(void)

@@ -17,4 +17,14 @@ void cgroup_init(void);
 uint64_t cgroup_oom_kills(void);
 void cgroup_read(struct cgroup_limits *limits);
 
+/* Nanoseconds that the container's processes have run, PID 1 among them; 0 where nobody counts. */
+uint64_t cgroup_ran_ns(void);
+
+/* What the kernel holds for the container that tells of writes to disks, in bytes; 0 where nobody counts. */
+struct cgroup_writes {
+	uint64_t dirty;            /* pages that are not yet on their disk */
+	uint64_t kernel;           /* memory of the kernel's own, in which every new file has a part */
+};
+void cgroup_written(struct cgroup_writes *writes);
+
 #endif

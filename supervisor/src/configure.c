@@ -11,6 +11,7 @@
 #include "arguments.h"
 #include "caps.h"
 #include "clock.h"
+#include "disk.h"
 #include "handshake.h"
 #include "lease.h"
 #include "lookup.h"
@@ -89,6 +90,7 @@ void configure_begin(const struct wire_message *message)
 	uint32_t error = lease_configure(message);
 
 	session.configured = true;
+	disk_configure(message);
 	session.max_file_bytes = wire_uint(message, FIELD_MAX_FILE_BYTES, 0);
 	session.max_processes = wire_uint(message, FIELD_MAX_PROCESSES, 0);
 	session.chown_workspace = wire_flag(message, FIELD_CHOWN_WORKSPACE);
@@ -145,6 +147,7 @@ static void open_workspace(void)
 	}
 	session.ready = true;
 	lease_begin();
+	disk_begin();
 	handshake_ready();
 }
 

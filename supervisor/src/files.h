@@ -24,6 +24,7 @@ struct file_request {
 	size_t target_len;
 	uint64_t offset;           /* read */
 	uint64_t limit;            /* read, write: bytes; list: entries */
+	uint64_t floor;            /* write: what a file of more than 256 KiB leaves on its disk; 0: any */
 	uint32_t mode;             /* write: of a new file; make_directory */
 	bool parents, recursive, follow;
 };

@@ -6,15 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "files_job.h"
+#include "floor.h"
 
 #define BUFFER_BYTES (256u << 10)
 /* What one splice may move: more than any pipe holds. */
 #define SPLICE_BYTES (1u << 20)
 #define MAX_LINKS 40
 #define NAME_TRIES 16
+/* Of a file that is written, so much passes between two looks at what its disk has left. */
+#define FLOOR_STEP (256u << 10)
 
 /* --- moving bytes -------------------------------------------------------------------------------- */
 
@@ -81,15 +85,32 @@ static int fail_moving(struct job *job, const char *step, int err_no)
 	return files_fail(job, step, err_no == EINVAL ? EIO : err_no);
 }
 
-/* Move everything up to `limit` bytes, counted in report->size. What is left behind the limit is ERROR_TOO_LARGE. */
-static int move_all(struct job *job, struct mover *mover, uint64_t limit)
+/* A large file stops short of the disk's floor, as if the disk ended there: it is removed, and its writer is told. Otherwise
+ * the whole session would be ended for it a moment later. */
+static bool at_floor(int fd, uint64_t floor)
 {
-	uint64_t *size = &job->report->size;
+	struct statfs status;
+
+	return floor && fstatfs(fd, &status) == 0 && floor_watches((uint32_t)status.f_type) &&
+	       (uint64_t)status.f_bavail * (uint64_t)status.f_bsize < floor;
+}
+
+/* Move everything up to `limit` bytes, counted in report->size. What is left behind the limit is ERROR_TOO_LARGE. With a
+ * `floor` the target is a file, which leaves so much on its disk. */
+static int move_all(struct job *job, struct mover *mover, uint64_t limit, uint64_t floor)
+{
+	uint64_t *size = &job->report->size, next_look = FLOOR_STEP;
 	uint8_t extra;
 	ssize_t n;
 
 	while (*size < limit) {
 		uint64_t left = limit - *size;
+
+		if (*size >= next_look) {
+			if (at_floor(mover->to, floor))
+				return files_fail(job, "floor", ENOSPC);
+			next_look = *size + FLOOR_STEP;
+		}
 
 		n = move_some(mover, left < SPLICE_BYTES ? (size_t)left : SPLICE_BYTES);
 		if (n < 0)
@@ -140,7 +161,7 @@ static int read_from(struct job *job, int fd)
 	fcntl(fd, F_SETFL, 0);
 	if (request->offset > 0 && lseek(fd, (off_t)request->offset, SEEK_SET) < 0)
 		return files_fail(job, "seek", errno);
-	done = move_all(job, &mover, request->limit);
+	done = move_all(job, &mover, request->limit, 0);
 	free(mover.buffer);
 	return done;
 }
@@ -334,7 +355,7 @@ static int put_in_place(struct job *job, const struct place *place, struct draft
 static int write_draft(struct job *job, const struct place *place, struct draft *draft)
 {
 	struct mover mover = { .from = job->in_fd, .to = draft->fd, .writing = true };
-	int done = move_all(job, &mover, job->request->limit);
+	int done = move_all(job, &mover, job->request->limit, job->request->floor);
 
 	free(mover.buffer);
 	if (done < 0 || await_commit(job) < 0)

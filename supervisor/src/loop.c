@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "connection.h"
+#include "disk.h"
 #include "lease.h"
 #include "listener.h"
 #include "session.h"
@@ -106,7 +107,7 @@ bool loop_init(void)
 static uint64_t earliest(void)
 {
 	uint64_t deadlines[] = {lease_deadline(), connections_deadline(), listener_deadline(), tasks_deadline(),
-				trees_deadline(), spare_deadline()};
+				trees_deadline(), spare_deadline(), disk_deadline()};
 	uint64_t first = NEVER;
 
 	for (size_t i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++)
@@ -186,6 +187,7 @@ _Noreturn void loop_run(void)
 			children = tasks_reap();
 		busy = connections_turn() || children;
 		now = clock_monotonic();
+		disk_turn(now);
 		if (earliest() <= now) {
 			check_gap(0);
 			tasks_due(now);
@@ -193,6 +195,7 @@ _Noreturn void loop_run(void)
 			listener_due(now);
 			connections_due(now);
 			lease_due(now);
+			disk_due(now);
 			busy |= connections_turn();
 		}
 	}

@@ -12,6 +12,7 @@
 
 #include "cgroup.h"
 #include "connection.h"
+#include "disk.h"
 #include "lease.h"
 #include "session.h"
 
@@ -80,6 +81,8 @@ void report_send(struct connection *connection)
 	wire_put_uint(&writer, FIELD_WORKLOAD_CAPS, session.caps);
 	wire_put_uint(&writer, FIELD_MAX_FILE_BYTES, session.max_file_bytes);
 	wire_put_uint(&writer, FIELD_MAX_PROCESSES, session.max_processes);
+	wire_put_uint(&writer, FIELD_DISK_FLOOR_BYTES, disk_floor());
+	wire_put_uint(&writer, FIELD_WORKSPACE_QUOTA_BYTES, disk_quota());
 	wire_put_uint(&writer, FIELD_UID, session.user.uid);
 	wire_put_uint(&writer, FIELD_GID, session.user.gid);
 	wire_put_bytes(&writer, FIELD_HOME, session.user.home, strlen(session.user.home));

@@ -30,6 +30,14 @@ void session_end(uint32_t reason)
 		end_reason = reason;
 }
 
+void session_end_saying(uint32_t reason, const char *message)
+{
+	if (end_reason)
+		return;
+	end_reason = reason;
+	snprintf(end_message, sizeof(end_message), "%s", message);
+}
+
 void session_fail(uint32_t error, int err_no, const char *message)
 {
 	if (end_reason)
@@ -53,10 +61,10 @@ _Noreturn void session_finish(void)
 	wire_writer_init(&writer, frame, sizeof(frame));
 	wire_begin(&writer, FRAME_END, 0);
 	wire_put_uint(&writer, FIELD_REASON, end_reason);
-	if (end_error) {
+	if (end_error)
 		wire_put_uint(&writer, FIELD_ERROR, end_error);
+	if (end_message[0])
 		wire_put_text(&writer, FIELD_MESSAGE, end_message, strlen(end_message));
-	}
 	wire_end(&writer);
 	tree_kill_all();
 	farewell(&writer, END_PATIENCE);

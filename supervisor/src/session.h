@@ -42,6 +42,8 @@ extern struct session session;
 
 /* Ask for the end with END_*; the loop carries it out at the end of this turn. The first reason holds. */
 void session_end(uint32_t reason);
+/* The same with something to say about it. */
+void session_end_saying(uint32_t reason, const char *message);
 /* The same when the configuration cannot be carried out: error and message go with the END. */
 void session_fail(uint32_t error, int err_no, const char *message);
 bool session_ending(void);

@@ -9,6 +9,7 @@
 
 #include "caps.h"
 #include "clock.h"
+#include "disk.h"
 #include "files.h"
 #include "process.h"
 #include "session.h"
@@ -221,6 +222,7 @@ static void read_request(struct file_request *request, enum operation operation,
 	request->path_len = length;
 	request->target = wire_bytes(message, FIELD_TARGET, &length);
 	request->target_len = length;
+	request->floor = disk_floor_below(request->root);
 	if (operation == OPERATION_WRITE && request->limit > session.max_file_bytes)
 		request->limit = session.max_file_bytes;
 }

@@ -81,6 +81,8 @@ enum field {
 	FIELD_MAX_PROCESSES = 0x1a,
 	FIELD_CHOWN_WORKSPACE = 0x1b,
 	FIELD_WRITE_HOSTS = 0x1c,
+	FIELD_DISK_FLOOR_BYTES = 0x1d,
+	FIELD_WORKSPACE_QUOTA_BYTES = 0x1e,
 	FIELD_UID = 0x20,
 	FIELD_GID = 0x21,
 	FIELD_HOME = 0x22,
@@ -196,6 +198,7 @@ enum end {
 	END_STOPPED = 0x06,
 	END_PROTOCOL = 0x07,
 	END_RESOURCES = 0x08,
+	END_DISK_FULL = 0x09,
 };
 
 enum file_type {
@@ -327,6 +330,8 @@ enum violation {
 	X(MAX_PROCESSES, KIND_UINT, 0) \
 	X(CHOWN_WORKSPACE, KIND_FLAG, 0) \
 	X(WRITE_HOSTS, KIND_FLAG, 0) \
+	X(DISK_FLOOR_BYTES, KIND_UINT, 0) \
+	X(WORKSPACE_QUOTA_BYTES, KIND_UINT, 0) \
 	X(UID, KIND_UINT, 0) \
 	X(GID, KIND_UINT, 0) \
 	X(HOME, KIND_BYTES, 0) \
@@ -410,7 +415,7 @@ enum violation {
 
 /* frame, field, the codes it may have there as a set of bits */
 #define WIRE_FRAME_VALUES(X) \
-	X(END, REASON, 0x1feull) \
+	X(END, REASON, 0x3feull) \
 	X(EXIT, REASON, 0x3eull) \
 	X(PROCESS, REASON, 0x3eull)
 
@@ -446,6 +451,8 @@ enum violation {
 	X(CONFIGURE, WRITE_HOSTS, 1) \
 	X(CONFIGURE, USER, 0) \
 	X(CONFIGURE, ENV, 0) \
+	X(CONFIGURE, DISK_FLOOR_BYTES, 0) \
+	X(CONFIGURE, WORKSPACE_QUOTA_BYTES, 0) \
 	X(READY, UID, 1) \
 	X(READY, GID, 1) \
 	X(READY, MEMORY_MAX, 1) \
@@ -470,6 +477,8 @@ enum violation {
 	X(READY, WORKLOAD_CAPS, 0) \
 	X(READY, MAX_FILE_BYTES, 0) \
 	X(READY, MAX_PROCESSES, 0) \
+	X(READY, DISK_FLOOR_BYTES, 0) \
+	X(READY, WORKSPACE_QUOTA_BYTES, 0) \
 	X(END, REASON, 1) \
 	X(END, ERROR, 0) \
 	X(END, MESSAGE, 0) \
@@ -677,6 +686,8 @@ enum violation {
 	X(FIELD_MAX_PROCESSES, "max_processes") \
 	X(FIELD_CHOWN_WORKSPACE, "chown_workspace") \
 	X(FIELD_WRITE_HOSTS, "write_hosts") \
+	X(FIELD_DISK_FLOOR_BYTES, "disk_floor_bytes") \
+	X(FIELD_WORKSPACE_QUOTA_BYTES, "workspace_quota_bytes") \
 	X(FIELD_UID, "uid") \
 	X(FIELD_GID, "gid") \
 	X(FIELD_HOME, "home") \

@@ -1,8 +1,8 @@
 """Attacks on memory and disk.
 
-A workspace without a quota is bounded by the engine's free space alone, and SECURITY.md says so.
-What must hold there is that it can still be looked at, in bounds, and that all of it goes with the
-session.
+A workspace without a quota may take the engine's disk down to its floor, which the fault suite
+shows on small disks. What must hold above that is that it can still be looked at, in bounds, and
+that all of it goes with the session.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hostile.scenes import build, outcome
 
 MEMORY = "A command that uses up the memory is a typed result"
 QUOTA = "A quota on the workspace"
-DISK = "A bound on the disk of a workspace without a quota"
+DISK = "A session without a quota does not take the last of the engine's disk"
 MIB = 1 << 20
 ENOSPC = 28
 SMALL = Limits(timeout=60, memory_mb=64, pids=64)

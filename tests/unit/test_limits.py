@@ -26,6 +26,7 @@ from fumehood.options import GRANTABLE_CAPABILITIES, MIB
 
 LIMITS = Limits(memory_mb=256, cpus=0.5, pids=64, max_processes=4, max_file_bytes=1000)
 TMPFS = 0x01021994
+XFS = 0x58465342
 
 
 def decoded(**changes: int) -> Ready:
@@ -54,7 +55,7 @@ def test_what_the_kernel_confirms_is_shown_as_enforced() -> None:
     assert found.degraded == ()
     assert (found.memory_mb, found.cpus, found.pids, found.swap_bytes) == (256, 0.5, 64, 0)
     assert (found.max_processes, found.max_file_bytes, found.timeout) == (4, 1000, 30.0)
-    assert (found.network, found.workspace_tier, found.workspace_bytes) == ("none", "volume", None)
+    assert (found.network, found.workspace_tier, found.workspace_bytes) == ("none", "none", None)
     assert found.no_new_privileges
     assert found.seccomp
 
@@ -100,6 +101,41 @@ def test_options_that_were_asked_for_are_compared_too() -> None:
     found = effective(held, limits, Network.bridge(), security)
     assert found.degraded == ()
     assert (found.workspace_tier, found.workspace_bytes) == ("tmpfs", 10 * MIB)
+
+
+@pytest.mark.parametrize(
+    "report, tier, quota",
+    [
+        ({}, "none", None),
+        ({"disk_floor_bytes": 5 * MIB}, "floor-watch", None),
+        # A quota was asked for, and the directory has the whole disk for its size.
+        (
+            {"workspace_fs": XFS, "workspace_quota_bytes": 1, "disk_floor_bytes": 1},
+            "floor-watch",
+            None,
+        ),
+        ({"workspace_fs": XFS, "workspace_quota_bytes": 1 << 34}, "xfs-quota", 1 << 34),
+        ({"workspace_quota_bytes": 1 << 34}, "none", None),
+        ({"workspace_fs": TMPFS, "disk_floor_bytes": 1}, "tmpfs", 1 << 34),
+    ],
+)  # fmt: skip
+def test_the_tier_is_what_the_workspaces_file_system_shows(
+    report: dict[str, int], tier: str, quota: int | None
+) -> None:
+    for found in (
+        joined(changed(report), LIMITS),
+        effective(changed(report), LIMITS, Network.none(), Security()),
+    ):
+        assert (found.workspace_tier, found.workspace_bytes) == (tier, quota)
+        assert found.disk_floor_bytes == report.get("disk_floor_bytes", 0)
+
+
+def test_a_quota_on_the_disk_that_holds_is_not_missed() -> None:
+    limits = replace(LIMITS, workspace_mb=1 << 14)
+    report = {"workspace_fs": XFS, "workspace_quota_bytes": 1 << 34, "workspace_bytes": 1 << 34}
+    assert effective(changed(report), limits, Network.none(), Security()).degraded == ()
+    (degraded,) = effective(GOOD, limits, Network.none(), Security()).degraded
+    assert degraded.startswith("workspace_mb: asked for")
 
 
 def test_who_joins_is_shown_what_holds_and_compares_nothing() -> None:

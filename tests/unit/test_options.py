@@ -74,6 +74,7 @@ WHOLE = [
     (Limits, "pids", False),
     (Limits, "max_processes", False),
     (Limits, "workspace_mb", True),
+    (Limits, "disk_floor_mb", True),
 ]
 
 
@@ -108,6 +109,8 @@ def test_an_odd_number_is_refused_by_its_option(
         (Limits, "pids", 1),
         (Limits, "max_processes", 129),
         (Limits, "workspace_mb", 0),
+        (Limits, "disk_floor_mb", -1),
+        (Limits, "disk_floor_mb", (1 << 24) + 1),
         (Limits, "max_output_bytes", 1.5),
     ],
 )

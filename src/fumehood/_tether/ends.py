@@ -15,6 +15,7 @@ END_REASONS: dict[EndCode, EndReason] = {
     EndCode.STOPPED: EndReason.STOPPED,
     EndCode.PROTOCOL: EndReason.PROTOCOL,
     EndCode.RESOURCES: EndReason.RESOURCES,
+    EndCode.DISK_FULL: EndReason.DISK_FULL,
 }
 
 
@@ -38,5 +39,8 @@ _EXPLANATIONS: dict[EndReason, str] = {
     EndReason.STOPPED: "the engine stopped its container",
     EndReason.PROTOCOL: "its stream broke the wire's rules",
     EndReason.RESOURCES: "it could not be kept under control with the resources it had",
+    EndReason.DISK_FULL: "it was writing to a disk that is nearly full: remove what the engine "
+    "does not need (docker system df), give sessions a quota (Limits.workspace_mb), or let them "
+    "go further (Limits.disk_floor_mb)",
     EndReason.LOST: "its container is gone",
 }

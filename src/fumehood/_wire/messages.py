@@ -96,9 +96,13 @@ class Configure:
     max_processes: int
     chown_workspace: bool
     write_hosts: bool
+    disk_floor_bytes: int | None = None
+    """``None``: as the supervisor's own default has it; 0: no floor."""
+    workspace_quota_bytes: int = 0
 
     def encode(self) -> bytes:
         """Return the frames."""
+        floor = self.disk_floor_bytes
         body = codec.encode_fields(
             {
                 Field.USER: self.user,
@@ -114,6 +118,8 @@ class Configure:
                 Field.MAX_PROCESSES: self.max_processes,
                 Field.CHOWN_WORKSPACE: int(self.chown_workspace),
                 Field.WRITE_HOSTS: int(self.write_hosts),
+                **({} if floor is None else {Field.DISK_FLOOR_BYTES: floor}),
+                Field.WORKSPACE_QUOTA_BYTES: self.workspace_quota_bytes,
             }
         )
         return codec.encode_body(Frame.CONFIGURE, 0, body)
@@ -297,6 +303,10 @@ class Ready:
     workload_caps: int = 0
     max_file_bytes: int = 0
     max_processes: int = 0
+    disk_floor_bytes: int = 0
+    """0: the workspace is not watched."""
+    workspace_quota_bytes: int = 0
+    """What was asked for; 0: none."""
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Ready:

@@ -90,6 +90,8 @@ class Field(IntEnum):
     MAX_PROCESSES = 0x1a
     CHOWN_WORKSPACE = 0x1b
     WRITE_HOSTS = 0x1c
+    DISK_FLOOR_BYTES = 0x1d
+    WORKSPACE_QUOTA_BYTES = 0x1e
     UID = 0x20
     GID = 0x21
     HOME = 0x22
@@ -211,6 +213,7 @@ class EndCode(IntEnum):
     STOPPED = 0x06
     PROTOCOL = 0x07
     RESOURCES = 0x08
+    DISK_FULL = 0x09
 
 
 class FileCode(IntEnum):
@@ -323,6 +326,8 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.MAX_PROCESSES: "uint",
         Field.CHOWN_WORKSPACE: "flag",
         Field.WRITE_HOSTS: "flag",
+        Field.DISK_FLOOR_BYTES: "uint",
+        Field.WORKSPACE_QUOTA_BYTES: "uint",
         Field.UID: "uint",
         Field.GID: "uint",
         Field.HOME: "bytes",
@@ -410,7 +415,7 @@ FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
 
 FRAME_VALUES: Final[MappingProxyType[tuple[Frame, Field], frozenset[int]]] = MappingProxyType(
     {
-        (Frame.END, Field.REASON): frozenset({1, 2, 3, 4, 5, 6, 7, 8}),
+        (Frame.END, Field.REASON): frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9}),
         (Frame.EXIT, Field.REASON): frozenset({1, 2, 3, 4, 5}),
         (Frame.PROCESS, Field.REASON): frozenset({1, 2, 3, 4, 5}),
     }
@@ -555,8 +560,8 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
     {
         Frame.HELLO: frozenset({Field.CAPABILITY, Field.CLIENT, Field.CONNECTION, Field.RESUME_KEY, Field.RECEIVED}),
         Frame.WELCOME: frozenset({Field.CAPABILITY, Field.RESUME_KEY, Field.RECEIVED, Field.UPTIME_MS}),
-        Frame.CONFIGURE: frozenset({Field.USER, Field.ENV}),
-        Frame.READY: frozenset({Field.HOME, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES}),
+        Frame.CONFIGURE: frozenset({Field.USER, Field.ENV, Field.DISK_FLOOR_BYTES, Field.WORKSPACE_QUOTA_BYTES}),
+        Frame.READY: frozenset({Field.HOME, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES, Field.DISK_FLOOR_BYTES, Field.WORKSPACE_QUOTA_BYTES}),
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset({Field.OFFSET}),
