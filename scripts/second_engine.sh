@@ -60,6 +60,7 @@ fi
 # Short, since a socket's path has little room; not on a tmpfs, since overlayfs would not work there.
 place=$(mktemp -d /var/tmp/fumehood-engine.XXXXXX)
 readonly place socket=unix://$place/docker.sock bridge=fh${place##*.}
+readonly gateway=10.213.$((RANDOM % 254 + 1)).1 # there may be several such engines at a time
 
 finish() {
     local status=$?
@@ -89,7 +90,7 @@ fi
 start() {
     # A bridge of its own: an engine without one would delete the other's.
     ip link add "$bridge" type bridge
-    ip address add 10.213.0.1/24 dev "$bridge"
+    ip address add "$gateway/24" dev "$bridge"
     ip link set "$bridge" up
     PATH=$programs:$PATH setsid "${apart[@]}" dockerd --host "$socket" \
         --data-root "$place/data" --exec-root "$place/exec" --pidfile "$place/pid" \
