@@ -20,6 +20,7 @@ from tests_plan import ROOT, Part
 # pytest's own exit codes.
 PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
 
+MOST_JOBS = 6
 PROGRESS_SECONDS = 20.0
 """How often a line says how far the processes are."""
 
@@ -200,5 +201,9 @@ def _bad(case: ET.Element) -> Iterator[str]:
 
 
 def default_jobs() -> int:
-    """Return how many processes run side by side: tests wait for engines more than they compute."""
-    return (os.cpu_count() or 1) + 1
+    """Return how many processes run side by side.
+
+    One more than there are cores, since tests wait for the engine as much as they compute; and not
+    very many, since that is one engine for all of them.
+    """
+    return min((os.cpu_count() or 1) + 1, MOST_JOBS)
