@@ -66,6 +66,7 @@ class Runner:
         self._waiting: deque[Part] = deque()
         self._running: list[_Running] = []
         self._outcomes: list[Outcome] = []
+        self._interrupted = False
         self._began = time.monotonic()
 
     async def run(self, parts: Sequence[Part]) -> list[Outcome]:
@@ -94,6 +95,7 @@ class Runner:
         self._waiting.clear()
         if number == signal.SIGINT and not self._apart:
             return  # the terminal sends it to that process too
+        self._interrupted = True
         for running in self._running:
             if running.process.returncode is None:
                 # pytest tidies up and reports, and its exit code says so.
@@ -127,6 +129,8 @@ class Runner:
                 )
         running = _Running(part, process, output)
         self._running.append(running)
+        if self._interrupted:  # while this one was being started
+            process.send_signal(signal.SIGINT)
         code = await process.wait()
         self._running.remove(running)
         outcome = read_report(part, code, report)
