@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from fumehood import hooks
 from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import file_failure
+from fumehood._progress import of_file
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.messages import Answer, Done, Entry, EntryReader, Fail, Request
 from fumehood._wire.table import FileCode, Violation
@@ -41,9 +42,10 @@ async def transact(
     output = bytearray()
     channel = core.tether.open(request)
     try:
-        while (item := await channel.receive()) is not None:
-            output += item.data
-        done(core, await channel.answer(), op, name)
+        with of_file(core, channel, op, name):
+            while (item := await channel.receive()) is not None:
+                output += item.data
+            done(core, await channel.answer(), op, name)
     finally:
         await channel.aclose(CANCEL_PATIENCE)
     return bytes(output)
@@ -66,6 +68,7 @@ async def records(
     entries: list[Entry] = []
     size = 0
     channel = core.tether.open(request)
+    watch = of_file(core, channel, op, name)
     try:
         while (item := await channel.receive()) is not None:
             size += len(item.data)
@@ -84,6 +87,7 @@ async def records(
     except WireViolationError as violation:
         raise blame(core, violation) from None
     finally:
+        watch.stop()
         await channel.aclose(CANCEL_PATIENCE)
     return entries
 

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from fumehood._core import CANCEL_PATIENCE, SessionCore
+from fumehood._progress import Progress, of_file
 from fumehood._tether.channel import Channel
 from fumehood._transfer import done, tell_written
 from fumehood._wire.messages import Request
@@ -20,6 +21,7 @@ class FileReader:
         self._request = request
         self._name = name
         self._channel: Channel | None = None
+        self._watch: Progress | None = None
         self._over = False
 
     def __aiter__(self) -> FileReader:
@@ -32,20 +34,27 @@ class FileReader:
             raise StopAsyncIteration
         if self._channel is None:
             self._channel = self._core.tether.open(self._request)
+            self._watch = of_file(self._core, self._channel, "read_file_stream", self._name)
         item = await self._channel.receive()
         if item is not None:
             return item.data
         if self._over:  # closed from elsewhere while this waited
             raise StopAsyncIteration
         self._over = True
+        self._stop_watch()
         done(self._core, await self._channel.answer(), "read_file_stream", self._name)
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Stop reading. Idempotent."""
         self._over = True
+        self._stop_watch()
         if self._channel is not None:
             await self._channel.aclose(CANCEL_PATIENCE)
+
+    def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -74,6 +83,7 @@ class FileWriter:
         self._request = request
         self._name = name
         self._channel: Channel | None = None
+        self._watch: Progress | None = None
         self._used = False
         self._interrupted = False
         self._size = 0
@@ -89,6 +99,7 @@ class FileWriter:
             raise InvalidRequestError("a FileWriter writes one file, once")
         self._used = True
         self._channel = self._core.tether.open(self._request)
+        self._watch = of_file(self._core, self._channel, "write_file_stream", self._name)
         return self
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -131,6 +142,8 @@ class FileWriter:
                 channel.end_input()
                 done(self._core, await channel.answer(), "write_file_stream", self._name)
         finally:
+            if self._watch is not None:
+                self._watch.stop()
             await channel.aclose(CANCEL_PATIENCE)
         if error is None:
             await tell_written(self._core, self._name, self._size)

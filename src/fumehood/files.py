@@ -9,6 +9,7 @@ from __future__ import annotations
 from fumehood._checks import flag, whole
 from fumehood._core import CANCEL_PATIENCE, FileRoot, SessionPart, locate
 from fumehood._page import PageBuilder
+from fumehood._progress import of_file
 from fumehood._transfer import blame, done, file_entry, listed, records, tell_written, transact
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.messages import Request, file_request
@@ -32,7 +33,13 @@ _UNLIMITED = (1 << 64) - 1
 
 
 class FilesPart(SessionPart):
-    """The files of a session."""
+    """The files of a session.
+
+    An operation may take any time as long as it moves. Without any progress for 30 seconds the
+    supervisor ends it, and without a word from the supervisor for 60 this side does: with
+    :class:`~fumehood.errors.OperationTimeoutError` in both cases. Of a write it is then not known
+    whether the old file or the new one is in place.
+    """
 
     async def read_file(self, path: str, *, root: FileRoot = None) -> bytes:
         """Return the content of a regular file of at most ``Limits.max_file_bytes``.
@@ -134,9 +141,10 @@ class FilesPart(SessionPart):
             )
         channel, sent = self._core.tether.open_with_input(request, data)
         try:
-            if sent < len(data) and await channel.send(memoryview(data)[sent:]):
-                channel.end_input()
-            done(self._core, await channel.answer(), "write_file", name)
+            with of_file(self._core, channel, "write_file", name):
+                if sent < len(data) and await channel.send(memoryview(data)[sent:]):
+                    channel.end_input()
+                done(self._core, await channel.answer(), "write_file", name)
         finally:
             await channel.aclose(CANCEL_PATIENCE)
         await tell_written(self._core, name, len(data))

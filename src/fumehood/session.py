@@ -16,6 +16,7 @@ from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import request_failure
 from fumehood._limits import effective, joined
 from fumehood._opening import Opening
+from fumehood._progress import Progress
 from fumehood._tether.ends import ended_error
 from fumehood._wire.messages import Done, Fail, Request
 from fumehood._wire.table import EndCode, Field, Operation
@@ -210,7 +211,8 @@ class AsyncSession(ExecPart, FilesPart):
     async def _ask(self, request: Request, op: str) -> Done:
         channel = self._core.tether.open(request)
         try:
-            answer = await channel.answer()
+            with Progress(self._core, channel, what=f"{op} of session {self.id}", op=op):
+                answer = await channel.answer()
         finally:
             await channel.aclose(CANCEL_PATIENCE)
         if isinstance(answer, Fail):

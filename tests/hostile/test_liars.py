@@ -27,6 +27,7 @@ from fumehood import (
     SandboxError,
     SessionLostError,
     SupervisorError,
+    _progress,
     _run,
     _start,
     _transfer,
@@ -288,3 +289,22 @@ async def test_a_caller_that_has_enough_is_not_kept_by_a_supervisor_that_is_deaf
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await operation()
+
+
+@case("H42", BYTES)
+async def test_a_supervisor_that_only_answers_pings_keeps_no_call_for_ever(
+    lying: Lying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lying(lies.GREETED, lies.repeated(lies.ping())) as session:
+        # The bound is a minute; what is seen here is that there is one.
+        monkeypatch.setattr(_progress, "PATIENCE", 0.4)
+        monkeypatch.setattr(_progress, "ANSWER", 0.2)
+        for operation, op in (
+            (lambda: session.read_file("x"), "read_file"),
+            (lambda: session.write_file("x", bytes(4 * MIB)), "write_file"),
+            (session.list_files, "list_files"),
+            (session.ping, "ping"),
+        ):
+            with pytest.raises(OperationTimeoutError) as caught:
+                await operation()
+            assert caught.value.op == op

@@ -39,6 +39,7 @@ class Channel:
         "_tether",
         "_waiter",
         "described",
+        "moved",
         "number",
     )
 
@@ -54,6 +55,8 @@ class Channel:
         self._waiter: asyncio.Future[None] | None = None
         self._input_waiter: asyncio.Future[None] | None = None
         self._abandoned = False
+        self.moved: int = 0
+        """How often something has come from the supervisor: output, or credit for input."""
 
     def __repr__(self) -> str:
         return f"<Channel {self.number} waiting={len(self._output)} answer={self._answer!r}>"
@@ -64,6 +67,11 @@ class Channel:
     def finished(self) -> bool:
         """Whether the answer, or the reason why there is none, is known."""
         return self._answer is not None or self._failure is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a caller waits for the supervisor here, for output, an answer or credit."""
+        return self._waiter is not None or self._input_waiter is not None
 
     @property
     def ready(self) -> bool:
@@ -146,6 +154,12 @@ class Channel:
         self._output.clear()
         self.cancel()
 
+    def expire(self, failure: Callable[[], SandboxError]) -> None:
+        """Give up waiting: the caller gets this error, the supervisor is told to end it."""
+        if not self.finished:
+            self.abandon()
+            self.fail(failure)
+
     async def aclose(self, patience: float) -> None:
         """End the conversation; wait at most ``patience`` seconds for the supervisor's word.
 
@@ -190,6 +204,7 @@ class Channel:
 
     def deliver(self, item: Output) -> None:
         """Take one piece of output from the tether."""
+        self.moved += 1
         if self._abandoned:
             self._tether.consumed(self.number, len(item.data))
             return
@@ -207,6 +222,7 @@ class Channel:
 
     def credit(self) -> None:
         """Note that more input may be given."""
+        self.moved += 1
         self._wake_input()
 
     def finish(self, answer: Answer) -> None:
