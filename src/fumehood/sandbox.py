@@ -383,8 +383,13 @@ class AsyncDockerSandbox:
 
     @staticmethod
     async def _sweep_once(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
         try:
             await sweep(engine)
+        except RuntimeError:
+            # The loop was closed under it, and a connection that it held could not be closed there.
+            if not loop.is_closed():
+                raise
         except SandboxError as exc:
             logger.warning("the sweep at start-up failed: %s", exc)
 

@@ -18,6 +18,7 @@ from faults.engine import OwnEngine
 from faults.proxy import Exchange
 from fumehood import (
     EngineError,
+    EngineUnavailableError,
     ImageNotFoundError,
     ImagePullError,
     ImageRefusedError,
@@ -32,12 +33,14 @@ SUPERVISOR = "The workload cannot stop, trace or speak as the supervisor"
 # --- F23: images -------------------------------------------------------------------------------
 
 PROGRESS = json.dumps({"status": "Downloading", "id": "a", "progressDetail": {}}).encode() + b"\n"
-FAILURES = {
+FAILURES: dict[str, tuple[bytes, type[EngineError], str]] = {
     "an error in the middle": (
-        PROGRESS + b'{"error": "unexpected EOF", "errorDetail": {"message": "unexpected EOF"}}\n'
+        PROGRESS + b'{"error": "unexpected EOF", "errorDetail": {"message": "unexpected EOF"}}\n',
+        ImagePullError,
+        "unexpected EOF",
     ),
-    "half a line": PROGRESS + b'{"status": "Down',
-    "no word of success": PROGRESS,
+    "half a line": (PROGRESS + b'{"status": "Down', EngineError, "does not speak the Engine API"),
+    "no word of success": (PROGRESS, ImagePullError, "the engine does not have it"),
 }
 
 
@@ -50,10 +53,12 @@ async def test_a_pull_that_fails_in_the_middle_is_typed_and_leaves_nothing(
         open_proxy() as (proxy, address),
         sandbox(docker_host=address, pull="always") as box,
     ):
-        proxy.on("POST", "images/create", faults.answers(200, FAILURES[failure]))
+        answer, kind, why = FAILURES[failure]
+        proxy.on("POST", "images/create", faults.answers(200, answer))
         proxy.on("GET", "images/.*", faults.refuses(404, "No such image"))
-        with pytest.raises((ImagePullError, ImageNotFoundError, EngineError)) as caught:
+        with pytest.raises(kind, match=why) as caught:
             await box.create_session()
+        assert type(caught.value) is kind
         assert IMAGE in str(caught.value)
 
 
@@ -66,7 +71,7 @@ async def test_a_pull_whose_connection_breaks_is_typed_and_leaves_nothing(
         sandbox(docker_host=address, pull="always") as box,
     ):
         proxy.on("POST", "images/create", faults.lost())
-        with pytest.raises(EngineError):
+        with pytest.raises(EngineUnavailableError, match=IMAGE):
             await box.create_session()
 
 
@@ -144,11 +149,11 @@ def one_that_ends(program: Path) -> None:
     shutil.copy("/bin/busybox", program)
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
-    "a directory in its place": a_directory,
-    "one for another machine": another_machines,
-    "no program": no_program,
-    "a program that is not ours": one_that_ends,
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a directory in its place": (a_directory, "cannot be run.*permission denied"),
+    "one for another machine": (another_machines, "exec format error"),
+    "no program": (no_program, "exec format error"),
+    "a program that is not ours": (one_that_ends, "ended before it was ready"),
 }
 
 
@@ -157,9 +162,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 async def test_a_damaged_supervisor_is_typed_and_leaves_nothing(
     engine: OwnEngine, sandbox: MakeSandbox, volume: Path, damage: str
 ) -> None:
-    await asyncio.to_thread(DAMAGES[damage], volume / "supervisor")
+    await asyncio.to_thread(DAMAGES[damage][0], volume / "supervisor")
     async with sandbox() as box:
-        with pytest.raises((SupervisorError, EngineError)):
+        with pytest.raises(SupervisorError, match=DAMAGES[damage][1]):
             await box.create_session()
         assert await engine.observer.left("") == []
 

@@ -23,6 +23,28 @@ async def test_clean_up_returns_and_raises_as_it_would_alone() -> None:
         await to_the_end(broken())
 
 
+def test_a_caller_that_is_thrown_away_with_its_loop_goes_without_it() -> None:
+    began = False
+
+    async def work() -> None:
+        nonlocal began
+        began = True
+
+    async def caller(waits: asyncio.Future[None]) -> None:
+        try:
+            await waits
+        finally:
+            await to_the_end(work())
+
+    loop = asyncio.new_event_loop()
+    left = caller(loop.create_future())
+    left.send(None)
+    loop.close()
+    # What the collector does: an exception out of here is a traceback on somebody's terminal.
+    left.close()
+    assert not began
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_cancelled_caller_waits_and_is_cancelled_then(
     fails: bool, caplog: pytest.LogCaptureFixture

@@ -17,7 +17,15 @@ async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
 
     The work must bound itself. A cancellation is held back, not lost: it goes on afterwards, and
     then what the work raised is logged, since only one of the two can be raised.
+
+    Without a running loop there is nobody to run it: the caller is being thrown away with a loop
+    that was closed under it. What it leaves behind is the supervisor's and the sweep's to remove.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        work.close()
+        raise GeneratorExit from None
     task = asyncio.ensure_future(work)
     held: asyncio.CancelledError | None = None
     while not task.done():

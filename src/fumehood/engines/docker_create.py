@@ -267,6 +267,12 @@ class Creator:
             raise EngineUnsupportedError(
                 f"the engine at {self._info.address} does not take the seccomp profile: {detail}"
             ) from exc
+        if SUPERVISOR_PATH in detail:
+            raise SupervisorError(
+                f"the supervisor on the engine at {self._info.address} cannot be run: {detail}. "
+                f"Somebody has changed its volume: remove {self._binary.volume!r}, and the next "
+                "session puts it there again"
+            ) from exc
 
     # --- what must hold before and after -------------------------------------------------------
 
