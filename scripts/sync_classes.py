@@ -50,10 +50,23 @@ CLASSES: dict[str, tuple[Class, ...]] = {
         ),
         Class("FileWriter", "FileWriter", "_file_streams", (("file_streams.py", "FileWriter"),)),
         Class(
+            "Terminal",
+            "Terminal",
+            "_terminals",
+            (("terminals.py", "Terminal"),),
+            kind="iterator",
+            yields="bytes",
+        ),
+        Class(
             "Session",
             "AsyncSession",
             "_session",
-            (("session.py", "AsyncSession"), ("exec.py", "ExecPart"), ("files.py", "FilesPart")),
+            (
+                ("session.py", "AsyncSession"),
+                ("exec.py", "ExecPart"),
+                ("terminals.py", "TerminalsPart"),
+                ("files.py", "FilesPart"),
+            ),
             kind="session",
         ),
     ),
@@ -85,6 +98,7 @@ from typing import Self
 from fumehood import exec as _exec
 from fumehood import file_streams as _file_streams
 from fumehood import session as _session
+from fumehood import terminals as _terminals
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input

@@ -69,7 +69,7 @@ def check_command(
     Raises:
         InvalidRequestError: with the value that cannot be.
     """
-    raw = _arguments(argv)
+    raw = check_arguments(argv)
     limit = limits.max_output_bytes
     if max_output_bytes is not None:
         limit = _checks.whole(max_output_bytes, "max_output_bytes", minimum=0, maximum=1 << 40)
@@ -79,11 +79,7 @@ def check_command(
     directory = paths.working_directory(cwd)
     name = _checks.check_user(user)
     wire_limit = limit if capped or max_output_bytes is not None else _UNLIMITED
-    variables = tuple(
-        f"{key}={value}".encode("utf-8", "surrogateescape")
-        for key, value in _checks.check_env(env).items()
-    )
-    _check_size(raw, variables)
+    variables = check_variables(raw, env)
     request = exec_request(
         raw,
         cwd=directory.encode("utf-8", "surrogateescape"),
@@ -119,7 +115,8 @@ def _input(value: Input | None) -> tuple[bytes | None, Pieces | None]:
     return None, value
 
 
-def _arguments(argv: Sequence[Argument]) -> tuple[bytes, ...]:
+def check_arguments(argv: Sequence[Argument]) -> tuple[bytes, ...]:
+    """Return a program and its arguments as the wire takes them."""
     if isinstance(argv, (str, bytes)):
         raise InvalidRequestError(
             f"argv must be a list of arguments, not the string {brief(argv)}: "
@@ -140,6 +137,18 @@ def _arguments(argv: Sequence[Argument]) -> tuple[bytes, ...]:
     if not result or not result[0]:
         raise InvalidRequestError("argv must begin with the program to run")
     return tuple(result)
+
+
+def check_variables(
+    arguments: tuple[bytes, ...], env: Mapping[str, str] | None
+) -> tuple[bytes, ...]:
+    """Return a command's own environment as the wire takes it; it must fit beside ``arguments``."""
+    variables = tuple(
+        f"{key}={value}".encode("utf-8", "surrogateescape")
+        for key, value in _checks.check_env(env).items()
+    )
+    _check_size(arguments, variables)
+    return variables
 
 
 def _check_size(arguments: tuple[bytes, ...], variables: tuple[bytes, ...]) -> None:

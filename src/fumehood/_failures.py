@@ -58,6 +58,8 @@ _RESOURCES: dict[Code, str] = {
     Code.OUT_OF_MEMORY: "the session's memory is used up (Limits.memory_mb)",
     Code.TOO_MANY_CHANNELS: "too many operations are under way at once in this session",
     Code.BUSY: "the supervisor is busy",
+    Code.TERMINAL_LIMIT: "no terminal is left: the engine's kernel counts them for all containers "
+    "(kernel.pty.max)",
 }
 
 _USERS: dict[Code, str] = {
@@ -70,6 +72,7 @@ _REFUSALS: dict[Code, str] = {
     Code.ARGUMENT_TOO_LONG: "the arguments and environment are longer than the kernel takes "
     "(128 KiB each, about 2 MiB together)",
     Code.UNSUPPORTED: "the supervisor of this session cannot do it",
+    Code.NO_TERMINAL: "no terminal can be made in this container: /dev/pts is not there, or closed",
 }
 
 
@@ -133,30 +136,36 @@ def file_failure(fail: Fail, *, op: str, path: str, session_id: str) -> SandboxE
 
 
 def exec_failure(
-    fail: Fail, *, argv: tuple[str, ...], cwd: str, user: str | None, session_id: str
+    fail: Fail,
+    *,
+    argv: tuple[str, ...],
+    cwd: str,
+    user: str | None,
+    session_id: str,
+    op: str = "exec",
 ) -> SandboxError:
     """Return the error for a command that could not be started."""
-    program = argv[0]
+    program = argv[0] if argv else "/bin/sh"
     if fail.error is Code.PROGRAM_NOT_FOUND:
-        hint = "; this image has no shell: use exec([...])" if program == "/bin/sh" else ""
+        hint = "; this image has no shell: name a program" if program == "/bin/sh" else ""
         return CommandNotFoundError(
             f"there is no program {program!r} in the container{hint}",
-            op="exec",
+            op=op,
             session_id=session_id,
         )
     if fail.error is Code.PROGRAM_NOT_EXECUTABLE:
         return CommandNotExecutableError(
-            f"{program!r} cannot be executed{_cause(fail)}", op="exec", session_id=session_id
+            f"{program!r} cannot be executed{_cause(fail)}", op=op, session_id=session_id
         )
     if fail.error is Code.CWD:
         return WorkingDirectoryError(
-            f"cwd {cwd!r} cannot be entered{_cause(fail)}", op="exec", session_id=session_id
+            f"cwd {cwd!r} cannot be entered{_cause(fail)}", op=op, session_id=session_id
         )
     if fail.error in _USERS:
         return UserNotFoundError(
-            f"user {user!r} {_USERS[fail.error]}", op="exec", session_id=session_id
+            f"user {user!r} {_USERS[fail.error]}", op=op, session_id=session_id
         )
-    error = _common(fail, f"exec {program!r}", "exec", session_id)
+    error = _common(fail, f"{op} {program!r}", op, session_id)
     if type(error) is SandboxError:
-        return CommandError(error.message, op="exec", session_id=session_id)
+        return CommandError(error.message, op=op, session_id=session_id)
     return error

@@ -22,13 +22,14 @@ from fumehood.results import ExecReason, ExecResult
 
 STDOUT = 1
 
-_REASONS: dict[ExecCode, ExecReason] = {
+REASONS: dict[ExecCode, ExecReason] = {
     ExecCode.EXITED: ExecReason.EXITED,
     ExecCode.SIGNALED: ExecReason.SIGNALED,
     ExecCode.TIMED_OUT: ExecReason.TIMED_OUT,
     ExecCode.OUT_OF_MEMORY: ExecReason.OUT_OF_MEMORY,
     ExecCode.CANCELLED: ExecReason.CANCELLED,
 }
+"""Why a command ended: the wire's name for it -> the caller's."""
 
 _leaving: set[asyncio.Task[None]] = set()
 """Commands whose stream was dropped, until they are dead: a task needs somebody to hold it."""
@@ -177,7 +178,7 @@ class Running:
             exit_code=answer.exit_code,
             signal=answer.signal or None,
             duration=answer.duration_us / 1e6,
-            reason=_REASONS[answer.reason],
+            reason=REASONS[answer.reason],
             stdout_dropped=max(0, answer.stdout_total - len(stdout)),
             stderr_dropped=max(0, answer.stderr_total - len(stderr)),
             killed=answer.killed,

@@ -15,7 +15,7 @@ import pytest
 
 import fumehood
 from fumehood import exec as exec_module
-from fumehood import file_streams
+from fumehood import file_streams, terminals
 from fumehood._sync import session as sync_session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,7 @@ PAIRS = [
     (exec_module.ExecStream, sync_session.ExecStream),
     (file_streams.FileReader, sync_session.FileReader),
     (file_streams.FileWriter, sync_session.FileWriter),
+    (terminals.Terminal, sync_session.Terminal),
 ]
 # Of the asynchronous classes' making alone.
 INTERNAL = {"disown"}

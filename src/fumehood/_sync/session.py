@@ -9,6 +9,7 @@ from typing import Self
 from fumehood import exec as _exec
 from fumehood import file_streams as _file_streams
 from fumehood import session as _session
+from fumehood import terminals as _terminals
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input
@@ -124,6 +125,127 @@ class FileWriter(Blocking[_file_streams.FileWriter]):
     ) -> None:
         """End it, as the end of the block asks for."""
         self._call(lambda: self._async.__aexit__(kind, error, trace))
+
+
+class Terminal(Blocking[_terminals.Terminal]):
+    """A program at a terminal. Made by a session's ``open_terminal``, never by hand.
+
+    One task reads, any number of others write. Leaving the block, or :meth:`aclose`, hangs it up.
+    """
+
+    _instead = "AsyncSession's Terminal"
+
+    @property
+    def rows(self) -> int:
+        """Its height, as last set from here."""
+        return self._async.rows
+
+    @property
+    def cols(self) -> int:
+        """Its width, as last set from here."""
+        return self._async.cols
+
+    def read(self) -> bytes:
+        """Return what the terminal shows next, some bytes of it; ``b""`` once it is over.
+
+        The program goes only as fast as this is called, 512 KiB ahead of it at most. Bytes, since
+        a character may be split between two of them, and they hold what a terminal obeys: never
+        print them where a person's own terminal would.
+
+        Cancelling it loses nothing.
+
+        Raises:
+            CommandNotFoundError, CommandNotExecutableError, WorkingDirectoryError: as for ``exec``.
+            UserNotFoundError: ``user`` is not known, or refused.
+            ResourceLimitError: no process, or no terminal, is left.
+            SessionEndedError: the session ended first.
+        """
+        return self._call(lambda: self._async.read())
+
+    def write(self, data: bytes | bytearray | memoryview | str) -> None:
+        r"""Type something; returns when it is on its way, which is as fast as the program reads.
+
+        The terminal acts on it as on a person's keys: ``"\x03"`` interrupts, ``"\r"`` ends a line.
+        When it is cancelled, a part may have been typed.
+
+        Raises:
+            CommandError: the program has ended, or could not be started.
+            SessionEndedError: the session ended first.
+        """
+        return self._call(lambda: self._async.write(data))
+
+    def send_eof(self) -> None:
+        """Type the character for the end of a file (Ctrl-D): whoever reads lines sees an end.
+
+        The terminal stays open, and more can be typed to whoever reads next.
+
+        Raises:
+            CommandError: as :meth:`write`.
+            SessionEndedError: as :meth:`write`.
+        """
+        return self._call(lambda: self._async.send_eof())
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Give it another size; the programs in its foreground are told (SIGWINCH).
+
+        Harmless after the end of the program.
+
+        Raises:
+            InvalidRequestError: a side is not from 1 to 65,535, or it has been closed.
+        """
+        return self._call(lambda: self._async.resize(rows, cols))
+
+    @property
+    def result(self) -> ExecResult | None:
+        """How the program ended, once that is known: see :meth:`wait`."""
+        return self._async.result
+
+    def wait(self, timeout: Seconds | None = None) -> ExecResult:
+        """Wait until the program has ended and return how: an ``ExecResult`` without output.
+
+        It takes nothing from :meth:`read`, before or after. A program that shows more than 512 KiB
+        waits for somebody to read, and so would this.
+
+        Args:
+            timeout: seconds; the program goes on when they are over. ``None`` for no limit.
+
+        Raises:
+            OperationTimeoutError: it still runs.
+            CommandNotFoundError: and whatever else :meth:`read` raises.
+        """
+        return self._call(lambda: self._async.wait(timeout))
+
+    def close(self) -> None:
+        """Hang up: the program gets SIGHUP, a second to end, and is killed with its whole tree.
+
+        One that has ended already keeps its background processes. Idempotent; once begun it goes
+        on to its end even when the caller is interrupted.
+        """
+        return self._call(lambda: self._async.aclose())
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, as the end of the block asks for."""
+        self.close()
+
+    def __iter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next item."""
+        try:
+            return self._call(self._async.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
 
 
 class Session(Blocking[_session.AsyncSession]):
@@ -380,6 +502,51 @@ class Session(Blocking[_session.AsyncSession]):
                 max_output_bytes=max_output_bytes,
             )
         )
+
+    def open_terminal(
+        self,
+        argv: Sequence[Argument] | None = None,
+        rows: int = 24,
+        cols: int = 80,
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
+        cwd: str = ".",
+    ) -> Terminal:
+        r"""Run a program at a terminal of its own.
+
+        The program finds a real terminal: it controls its session, has a size, turns Ctrl-C into a
+        signal, and belongs to the user alone. ``TERM`` is ``xterm-256color`` unless ``env`` or the
+        session's environment says otherwise. ``Limits.timeout`` does not hold for it, and while
+        it is open the session is not idle.
+
+        What keeps the program from starting is raised by the first use that waits for it:
+        ``read``, the iteration, ``wait``, or ``write``.
+
+        Args:
+            argv: the program and its arguments; ``None`` for the user's own shell, otherwise
+                ``/bin/bash`` or ``/bin/sh``.
+            rows: height in characters, 1 to 65,535.
+            cols: width, likewise.
+            env: added to the session's environment.
+            user: as for :meth:`exec`.
+            cwd: working directory, relative to the workspace or absolute.
+
+        Example::
+
+            with session.open_terminal(["python3", "-q"], rows=24, cols=80) as terminal:
+                terminal.write("6 * 7\n")
+                terminal.send_eof()
+                for data in terminal:
+                    print(data.decode(), end="")
+                print(terminal.wait().exit_code)
+
+        Raises:
+            InvalidRequestError: at once, for a size, a program or a user that cannot be.
+            SessionEndedError: the session is over.
+        """
+        opening = self._async.open_terminal(argv, rows, cols, env=env, user=user, cwd=cwd)
+        return Terminal(self._call(lambda: self._await(opening)))
 
     def read_file(self, path: str, *, root: FileRoot = None) -> bytes:
         """Return the content of a regular file of at most ``Limits.max_file_bytes``.

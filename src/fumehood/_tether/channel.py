@@ -140,6 +140,16 @@ class Channel:
         if not self.finished:
             self._tether.end_input(self.number)
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Give its terminal another size. Harmless after the end."""
+        if not self.finished:
+            self._tether.resize_channel(self.number, rows, columns)
+
+    def lost(self) -> SandboxError:
+        """Return the reason why there is no answer."""
+        assert self._failure is not None
+        return self._failure()
+
     def cancel(self) -> None:
         """Ask for the end; the answer still comes. Harmless after it."""
         if not self.finished:
@@ -172,11 +182,12 @@ class Channel:
         self.abandon()
         try:
             async with asyncio.timeout(patience):
-                await self._until_done()
+                await self.wait_finished()
         except TimeoutError:
             return
 
-    async def _until_done(self) -> None:
+    async def wait_finished(self) -> None:
+        """Wait until :attr:`finished`, and take nothing."""
         if not self.finished:
             if self._done is None:
                 self._done = asyncio.get_running_loop().create_future()

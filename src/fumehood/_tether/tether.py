@@ -266,6 +266,11 @@ class Tether:
         self._connection.end_input(number)
         self._flush()
 
+    def resize_channel(self, number: int, rows: int, columns: int) -> None:
+        """Give a channel's terminal another size."""
+        self._connection.resize(number, rows, columns)
+        self._flush()
+
     def cancel_channel(self, number: int) -> None:
         """Ask for a channel's end."""
         self._connection.cancel(number)
