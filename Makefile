@@ -82,6 +82,24 @@ test-supervisor: tools-supervisor venv ## the C tests, with sanitizers, static a
 		cp supervisor/build/sanitized/supervisor "$$place" && \
 		FUMEHOOD_SUPERVISOR="$$place/supervisor" $(PYTEST) tests/supervisor
 
+.PHONY: fuzz-client
+fuzz-client: venv ## fuzz the client's reader, guided by coverage (Linux on x86_64; FUZZ_SECONDS=60)
+	@mkdir -p .build/fuzz-client
+	$(PYTHON) tests/fuzz/fuzz_client.py -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 \
+		-print_final_stats=1 -artifact_prefix=.build/fuzz-client- .build/fuzz-client
+
+.PHONY: coverage-supervisor
+coverage-supervisor: tools-supervisor venv ## which lines of the supervisor the C tests and tests/supervisor run (as root)
+	rm -rf supervisor/build/covered
+	$(MAKE) -C supervisor build/covered/supervisor build/covered/unit
+	@# Counted are those that begin as another user too: the first run makes the counters' file.
+	(umask 0; supervisor/build/covered/supervisor no-such-way 2>/dev/null || true)
+	supervisor/build/covered/unit
+	place=$$(mktemp -d) && chmod 755 "$$place" && trap 'rm -rf "$$place"' EXIT && \
+		cp supervisor/build/covered/supervisor "$$place" && \
+		FUMEHOOD_SUPERVISOR="$$place/supervisor" $(PYTEST) tests/supervisor
+	$(MAKE) -C supervisor coverage-report
+
 .PHONY: lint
 lint: venv ## ruff, mypy, pyright, import-linter, shellcheck, generated files
 	@scripts/lint.sh

@@ -106,6 +106,7 @@ static bool turn(void)
 	static struct source *waiting[MAX_SOURCES];
 	unsigned count = 0;
 	bool any = false;
+	int ready;
 
 	for (unsigned i = 0; i < source_count; i++) {
 		if (!sources[i].source->armed)
@@ -116,7 +117,11 @@ static bool turn(void)
 		};
 		waiting[count++] = sources[i].source;
 	}
-	MUST(poll(waits, count, 0) >= 0);
+	/* The fuzzer's own alarm interrupts even a poll that does not wait. */
+	do
+		ready = poll(waits, count, 0);
+	while (ready < 0 && errno == EINTR);
+	MUST(ready >= 0);
 	for (unsigned i = 0; i < count; i++) {
 		/* A handler before this one may have closed it. */
 		if (waits[i].revents == 0 || waiting[i]->fd != waits[i].fd || !waiting[i]->armed)

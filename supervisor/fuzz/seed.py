@@ -1,11 +1,13 @@
 """Write a fuzzer's first inputs: ``seed.py FUZZER DIRECTORY``.
 
-For what reads frames they are the golden vectors; each gets its side in front. `kept/FUZZER/` holds
-inputs that found something once.
+For what reads frames they are the golden vectors; each gets its side in front. `corpus/FUZZER.txt`
+holds what earlier runs have found ways into the code with, the least of it that reaches as much
+(`make -C supervisor corpus`); `kept/FUZZER/` holds inputs that found something once.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import sys
@@ -100,8 +102,11 @@ def main(fuzzer: str, directory: str) -> None:
     """Write each seed under the name of its hash."""
     out = Path(directory)
     out.mkdir(parents=True, exist_ok=True)
+    corpus = HERE / "corpus" / f"{fuzzer}.txt"
+    lines = corpus.read_text(encoding="ascii").split() if corpus.is_file() else []
+    found = [base64.b64decode(line, validate=True) for line in lines]
     kept = [path.read_bytes() for path in sorted((HERE / "kept" / fuzzer).glob("*"))]
-    for seed in [*SEEDS[fuzzer](), *kept]:
+    for seed in [*SEEDS[fuzzer](), *found, *kept]:
         (out / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
 
 
