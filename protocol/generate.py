@@ -168,6 +168,9 @@ def python(table: Table) -> str:
         "Operation, Frame",
         [f"Operation.{n.upper()}: Frame.{o['also']}" for n, o in operations if "also" in o],
     )
+    sockets = [n for n, o in operations if o.get("socket")]
+    members = ", ".join(f"Operation.{n.upper()}" for n in sockets)
+    out += ["", f"OPERATION_SOCKET: Final = frozenset({{{members}}})"]
     for name, record in table["records"].items():
         out += ["", f"{name.upper()}_REQUIRED: Final = {names(record['required'])}"]
         out += [f"{name.upper()}_OPTIONAL: Final = {names(record['optional'])}"]
@@ -277,6 +280,11 @@ def header(table: Table) -> str:
         "WIRE_OPERATIONS",
         "name, has input, output streams (0 none, 1 stdout, 2 both)",
         [f"X({n.upper()}, {int(o['input'])}, {outputs[o['output']]})" for n, o in operations],
+    )
+    rows(
+        "WIRE_SOCKET_OPERATIONS",
+        "the operations whose other end is a socket",
+        [f"X({n.upper()})" for n, o in operations if o.get("socket")],
     )
     for name, members in (
         ("FRAME", table["frames"]),

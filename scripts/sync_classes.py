@@ -49,6 +49,8 @@ CLASSES: dict[str, tuple[Class, ...]] = {
             yields="bytes",
         ),
         Class("FileWriter", "FileWriter", "_file_streams", (("file_streams.py", "FileWriter"),)),
+        Class("PortStream", "PortStream", "_ports", (("ports.py", "PortStream"),)),
+        Class("PortForward", "PortForward", "_forward", (("forward.py", "PortForward"),)),
         Class(
             "Terminal",
             "Terminal",
@@ -66,6 +68,7 @@ CLASSES: dict[str, tuple[Class, ...]] = {
                 ("exec.py", "ExecPart"),
                 ("terminals.py", "TerminalsPart"),
                 ("files.py", "FilesPart"),
+                ("ports.py", "PortsPart"),
             ),
             kind="session",
         ),
@@ -97,12 +100,15 @@ from typing import Self
 
 from fumehood import exec as _exec
 from fumehood import file_streams as _file_streams
+from fumehood import forward as _forward
+from fumehood import ports as _ports
 from fumehood import session as _session
 from fumehood import terminals as _terminals
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
+from fumehood.forward import MAX_CONNECTIONS
 from fumehood.options import Seconds
 from fumehood.results import (
     EffectiveLimits,

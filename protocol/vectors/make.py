@@ -142,7 +142,7 @@ EXAMPLES: dict[str, Value] = {
     "killed": 0, "left_running": 0, "size": 5, "entries": 3, "error": 1, "errno": 2,
     "step": "open", "message": "no such file", "type": 1, "modified_ns": 1_700_000_000_000_000_000,
     "name": b"a", "link": b"../b", "capability": "extra", "paused_ms": 1500,
-    "resume_key": NONCE[::-1], "received": 1 << 20,
+    "resume_key": NONCE[::-1], "received": 1 << 20, "port": 8080,
     "process": 7, "log_bytes": 1 << 20, "process_name": "dev-server", "at_end": 0, "group": 1, "close": 0,
     "pid": 42, "started_ns": 1_700_000_000_000_000_000, "ended_ns": 1_700_000_001_000_000_000,
     "log_first": 100, "log_end": 5000, "argv_cut": 1,

@@ -22,6 +22,9 @@ from fumehood.errors import (
     NotRegularFileError,
     OperationTimeoutError,
     PathEscapesError,
+    PortError,
+    PortRefusedError,
+    PortResetError,
     ResourceLimitError,
     SandboxError,
     SessionPausedError,
@@ -133,6 +136,37 @@ def file_failure(fail: Fail, *, op: str, path: str, session_id: str) -> SandboxE
     if fail.error is Code.TOO_LARGE and fail.size is not None:
         text += f": {fail.size} bytes (Limits.max_file_bytes; read_file_stream has no limit)"
     return kind(f"{op} {path!r}: {text}", path=path, op=op, session_id=session_id)
+
+
+def port_failure(fail: Fail, *, op: str, port: int, session_id: str) -> SandboxError:
+    """Return the error for a connection to a port inside that failed or broke."""
+    if fail.error is Code.CONNECTION_REFUSED:
+        return PortRefusedError(
+            f"nobody listens at port {port} in session {session_id} "
+            "(session.wait_for_port waits for a server)",
+            port=port,
+            op=op,
+            session_id=session_id,
+        )
+    if fail.error is Code.CONNECTION_RESET:
+        return PortResetError(
+            f"the connection to port {port} was cut off by its other end",
+            port=port,
+            op=op,
+            session_id=session_id,
+        )
+    if fail.error is Code.TIMED_OUT:
+        return OperationTimeoutError(
+            f"no server answered at port {port} in time", op=op, session_id=session_id
+        )
+    if fail.error in (Code.IO, Code.CANCELLED):
+        return PortError(
+            f"port {port}: {fail.error.name.lower()}{_cause(fail)}",
+            port=port,
+            op=op,
+            session_id=session_id,
+        )
+    return _common(fail, f"{op} {port}", op, session_id)
 
 
 def exec_failure(

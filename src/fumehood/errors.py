@@ -43,6 +43,9 @@ builtin that a Python programmer would catch without knowing fumehood.
     │   ├── NotRegularFileError
     │   ├── FileTooLargeError
     │   └── DiskFullError
+    ├── PortError                                   a connection to a port inside; has ``port``
+    │   ├── PortRefusedError (ConnectionRefusedError)   nobody listens there
+    │   └── PortResetError (ConnectionResetError)       it was cut off by its other end
     ├── ResourceLimitError                          a limit of the session: pids, memory, channels
     └── OperationTimeoutError (TimeoutError)        not a command: another operation's deadline
 
@@ -100,6 +103,9 @@ class ErrorCode(StrEnum):
     NOT_REGULAR_FILE = "not_regular_file"
     FILE_TOO_LARGE = "file_too_large"
     DISK_FULL = "disk_full"
+    PORT = "port"
+    PORT_REFUSED = "port_refused"
+    PORT_RESET = "port_reset"
     RESOURCE_LIMIT = "resource_limit"
     OPERATION_TIMEOUT = "operation_timeout"
 
@@ -403,6 +409,35 @@ class DiskFullError(FileError):
     """No space or no inodes are left where the file should go."""
 
     code = ErrorCode.DISK_FULL
+
+
+class PortError(SandboxError):
+    """A port could not be reached, or not be listened on; ``port`` is its number."""
+
+    code = ErrorCode.PORT
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        port: int,
+        op: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        super().__init__(message, op=op, session_id=session_id)
+        self.port = port
+
+
+class PortRefusedError(PortError, ConnectionRefusedError):
+    """Nobody listens at this port inside the session."""
+
+    code = ErrorCode.PORT_REFUSED
+
+
+class PortResetError(PortError, ConnectionResetError):
+    """The connection was cut off by the server inside, or with it."""
+
+    code = ErrorCode.PORT_RESET
 
 
 class ResourceLimitError(SandboxError):

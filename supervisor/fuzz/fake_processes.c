@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -23,6 +24,7 @@
 #include "loop.h"
 #include "report.h"
 #include "session.h"
+#include "sockets.h"
 #include "task.h"
 #include "terminal.h"
 #include "transfer.h"
@@ -148,7 +150,8 @@ void fake_settle(void)
 /* --- processes ----------------------------------------------------------------------------------- */
 
 static struct process {
-	struct task *task;         /* NULL: a free slot */
+	struct task *task;         /* NULL: a free slot, or a server's */
+	bool server;               /* its end of a connection is `in` and `out` */
 	int in, out, err;          /* the process's ends; -1 */
 	bool exited;
 } processes[MAX_PROCESSES];
@@ -162,12 +165,17 @@ static struct process *process_of(const struct task *task)
 	abort();
 }
 
+static bool in_use(const struct process *process)
+{
+	return process->task != NULL || process->server;
+}
+
 static struct process *pick(unsigned which)
 {
 	unsigned live = fake_processes();
 
 	for (unsigned i = 0; live > 0 && i < MAX_PROCESSES; i++) {
-		if (processes[i].task != NULL && which-- % live == 0)
+		if (in_use(&processes[i]) && which-- % live == 0)
 			return &processes[i];
 	}
 	return NULL;
@@ -178,7 +186,7 @@ unsigned fake_processes(void)
 	unsigned live = 0;
 
 	for (unsigned i = 0; i < MAX_PROCESSES; i++)
-		live += processes[i].task != NULL;
+		live += in_use(&processes[i]);
 	return live;
 }
 
@@ -231,6 +239,12 @@ static void advance(struct task *task)
 
 static void end_process(struct process *process)
 {
+	if (process->server) {
+		close_end(&process->in);
+		close_end(&process->out);
+		process->server = false;
+		return;
+	}
 	close_end(&process->in);
 	process->exited = true;
 	if (process->task->command.managed == NULL) {
@@ -286,7 +300,7 @@ static struct process *new_process(struct channel *channel)
 	struct process *process = NULL;
 
 	for (unsigned i = 0; i < MAX_PROCESSES && process == NULL; i++) {
-		if (processes[i].task == NULL)
+		if (!in_use(&processes[i]))
 			process = &processes[i];
 	}
 	if (task == NULL || process == NULL) {
@@ -461,7 +475,9 @@ void fake_close_input(unsigned which)
 {
 	struct process *process = pick(which);
 
-	if (process != NULL)
+	if (process != NULL && process->server)
+		(void)shutdown(process->out, SHUT_WR);
+	else if (process != NULL)
 		close_end(&process->in);
 }
 
@@ -476,9 +492,61 @@ void fake_exit(unsigned which)
 void fake_exit_all(void)
 {
 	for (unsigned i = 0; i < MAX_PROCESSES; i++) {
-		if (processes[i].task != NULL && !processes[i].exited)
+		if (in_use(&processes[i]) && !processes[i].exited)
 			end_process(&processes[i]);
 	}
+}
+
+/* --- servers -------------------------------------------------------------------------------------- */
+
+/* By descriptor: how a connection under way will be answered. */
+static int outcomes[65536];
+
+int socket_dial(bool six, uint16_t port)
+{
+	struct process *process = NULL;
+	int ends[2];
+
+	for (unsigned i = 0; i < MAX_PROCESSES && process == NULL; i++) {
+		if (!in_use(&processes[i]))
+			process = &processes[i];
+	}
+	if (six || port == FAKE_ABSENT || process == NULL) {
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
+	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+	outcomes[ends[0]] = port == FAKE_REFUSES ? ECONNREFUSED : port == FAKE_HANGS ? EINPROGRESS : 0;
+	if (port == FAKE_HANGS) {
+		/* Not writable until its other end takes something. */
+		static uint8_t full[65536];
+
+		while (write(ends[0], full, sizeof full) > 0)
+			;
+	}
+	*process = (struct process){ .server = true, .in = ends[1], .err = -1 };
+	process->out = fcntl(ends[1], F_DUPFD_CLOEXEC, 3);
+	MUST(process->out >= 0);
+	return ends[0];
+}
+
+int socket_dialled(int fd)
+{
+	struct pollfd look = { .fd = fd, .events = POLLOUT };
+
+	if (outcomes[fd] != EINPROGRESS || poll(&look, 1, 0) <= 0)
+		return outcomes[fd];
+	return look.revents & POLLHUP ? ECONNREFUSED : 0;
+}
+
+void socket_finish(int fd)
+{
+	(void)shutdown(fd, SHUT_WR);
+}
+
+void socket_break(int fd)
+{
+	(void)fd;
 }
 
 /* --- the session --------------------------------------------------------------------------------- */

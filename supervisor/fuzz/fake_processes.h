@@ -1,5 +1,5 @@
 /* Everything below a connection and its channels, made up: a loop that turns when it is told to, and
- * processes that do what the fuzzer's input says. */
+ * processes and servers that do what the fuzzer's input says. */
 #ifndef FUMEHOOD_FAKE_PROCESSES_H
 #define FUMEHOOD_FAKE_PROCESSES_H
 
@@ -11,6 +11,10 @@ void fake_settle(void);
 /* Sources that are open: all that a connection and its channels hold. */
 unsigned fake_open_sources(void);
 
+/* What a port does, by its number: 0 is none, and there is no other. */
+enum fake_port { FAKE_ABSENT = 1, FAKE_REFUSES, FAKE_SERVES, FAKE_HANGS, FAKE_PORTS = FAKE_HANGS };
+
+/* Servers' ends of connections are among them: closing their input is the end of what they send. */
 unsigned fake_processes(void);
 /* Let one of them do something; `which` and `amount` are taken as they come. */
 void fake_write(unsigned which, bool error_stream, unsigned amount);

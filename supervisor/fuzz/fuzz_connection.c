@@ -309,6 +309,8 @@ static void put_open(struct wire_writer *writer, uint32_t channel, uint8_t opera
 				wire_put_uint(writer, (uint8_t)tag, (uint64_t)WIRE_MIN_LOG_BYTES << limit % 6);
 			else if (tag == FIELD_AT_END || tag == FIELD_CLOSE)
 				wire_put_uint(writer, (uint8_t)tag, limit >> 7 & 1);
+			else if (tag == FIELD_PORT)
+				wire_put_uint(writer, FIELD_PORT, limit % (FAKE_PORTS + 1));
 			else
 				wire_put_uint(writer, (uint8_t)tag,
 					      tag == FIELD_STDIN || tag == FIELD_ROWS || tag == FIELD_COLUMNS);

@@ -97,6 +97,18 @@ static uint64_t position_of(const struct wire_frame *frame)
 	return wire_uint(&message, FIELD_OFFSET, 0);
 }
 
+static bool is_socket(enum operation operation)
+{
+	switch (operation) {
+#define X(name) case OPERATION_##name:
+		WIRE_SOCKET_OPERATIONS(X)
+#undef X
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void check_channel_frame(struct model *model, const struct wire_frame *frame)
 {
 	struct model_channel *channel = look_into(model, frame->channel);
@@ -109,6 +121,7 @@ static void check_channel_frame(struct model *model, const struct wire_frame *fr
 	case FRAME_STDOUT:
 	case FRAME_STDERR:
 		MUST(has_stream(channel->operation, frame->type));
+		MUST(!is_socket(channel->operation) || (channel->joined && !channel->output_ended));
 		channel->output += frame->length;
 		channel->position += frame->length;
 		channel->placed = false;
@@ -117,6 +130,14 @@ static void check_channel_frame(struct model *model, const struct wire_frame *fr
 	case FRAME_CREDIT:
 		channel->input_credit += wire_credit(frame);
 		MUST(channel->input_credit <= channel->input);
+		break;
+	case FRAME_OPENED:
+		MUST(is_socket(channel->operation) && !channel->joined);
+		channel->joined = true;
+		break;
+	case FRAME_STDOUT_END:
+		MUST(channel->joined && !channel->output_ended);
+		channel->output_ended = true;
 		break;
 	case FRAME_POSITION:
 		/* Forwards, and never twice without a byte in between. */
@@ -145,7 +166,8 @@ static void check_channel_frame(struct model *model, const struct wire_frame *fr
 static bool has_fields(uint8_t type)
 {
 	return type == FRAME_WELCOME || type == FRAME_READY || type == FRAME_END || type == FRAME_EXIT ||
-	       type == FRAME_DONE || type == FRAME_FAIL || type == FRAME_POSITION || type == FRAME_PROCESS;
+	       type == FRAME_DONE || type == FRAME_FAIL || type == FRAME_POSITION || type == FRAME_PROCESS ||
+	       type == FRAME_OPENED;
 }
 
 static void take_key(struct model *model, const struct wire_message *welcome)

@@ -20,7 +20,7 @@ struct model {
 	uint64_t bytes_sent, bytes_received, acknowledged;
 	uint64_t output, output_credit;   /* of the connection */
 	struct model_channel {
-		bool opened, ended;
+		bool opened, ended, joined, output_ended;
 		enum operation operation;
 		uint64_t input, input_credit, output, output_credit;
 		uint64_t position;         /* of a log: the next byte's offset */

@@ -53,9 +53,9 @@ HELLO, CONFIGURE = b"\0\0\0\0", b"\0\1\0"
 RECEIVE, CREDIT = b"\x08\xff\xff", b"\x09"
 
 
-def start(operation: int, limit: int = 0xFFFF) -> bytes:
-    """OPEN of an operation by its place in the table, from 1."""
-    return bytes([0, 2, operation - 1]) + limit.to_bytes(2, "big")
+def start(operation: str, limit: int = 0xFFFF) -> bytes:
+    """OPEN of an operation; for those with a port, the limit says what is there."""
+    return bytes([0, 2, OPERATIONS.index(operation)]) + limit.to_bytes(2, "big")
 
 
 def raw(data: bytes) -> bytes:
@@ -69,30 +69,42 @@ def connection() -> Iterator[bytes]:
     ready = b"\1" + HELLO + CONFIGURE + RECEIVE
     write, read, leave = b"\x04\0\x20\0", b"\x05\0\xff\xff", b"\x06\0"
     stdin, eof, cancel = b"\0\4\1\x40\0", b"\0\6\1", b"\0\7\1"
-    terminal, resize = start(OPERATIONS.index("terminal") + 1), b"\0\x0a\1\0\x20"
-    for operation in range(1, 1 + len(OPERATIONS)):
+    terminal, resize = start("terminal"), b"\0\x0a\1\0\x20"
+    for operation in OPERATIONS:
         yield ready + start(operation) + write * 3 + RECEIVE + CREDIT + leave + RECEIVE
-    yield ready + start(1) + stdin * 8 + read * 4 + eof + read + leave + RECEIVE
+    yield ready + start("exec") + stdin * 8 + read * 4 + eof + read + leave + RECEIVE
     yield ready + terminal + resize + stdin * 8 + write * 3 + resize + RECEIVE + leave + resize
-    yield ready + start(1) + write * 40 + RECEIVE * 3 + CREDIT + RECEIVE + cancel + leave
-    yield ready + start(1, 1) * 20 + write * 20 + b"\x8b" + RECEIVE
+    yield ready + start("exec") + write * 40 + RECEIVE * 3 + CREDIT + RECEIVE + cancel + leave
+    yield ready + start("exec", 1) * 20 + write * 20 + b"\x8b" + RECEIVE
     # Four commands that fill every channel's window: together they would pass the connection's.
     round_of_four = b"".join(bytes([4, which, 0xFF, 0xFF]) + RECEIVE * 2 for which in range(4))
-    yield ready + start(1) * 4 + round_of_four * 8 + CREDIT + round_of_four + RECEIVE * 4
+    yield ready + start("exec") * 4 + round_of_four * 8 + CREDIT + round_of_four + RECEIVE * 4
+    # Servers that are absent, refuse, serve and hang; both directions, and who ends first.
+    for port in range(5):
+        yield ready + start("connect", port) + stdin + RECEIVE + cancel + leave
+        yield ready + start("wait_port", port) + RECEIVE + cancel + leave
+    serves = ready + start("connect", 3) + stdin + write * 3 + read * 2 + RECEIVE
+    shut = b"\x07\0"
+    yield serves + eof + read + write + leave + RECEIVE
+    yield serves + shut + RECEIVE + stdin + read + eof + leave + RECEIVE
+    yield serves + leave + stdin * 4 + RECEIVE
+    yield serves + write * 20 + CREDIT + RECEIVE * 2 + cancel + RECEIVE
     yield ready + b"\x4a" + b"\x40\0\0\0" + b"\x40\2\0\xff\xff" + write + b"\x48\xff\xff"
-    yield b"\0" + HELLO + CONFIGURE + start(1) + b"\x0c" + write + leave + RECEIVE + b"\0\x0c\0"
+    destroy = b"\0\x0c\0"
+    yield b"\0" + HELLO + CONFIGURE + start("exec") + b"\x0c" + write + leave + RECEIVE + destroy
     # Streams that break, at whatever byte, and clients that come back, or too late, or wrongly.
     again = b"\1" + b"\0\0\1\0" + CONFIGURE + RECEIVE
     lose, back = b"\x0d\0", b"\x0d\0"
-    yield again + start(1) + write * 3 + lose + write + back + RECEIVE + CREDIT + leave + RECEIVE
-    yield again + start(1) + (write * 9 + b"\x08\x10\0" + lose + back) * 5 + CREDIT + RECEIVE
-    yield again + start(1) + stdin * 4 + lose + read + back + eof + read + leave + lose + back
-    yield again + start(1) * 3 + lose + b"\x0f" + back + start(1)
-    yield again + start(1) + lose + b"\x0d\2" + back + b"\x0e\0\1"
-    yield again + start(1) + write * 2 + b"\0\x0b\0" + lose + back
+    over = CREDIT + leave + RECEIVE
+    yield again + start("exec") + write * 3 + lose + write + back + RECEIVE + over
+    yield again + start("exec") + (write * 9 + b"\x08\x10\0" + lose + back) * 5 + CREDIT + RECEIVE
+    yield again + start("exec") + stdin * 4 + lose + read + back + eof + read + leave + lose + back
+    yield again + start("exec") * 3 + lose + b"\x0f" + back + start("exec")
+    yield again + start("exec") + lose + b"\x0d\2" + back + b"\x0e\0\1"
+    yield again + start("exec") + write * 2 + b"\0\x0b\0" + lose + back
     for seed in frames():
         if len(seed) < 3000:
-            yield ready + start(1) * 3 + raw(seed[1:]) + RECEIVE
+            yield ready + start("exec") * 3 + raw(seed[1:]) + RECEIVE
 
 
 SEEDS = {"frames": frames, "connection": connection, "users": users}

@@ -10,6 +10,7 @@
 #include "lease.h"
 #include "managed.h"
 #include "pause.h"
+#include "ports.h"
 #include "process.h"
 #include "task.h"
 #include "terminal.h"
@@ -128,6 +129,8 @@ uint32_t channel_open(struct connection *connection, uint32_t id, const struct w
 		exec_open(channel, &message);
 	else if (operation >= OPERATION_ATTACH && operation <= OPERATION_STOP)
 		managed_request(channel, &message);
+	else if (operation == OPERATION_CONNECT || operation == OPERATION_WAIT_PORT)
+		ports_open(channel, &message);
 	else
 		transfer_open(channel, &message);
 	return 0;

@@ -113,8 +113,12 @@ static bool flow_take(struct flow *flow)
 			return false;
 		if (got < 0 && errno == ENOMEM)
 			flow->blocked = true;
-		if (got < 0)
-			return errno == EAGAIN || errno == EINTR || errno == ENOMEM;
+		if (got < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
+			return true;
+		if (got < 0) {
+			flow->err_no = errno;
+			return false;
+		}
 		flow->total += (uint64_t)got;
 		if (flow->until != UNBOUNDED)
 			flow->until -= (uint64_t)got;

@@ -1,4 +1,4 @@
-/* Output on its way: from a process's pipe into frames of a channel, or, beyond the cap and for
+/* Output on its way: from a process's pipe, or a socket, into frames of a channel, or, beyond the cap and for
  * nobody, into /dev/null, counted. */
 #ifndef FUMEHOOD_FLOW_H
 #define FUMEHOOD_FLOW_H
@@ -16,6 +16,7 @@ struct task;
 
 struct flow {
 	struct source source;      /* closed: there is nothing more */
+	int err_no;                /* what ended it; 0: its end */
 	struct task *task;         /* told of every change */
 	struct channel *channel;   /* NULL: everything is discarded */
 	uint8_t frame;             /* FRAME_STDOUT or FRAME_STDERR */

@@ -1,4 +1,4 @@
-/* Everything that runs for a channel: a child of PID 1, its pipes, its deadline. Also what outlives its channel.
+/* Everything that runs for a channel: a child of PID 1 or a socket, its pipes, its deadline. Also what outlives its channel.
  *
  * PID 1's only children are tasks: any other child that appears is a stray.
  */
@@ -71,6 +71,16 @@ struct attachment {
 	bool connected, close;     /* a writer's: it has the pipe; nothing may be written behind it */
 };
 
+/* A socket's: of ports.c until it is connected, then of stream.c. */
+struct socket_state {
+	uint16_t port;
+	uint32_t tries;            /* addresses that have been tried */
+	int err_no;                /* of the first of them */
+	uint64_t pause;            /* before the next look */
+	uint64_t until;            /* when to give up */
+	bool output_ended;         /* STDOUT_END was sent */
+};
+
 /* A user's look-up: the identity as far as it has come, and the OPEN that waits for it. */
 struct lookup {
 	uint32_t have;
@@ -83,7 +93,8 @@ struct task {
 	const struct task_kind *kind; /* NULL: a free slot */
 	pid_t pid;                 /* 0: reaped, or there never was one */
 	struct channel *channel;   /* NULL: nobody waits for it */
-	struct source report;      /* the report pipe, or the link with a reaper */
+	/* The report pipe, or the link with a reaper; a socket's: itself, while it is being connected. */
+	struct source report;
 	struct flow out, err;
 	struct source way;         /* where the terminal comes from; closed: there is none, or it has come */
 	int terminal;              /* the command's side of its terminal, held open; -1 */
@@ -93,6 +104,7 @@ struct task {
 		struct command command;
 		struct transfer transfer;
 		struct attachment attachment;
+		struct socket_state socket;
 		struct lookup *lookup;
 	};
 };

@@ -53,6 +53,8 @@ enum frame {
 	FRAME_RESIZE = 0x1c,
 	FRAME_POSITION = 0x1a,
 	FRAME_PROCESS = 0x1b,
+	FRAME_OPENED = 0x1d,
+	FRAME_STDOUT_END = 0x1e,
 };
 
 enum field {
@@ -109,6 +111,7 @@ enum field {
 	FIELD_TREES = 0x37,
 	FIELD_ROWS = 0x38,
 	FIELD_COLUMNS = 0x39,
+	FIELD_PORT = 0x3a,
 	FIELD_OPERATION = 0x40,
 	FIELD_ARGUMENT = 0x41,
 	FIELD_CWD = 0x42,
@@ -179,6 +182,8 @@ enum operation {
 	OPERATION_PROCESSES = 0x18,
 	OPERATION_SIGNAL = 0x19,
 	OPERATION_STOP = 0x1a,
+	OPERATION_CONNECT = 0x28,
+	OPERATION_WAIT_PORT = 0x29,
 };
 
 enum exec {
@@ -256,6 +261,9 @@ enum error {
 	ERROR_NAME_TAKEN = 0x34,
 	ERROR_TOO_MANY_PROCESSES = 0x35,
 	ERROR_INPUT_CLOSED = 0x36,
+	ERROR_CONNECTION_REFUSED = 0x3c,
+	ERROR_CONNECTION_RESET = 0x3d,
+	ERROR_TIMED_OUT = 0x3e,
 };
 
 enum violation {
@@ -301,7 +309,9 @@ enum violation {
 	X(FAIL, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
 	X(RESIZE, SIDE_CLIENT, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
 	X(POSITION, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
-	X(PROCESS, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536)
+	X(PROCESS, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
+	X(OPENED, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
+	X(STDOUT_END, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_EMPTY, 0, 0)
 
 /* name, kind, whether it may be repeated */
 #define WIRE_FIELDS(X) \
@@ -358,6 +368,7 @@ enum violation {
 	X(TREES, KIND_UINT, 0) \
 	X(ROWS, KIND_UINT, 0) \
 	X(COLUMNS, KIND_UINT, 0) \
+	X(PORT, KIND_UINT, 0) \
 	X(OPERATION, KIND_UINT, 0) \
 	X(ARGUMENT, KIND_BYTES, 1) \
 	X(CWD, KIND_BYTES, 0) \
@@ -408,9 +419,9 @@ enum violation {
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0xc000047f007feull) \
+	X(OPERATION, 0xc030047f007feull) \
 	X(ROOT, 0x3ull) \
-	X(ERROR, 0x5fc3f03c3f07ffeull) \
+	X(ERROR, 0x75fc3f03c3f07ffeull) \
 	X(TYPE, 0xffull)
 
 /* frame, field, the codes it may have there as a set of bits */
@@ -531,7 +542,8 @@ enum violation {
 	X(PROCESS, STDERR_TOTAL, 0) \
 	X(PROCESS, KILLED, 0) \
 	X(PROCESS, LEFT_RUNNING, 0) \
-	X(PROCESS, ENDED_NS, 0)
+	X(PROCESS, ENDED_NS, 0) \
+	X(OPENED, PORT, 0)
 
 /* operation, field, whether it is required */
 #define WIRE_OPERATION_FIELDS(X) \
@@ -596,7 +608,10 @@ enum violation {
 	X(SIGNAL, SIGNAL, 1) \
 	X(SIGNAL, GROUP, 1) \
 	X(STOP, PROCESS, 1) \
-	X(STOP, GRACE_MS, 1)
+	X(STOP, GRACE_MS, 1) \
+	X(CONNECT, PORT, 1) \
+	X(WAIT_PORT, PORT, 1) \
+	X(WAIT_PORT, TIMEOUT_MS, 1)
 
 /* record, field, whether it is required */
 #define WIRE_RECORD_FIELDS(X) \
@@ -630,7 +645,13 @@ enum violation {
 	X(SEND, 1, 0) \
 	X(PROCESSES, 0, 0) \
 	X(SIGNAL, 0, 0) \
-	X(STOP, 0, 0)
+	X(STOP, 0, 0) \
+	X(CONNECT, 1, 1) \
+	X(WAIT_PORT, 0, 0)
+
+/* the operations whose other end is a socket */
+#define WIRE_SOCKET_OPERATIONS(X) \
+	X(CONNECT)
 
 /* code and name of every frame, for messages and dumps */
 #define WIRE_FRAME_NAMES(X) \
@@ -657,7 +678,9 @@ enum violation {
 	X(FRAME_FAIL, "FAIL") \
 	X(FRAME_RESIZE, "RESIZE") \
 	X(FRAME_POSITION, "POSITION") \
-	X(FRAME_PROCESS, "PROCESS")
+	X(FRAME_PROCESS, "PROCESS") \
+	X(FRAME_OPENED, "OPENED") \
+	X(FRAME_STDOUT_END, "STDOUT_END")
 
 /* code and name of every field, for messages and dumps */
 #define WIRE_FIELD_NAMES(X) \
@@ -714,6 +737,7 @@ enum violation {
 	X(FIELD_TREES, "trees") \
 	X(FIELD_ROWS, "rows") \
 	X(FIELD_COLUMNS, "columns") \
+	X(FIELD_PORT, "port") \
 	X(FIELD_OPERATION, "operation") \
 	X(FIELD_ARGUMENT, "argument") \
 	X(FIELD_CWD, "cwd") \

@@ -92,11 +92,13 @@ class Container:
         ours, theirs = socket.socketpair()
         self.errors: IO[bytes] = (self.base / "stderr").open("w+b")
         command = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--net", "--kill-child"]
-        # As in a container, which has terminals of its own, and whose own group is all that it sees.
-        mounts = [_TERMINALS] if terminals else ["umount --lazy /dev/pts"]
+        # As in a container, which has a loopback interface and terminals of its own, and whose own
+        # group is all that it sees.
+        setup = ["ip link set lo up"]
+        setup.append(_TERMINALS if terminals else "umount --lazy /dev/pts")
         if "memory" in self.groups:
-            mounts.append(f"mount --bind {self.groups['memory']} {_CGROUPS}/memory")
-        command += ["sh", "-c", f'{" && ".join(mounts)} && exec "$@"', "sh"]
+            setup.append(f"mount --bind {self.groups['memory']} {_CGROUPS}/memory")
+        command += ["sh", "-c", f'{" && ".join(setup)} && exec "$@"', "sh"]
         command += ["setpriv", "--bounding-set", f"-all,{capabilities}"]
         command += ["--no-new-privs"] if no_new_privileges else []
         self.process = subprocess.Popen(

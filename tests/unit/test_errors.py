@@ -31,7 +31,14 @@ RESULT = ExecResult(
 
 def make(kind: type[SandboxError]) -> SandboxError:
     """An error of any class, with all that it can hold."""
-    known = {"op": "exec", "session_id": "s1", "path": "a/b", "reason": "ttl", "result": RESULT}
+    known = {
+        "op": "exec",
+        "session_id": "s1",
+        "path": "a/b",
+        "port": 80,
+        "reason": "ttl",
+        "result": RESULT,
+    }
     parameters = inspect.signature(kind).parameters
     more = {name: value for name, value in known.items() if name in parameters}
     return kind("what was wrong", **more)  # type: ignore[arg-type]

@@ -14,7 +14,9 @@ from fumehood._wire.connection import (
     Event,
     Finished,
     InputCredit,
+    Opened,
     Output,
+    OutputEnded,
     Pinged,
     State,
     Welcomed,
@@ -24,9 +26,11 @@ from fumehood._wire.messages import (
     Exit,
     Fail,
     Request,
+    connect_request,
     exec_request,
     file_request,
     terminal_request,
+    wait_port_request,
 )
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root, Violation
 from fumehood.errors import LocalProtocolError
@@ -57,6 +61,10 @@ WRITE = file_request(Operation.WRITE, b"f", Root.WORKSPACE, limit=9, mode=0o644,
 LIST = file_request(Operation.LIST, b".", Root.WORKSPACE, limit=2, recursive=0)
 STAT = file_request(Operation.STAT, b".", Root.WORKSPACE, follow=0)
 STATUS = Request(Operation.STATUS, {})
+CONNECT = connect_request(80)
+OPENED = frame_of(Frame.OPENED, 1, {})
+STDOUT_END = codec.encode_frame(Frame.STDOUT_END, 1)
+DONE = frame_of(Frame.DONE, 1, {})
 TERMINAL = terminal_request((b"sh",), cwd=b".", env=(), user=None, rows=24, columns=80)
 
 
@@ -212,6 +220,41 @@ def test_a_terminal_takes_sizes_until_its_end() -> None:
     connection.resize(2, 24, 80)
     frames = codec.FrameReader("client").feed(connection.data_to_send())
     assert [raw.frame for raw in frames] == [Frame.CANCEL]
+
+
+def test_a_socket_at_the_other_end_opens_and_ends_its_output_by_itself() -> None:
+    connection = opened(CONNECT)
+    events: list[Event] = list(
+        connection.receive_data(OPENED + data(Frame.STDOUT, 1, 3) + STDOUT_END)
+    )
+    assert events == [Opened(1), Output(1, 1, bytes(3), 0), OutputEnded(1)]
+    # The other direction is as open as before.
+    connection.send_input(1, b"x")
+    assert list(connection.receive_data(DONE))
+    assert connection.statistics()["channels"] == 0
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        (data(Frame.STDOUT, 1),),
+        (STDOUT_END,),
+        (DONE,),
+        (OPENED, OPENED),
+        (OPENED, STDOUT_END, data(Frame.STDOUT, 1)),
+        (OPENED, STDOUT_END, STDOUT_END),
+        (OPENED, STDOUT_END, OPENED),
+        (OPENED, data(Frame.STDERR, 1)),
+    ],
+)
+def test_a_sockets_events_come_once_and_in_their_order(frames: tuple[bytes, ...]) -> None:
+    assert violation(opened(CONNECT), *frames) is Violation.BAD_STATE
+
+
+@pytest.mark.parametrize("request_", [run(), READ, STATUS, wait_port_request(80, 0)])
+def test_what_has_no_socket_has_no_events_of_one(request_: Request) -> None:
+    for frame in (OPENED, STDOUT_END):
+        assert violation(opened(request_), frame) is Violation.BAD_STATE
 
 
 def test_the_connections_credit_goes_back_when_bytes_arrive() -> None:

@@ -8,12 +8,15 @@ from typing import Self
 
 from fumehood import exec as _exec
 from fumehood import file_streams as _file_streams
+from fumehood import forward as _forward
+from fumehood import ports as _ports
 from fumehood import session as _session
 from fumehood import terminals as _terminals
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
+from fumehood.forward import MAX_CONNECTIONS
 from fumehood.options import Seconds
 from fumehood.results import (
     EffectiveLimits,
@@ -111,6 +114,126 @@ class FileWriter(Blocking[_file_streams.FileWriter]):
             FileTooLargeError, DiskFullError: the file cannot be finished; the old one is as it was.
         """
         return self._call(lambda: self._async.write(data))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        self._call(self._async.__aenter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, as the end of the block asks for."""
+        self._call(lambda: self._async.__aexit__(kind, error, trace))
+
+
+class PortStream(Blocking[_ports.PortStream]):
+    r"""A connection to a server inside; see :meth:`Session.connect_port`.
+
+    One task reads and one writes, at the same time or not; each direction ends by itself. At most
+    512 KiB wait unread in this client, and then the server waits.
+
+    Example::
+
+        with session.connect_port(80) as stream:
+            stream.write(b"GET / HTTP/1.0\r\n\r\n")
+            while data := stream.read():
+                print(len(data))
+    """
+
+    _instead = "AsyncSession's PortStream"
+
+    @property
+    def port(self) -> int:
+        """The number inside."""
+        return self._async.port
+
+    def read(self, max_bytes: int = 65536) -> bytes:
+        """Return what has come, at least one byte, or ``b""`` once the server has sent its end.
+
+        A cancellation loses nothing: the next call returns what this one would have.
+
+        Args:
+            max_bytes: the most to return at once.
+
+        Raises:
+            PortResetError: the connection was cut off; everything that came before was returned.
+            SessionEndedError: the session ended.
+        """
+        return self._call(lambda: self._async.read(max_bytes))
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of ``data``, as fast as the server takes it.
+
+        Returns when it is on its way: at most 512 KiB are between here and the server. When it is
+        cancelled, a part may have been sent.
+
+        Raises:
+            PortResetError: the connection was cut off.
+            SessionEndedError: the session ended.
+        """
+        return self._call(lambda: self._async.write(data))
+
+    def write_eof(self) -> None:
+        """Tell the server that nothing more comes; reading goes on. Idempotent."""
+        return self._call(lambda: self._async.write_eof())
+
+    def close(self) -> None:
+        """Close both directions. Idempotent.
+
+        What was written and has reached the server's socket is still delivered. To be sure of
+        all of it, ``write_eof()`` and read to the end first.
+        """
+        return self._call(lambda: self._async.aclose())
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        self._call(self._async.__aenter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, as the end of the block asks for."""
+        self._call(lambda: self._async.__aexit__(kind, error, trace))
+
+
+class PortForward(Blocking[_forward.PortForward]):
+    """A listener on this machine's loopback; see :meth:`Session.forward_port`."""
+
+    _instead = "AsyncSession's PortForward"
+
+    @property
+    def host(self) -> str:
+        """The address that it listens on here."""
+        return self._async.host
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on here."""
+        return self._async.port
+
+    @property
+    def container_port(self) -> int:
+        """The port inside."""
+        return self._async.container_port
+
+    def statistics(self) -> dict[str, int]:
+        """Return numbers: connections now and in all, those that failed, bytes of those that ended.
+
+        ``sent`` went into the session, ``received`` came out of it.
+        """
+        return self._look(lambda: self._async.statistics())
+
+    def close(self) -> None:
+        """Stop listening and cut off what is under way. Idempotent."""
+        return self._call(lambda: self._async.aclose())
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -712,6 +835,87 @@ class Session(Blocking[_session.AsyncSession]):
         The target's missing parent directories are made.
         """
         return self._call(lambda: self._async.rename(source, target, root=root))
+
+    def connect_port(self, port: int) -> PortStream:
+        r"""Open a raw byte stream to a server inside: use it with ``with``.
+
+        The supervisor connects to ``127.0.0.1``, then to ``::1``, inside the session: it works
+        without any network, and for servers that listen on loopback only. An open connection counts
+        as activity. A session carries at most 256 operations at once, connections among them.
+
+        Args:
+            port: the number inside, 1 to 65535.
+
+        Example::
+
+            with session.connect_port(6379) as stream:
+                stream.write(b"PING\r\n")
+                reply = stream.read()
+
+        Raises:
+            InvalidRequestError: for a value, before anything is tried.
+            PortRefusedError: nobody listens there.
+            OperationTimeoutError: a server that accepts nothing for 10 seconds.
+            ResourceLimitError: too many operations are under way.
+            SessionEndedError: the session is over.
+        """
+        opening = self._async.connect_port(port)
+        return PortStream(self._call(lambda: self._await(opening)))
+
+    def forward_port(
+        self,
+        port: int,
+        *,
+        local_port: int = 0,
+        host: str = "127.0.0.1",
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> PortForward:
+        """Forward a port of this machine: use it with ``with``.
+
+        It listens on loopback, and each connection leads to a server inside, as
+        :meth:`connect_port` does; one that nobody serves is reset. It ends with its block, when it
+        is closed, or with the session. A forward without connections is no activity, and an idle
+        session ends all the same; each connection is.
+
+        Args:
+            port: the number inside, 1 to 65535.
+            local_port: where to listen here; 0 takes any free port.
+            host: a loopback address of this machine: ``127.0.0.1`` or ``::1``.
+            max_connections: at once; those beyond wait in the listener's queue. A session carries
+                at most 256 operations at once, connections of all forwards among them.
+
+        Example::
+
+            with session.forward_port(8000) as forward:
+                page = fetch(f"http://{forward.host}:{forward.port}/")
+
+        Raises:
+            InvalidRequestError: for a value, before anything is tried.
+            PortError: ``local_port`` cannot be listened on.
+            SessionEndedError: the session is over.
+        """
+        opening = self._async.forward_port(
+            port, local_port=local_port, host=host, max_connections=max_connections
+        )
+        return PortForward(self._call(lambda: self._await(opening)))
+
+    def wait_for_port(self, port: int, *, timeout: Seconds | None = 30.0) -> None:
+        """Wait until somebody listens at a port inside.
+
+        The supervisor looks itself, every 5 to 100 milliseconds, by connecting to ``127.0.0.1`` and
+        ``::1`` and closing at once: no shell and no tool of the image is needed, and the
+        server sees a connection that says nothing.
+
+        Args:
+            port: the number inside, 1 to 65535.
+            timeout: seconds; 0 looks once, ``None`` waits as long as the session lives.
+
+        Raises:
+            OperationTimeoutError: nobody did in time.
+            ResourceLimitError: too many operations are under way.
+            SessionEndedError: the session is over, or ended first.
+        """
+        return self._call(lambda: self._async.wait_for_port(port, timeout=timeout))
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fumehood._wire.connection import Output
+from fumehood._wire.connection import InputCredit, Opened, Output, OutputEnded
 from fumehood._wire.messages import Answer, Process
 from fumehood.errors import InvalidRequestError, SandboxError
 
@@ -35,7 +35,9 @@ class Channel:
         "_done",
         "_failure",
         "_input_waiter",
+        "_opened",
         "_output",
+        "_output_ended",
         "_tether",
         "_waiter",
         "described",
@@ -57,6 +59,8 @@ class Channel:
         self._abandoned = False
         self.moved: int = 0
         """How often something has come from the supervisor: output, or credit for input."""
+        self._opened = False
+        self._output_ended = False
 
     def __repr__(self) -> str:
         return f"<Channel {self.number} waiting={len(self._output)} answer={self._answer!r}>"
@@ -76,15 +80,28 @@ class Channel:
     @property
     def ready(self) -> bool:
         """Whether :meth:`receive` would not wait."""
-        return bool(self._output) or self.finished
+        return bool(self._output) or self._output_ended or self.finished
 
     @property
     def outcome(self) -> Answer | None:
         """The answer, if it has come."""
         return self._answer
 
+    async def wait_opened(self) -> bool:
+        """Wait until the socket at the other end is there; False: the answer says why it is not.
+
+        Raises:
+            SessionEndedError: the session ended first.
+            SessionLostError: the stream broke first.
+        """
+        while not self._opened and not self.finished:
+            await self._wait()
+        if self._failure is not None:
+            raise self._failure()
+        return self._opened
+
     async def receive(self) -> Output | None:
-        """Return the next piece of output, or None once the answer is there.
+        """Return the next piece of output, or None after its end or once the answer is there.
 
         Cancelling it loses nothing: the next call returns what this one would have.
 
@@ -95,7 +112,7 @@ class Channel:
         while not self._output:
             if self._failure is not None:
                 raise self._failure()
-            if self._answer is not None:
+            if self._output_ended or self._answer is not None:
                 return None
             await self._wait()
         item = self._output.popleft()
@@ -111,6 +128,9 @@ class Channel:
         """
         while await self.receive() is not None:
             pass
+        await self.wait_finished()
+        if self._failure is not None:
+            raise self._failure()
         assert self._answer is not None
         return self._answer
 
@@ -187,7 +207,7 @@ class Channel:
             return
 
     async def wait_finished(self) -> None:
-        """Wait until :attr:`finished`, and take nothing."""
+        """Wait until :attr:`finished`, and take nothing. Any number may."""
         if not self.finished:
             if self._done is None:
                 self._done = asyncio.get_running_loop().create_future()
@@ -213,8 +233,19 @@ class Channel:
 
     # --- the tether's side --------------------------------------------------------------------
 
-    def deliver(self, item: Output) -> None:
-        """Take one piece of output from the tether."""
+    def take(self, event: Output | InputCredit | Opened | OutputEnded) -> None:
+        """Take from the tether what has come on the channel."""
+        if isinstance(event, Output):
+            self._deliver(event)
+        elif isinstance(event, InputCredit):
+            self.moved += 1
+            self._wake_input()
+        else:
+            self._opened = True
+            self._output_ended |= isinstance(event, OutputEnded)
+            self._wake()
+
+    def _deliver(self, item: Output) -> None:
         self.moved += 1
         if self._abandoned:
             self._tether.consumed(self.number, len(item.data))
@@ -230,11 +261,6 @@ class Channel:
             return
         self._output.append(item)
         self._wake()
-
-    def credit(self) -> None:
-        """Note that more input may be given."""
-        self.moved += 1
-        self._wake_input()
 
     def finish(self, answer: Answer) -> None:
         """Take the answer from the tether."""

@@ -22,7 +22,9 @@ from fumehood._wire.connection import (
     Event,
     Finished,
     InputCredit,
+    Opened,
     Output,
+    OutputEnded,
     Pinged,
     State,
     Welcomed,
@@ -107,6 +109,11 @@ class Tether:
     def alive(self) -> bool:
         """Whether operations can be started."""
         return self._failure is None
+
+    def check_alive(self) -> None:
+        """Raise why nothing can be started any more, if that is so."""
+        if self._failure is not None:
+            raise self._failure()
 
     @property
     def reconnecting(self) -> bool:
@@ -323,7 +330,7 @@ class Tether:
             self._flush_soon()
 
     def _dispatch(self, event: Event) -> None:
-        if isinstance(event, (Output, Described, Finished, InputCredit)):
+        if isinstance(event, (Output, Described, Finished, InputCredit, Opened, OutputEnded)):
             self._hand_on(event)
         elif isinstance(event, Pinged):
             self._answer_ping(event.token)
@@ -336,20 +343,20 @@ class Tether:
         elif isinstance(event, Ended):
             self._ended(event.end)
 
-    def _hand_on(self, event: Output | Described | Finished | InputCredit) -> None:
+    def _hand_on(
+        self, event: Output | Described | Finished | InputCredit | Opened | OutputEnded
+    ) -> None:
         """Give its channel what is for it, unless nobody has it any more."""
         channel = self._channels.get(event.channel)
         if channel is None:
             return
-        if isinstance(event, Output):
-            channel.deliver(event)
-        elif isinstance(event, Finished):
+        if isinstance(event, Finished):
             del self._channels[event.channel]
             channel.finish(event.answer)
-        elif isinstance(event, InputCredit):
-            channel.credit()
-        else:
+        elif isinstance(event, Described):
             channel.described.append(event.process)
+        else:
+            channel.take(event)
 
     def _settle(self) -> None:
         if not self._settled.done():

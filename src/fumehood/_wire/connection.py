@@ -41,6 +41,7 @@ _RECORD = 4 + table.MAX_RECORD
 _ENDLESS = (1 << 64) - 1
 _MOST_PROCESSES = 4096
 """More than any supervisor keeps."""
+_ENDLESS_OPERATIONS = table.OPERATION_SOCKET | {Operation.TERMINAL}
 
 
 class State(Enum):
@@ -68,6 +69,8 @@ _EXPECTED: dict[State, frozenset[Frame]] = {
             Frame.STDOUT,
             Frame.STDERR,
             Frame.CREDIT,
+            Frame.OPENED,
+            Frame.STDOUT_END,
             Frame.EXIT,
             Frame.DONE,
             Frame.FAIL,
@@ -128,6 +131,18 @@ class InputCredit(NamedTuple):
     channel: int
 
 
+class Opened(NamedTuple):
+    """The socket at a channel's other end is there."""
+
+    channel: int
+
+
+class OutputEnded(NamedTuple):
+    """No more output comes on a channel, which lives on."""
+
+    channel: int
+
+
 class Pinged(NamedTuple):
     """The supervisor wants a sign of life: :meth:`Connection.pong` gives it."""
 
@@ -147,7 +162,18 @@ class Ended(NamedTuple):
     end: End
 
 
-Event = Welcomed | Configured | Output | Described | InputCredit | Pinged | Finished | Ended
+Event = (
+    Welcomed
+    | Configured
+    | Output
+    | Described
+    | InputCredit
+    | Opened
+    | OutputEnded
+    | Pinged
+    | Finished
+    | Ended
+)
 
 
 @dataclass(slots=True)
@@ -159,6 +185,8 @@ class _Channel:
     offset: int | None  # of the next byte of output; None: a POSITION must tell
     placed: bool = False  # a POSITION has come, and no byte since
     described: int = 0  # processes
+    opened: bool = False  # OPENED came; the next likewise: for those with a socket alone
+    output_ended: bool = False
     cancelled: bool = False
 
 
@@ -174,7 +202,7 @@ def _output_limits(request: Request) -> list[int]:
         most = [fields[Field.LIMIT], 0]
     elif request.operation is Operation.LIST:
         most = [cast("int", fields[Field.LIMIT]) * _RECORD, 0]
-    elif request.operation is Operation.TERMINAL:
+    elif request.operation in _ENDLESS_OPERATIONS:
         # Handed on piece by piece and never kept, so that the window alone is bound enough.
         most = [_ENDLESS, 0]
     elif request.operation is Operation.ATTACH and not fields[Field.AT_END]:
@@ -421,13 +449,8 @@ class Connection:
             return self._output(raw)
         if frame in _ANSWERS:
             return self._answer(raw)
-        if frame is Frame.CREDIT:
-            return self._input_credit(raw)
-        if frame is Frame.POSITION:
-            self._position(raw)
-            return None
-        if frame is Frame.PROCESS:
-            return self._process(raw)
+        if raw.channel != 0 or frame is Frame.CREDIT:
+            return self._channel_event(raw)
         if frame is Frame.PING:
             return Pinged(raw.payload)
         if frame is Frame.PONG:
@@ -444,6 +467,19 @@ class Connection:
         self.state = State.ENDED
         self._channels.clear()
         return Ended(end)
+
+    def _channel_event(self, raw: RawFrame) -> Event | None:
+        """Take what is neither output nor an answer."""
+        if raw.frame is Frame.CREDIT:
+            return self._input_credit(raw)
+        if raw.frame is Frame.PROCESS:
+            return self._process(raw)
+        if raw.frame is Frame.OPENED:
+            return self._opened(raw)
+        if raw.frame is Frame.STDOUT_END:
+            return self._output_end(raw)
+        self._position(raw)
+        return None
 
     def _welcome(self, raw: RawFrame) -> Event:
         welcome = Welcome.decode(raw)
@@ -489,6 +525,7 @@ class Connection:
             raise WireViolationError(
                 Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
             )
+        self._check_socket(raw, entry)
         size = len(raw.payload)
         entry.left[stream - 1] -= size
         if entry.left[stream - 1] < 0:
@@ -535,6 +572,38 @@ class Connection:
             raise WireViolationError(Violation.BAD_STATE, f"more than {_MOST_PROCESSES} processes")
         return Described(raw.channel, Process.decode(raw))
 
+    def _check_socket(self, raw: RawFrame, entry: _Channel) -> None:
+        """Where the other end is a socket, output comes between OPENED and STDOUT_END."""
+        if entry.operation not in table.OPERATION_SOCKET:
+            return
+        self._check_opened(raw, entry)
+        if entry.output_ended:
+            raise WireViolationError(Violation.BAD_STATE, f"{raw.frame.name} after STDOUT_END")
+
+    def _check_opened(self, raw: RawFrame, entry: _Channel) -> None:
+        if not entry.opened:
+            raise WireViolationError(Violation.BAD_STATE, f"{raw.frame.name} before OPENED")
+
+    def _opened(self, raw: RawFrame) -> Opened:
+        entry = self._entry(raw)
+        if entry.operation not in table.OPERATION_SOCKET or entry.opened:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"OPENED from {entry.operation.name.lower()}"
+            )
+        codec.decode_frame_fields(raw)
+        entry.opened = True
+        return Opened(raw.channel)
+
+    def _output_end(self, raw: RawFrame) -> OutputEnded:
+        entry = self._entry(raw)
+        if entry.operation not in table.OPERATION_SOCKET:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"STDOUT_END from {entry.operation.name.lower()}"
+            )
+        self._check_socket(raw, entry)
+        entry.output_ended = True
+        return OutputEnded(raw.channel)
+
     def _input_credit(self, raw: RawFrame) -> InputCredit | None:
         amount = codec.decode_credit(raw)
         entry = self._entry(raw)  # channel 0 is the supervisor's window alone: never ours
@@ -554,6 +623,8 @@ class Connection:
             raise WireViolationError(
                 Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
             )
+        if raw.frame is Frame.DONE and entry.operation in table.OPERATION_SOCKET:
+            self._check_opened(raw, entry)
         answer = _ANSWERS[raw.frame].decode(raw)
         if entry.operation in _LOGGED and not isinstance(answer, Fail):
             _check_end(answer.offset, entry.offset, raw.frame)

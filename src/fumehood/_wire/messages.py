@@ -238,6 +238,16 @@ def file_request(operation: Operation, path: bytes, root: Root, **more: int | by
     return Request(operation, fields)
 
 
+def connect_request(port: int) -> Request:
+    """Return the request for a connection to a port inside."""
+    return Request(Operation.CONNECT, {Field.PORT: port})
+
+
+def wait_port_request(port: int, timeout_ms: int) -> Request:
+    """Return the request to be told when somebody listens at a port inside."""
+    return Request(Operation.WAIT_PORT, {Field.PORT: port, Field.TIMEOUT_MS: timeout_ms})
+
+
 # --- supervisor to client ---------------------------------------------------------------------
 
 

@@ -60,6 +60,8 @@ class Frame(IntEnum):
     RESIZE = 0x1c
     POSITION = 0x1a
     PROCESS = 0x1b
+    OPENED = 0x1d
+    STDOUT_END = 0x1e
 
 
 class Field(IntEnum):
@@ -118,6 +120,7 @@ class Field(IntEnum):
     TREES = 0x37
     ROWS = 0x38
     COLUMNS = 0x39
+    PORT = 0x3a
     OPERATION = 0x40
     ARGUMENT = 0x41
     CWD = 0x42
@@ -190,6 +193,8 @@ class Operation(IntEnum):
     PROCESSES = 0x18
     SIGNAL = 0x19
     STOP = 0x1a
+    CONNECT = 0x28
+    WAIT_PORT = 0x29
 
 
 class ExecCode(IntEnum):
@@ -277,6 +282,9 @@ class ErrorCode(IntEnum):
     NAME_TAKEN = 0x34
     TOO_MANY_PROCESSES = 0x35
     INPUT_CLOSED = 0x36
+    CONNECTION_REFUSED = 0x3c
+    CONNECTION_RESET = 0x3d
+    TIMED_OUT = 0x3e
 
 
 class Violation(IntEnum):
@@ -354,6 +362,7 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.TREES: "uint",
         Field.ROWS: "uint",
         Field.COLUMNS: "uint",
+        Field.PORT: "uint",
         Field.OPERATION: "uint",
         Field.ARGUMENT: "bytes",
         Field.CWD: "bytes",
@@ -406,9 +415,9 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 50, 51}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 50, 51}),
         Field.ROOT: frozenset({0, 1}),
-        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58}),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58, 60, 61, 62}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
     }
 )
@@ -449,6 +458,8 @@ FRAME_FROM: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.RESIZE: "client",
         Frame.POSITION: "supervisor",
         Frame.PROCESS: "supervisor",
+        Frame.OPENED: "supervisor",
+        Frame.STDOUT_END: "supervisor",
     }
 )
 
@@ -478,6 +489,8 @@ FRAME_CHANNEL: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.RESIZE: "live",
         Frame.POSITION: "live",
         Frame.PROCESS: "live",
+        Frame.OPENED: "live",
+        Frame.STDOUT_END: "live",
     }
 )
 
@@ -507,6 +520,8 @@ FRAME_PAYLOAD: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.RESIZE: "fields",
         Frame.POSITION: "fields",
         Frame.PROCESS: "fields",
+        Frame.OPENED: "fields",
+        Frame.STDOUT_END: "empty",
     }
 )
 
@@ -536,6 +551,8 @@ FRAME_LENGTH: Final[MappingProxyType[Frame, tuple[int, int]]] = MappingProxyType
         Frame.RESIZE: (0, 65536),
         Frame.POSITION: (0, 65536),
         Frame.PROCESS: (0, 65536),
+        Frame.OPENED: (0, 65536),
+        Frame.STDOUT_END: (0, 0),
     }
 )
 
@@ -553,6 +570,7 @@ FRAME_REQUIRED: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.RESIZE: frozenset({Field.ROWS, Field.COLUMNS}),
         Frame.POSITION: frozenset({Field.OFFSET}),
         Frame.PROCESS: frozenset({Field.PROCESS, Field.LOG_BYTES, Field.STDIN, Field.PID, Field.STARTED_NS, Field.LOG_FIRST, Field.LOG_END}),
+        Frame.OPENED: frozenset(),
     }
 )
 
@@ -570,6 +588,7 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.RESIZE: frozenset(),
         Frame.POSITION: frozenset(),
         Frame.PROCESS: frozenset({Field.ARGUMENT, Field.ARGV_CUT, Field.PROCESS_NAME, Field.REASON, Field.EXIT_CODE, Field.SIGNAL, Field.DURATION_US, Field.STDOUT_TOTAL, Field.STDERR_TOTAL, Field.KILLED, Field.LEFT_RUNNING, Field.ENDED_NS}),
+        Frame.OPENED: frozenset({Field.PORT}),
     }
 )
 
@@ -595,6 +614,8 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.PROCESSES: frozenset(),
         Operation.SIGNAL: frozenset({Field.PROCESS, Field.SIGNAL, Field.GROUP}),
         Operation.STOP: frozenset({Field.PROCESS, Field.GRACE_MS}),
+        Operation.CONNECT: frozenset({Field.PORT}),
+        Operation.WAIT_PORT: frozenset({Field.PORT, Field.TIMEOUT_MS}),
     }
 )
 
@@ -620,6 +641,8 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.PROCESSES: frozenset({Field.PROCESS}),
         Operation.SIGNAL: frozenset(),
         Operation.STOP: frozenset(),
+        Operation.CONNECT: frozenset(),
+        Operation.WAIT_PORT: frozenset(),
     }
 )
 
@@ -645,6 +668,8 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.PROCESSES: False,
         Operation.SIGNAL: False,
         Operation.STOP: False,
+        Operation.CONNECT: True,
+        Operation.WAIT_PORT: False,
     }
 )
 
@@ -670,6 +695,8 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.PROCESSES: "none",
         Operation.SIGNAL: "none",
         Operation.STOP: "none",
+        Operation.CONNECT: "stdout",
+        Operation.WAIT_PORT: "none",
     }
 )
 
@@ -695,6 +722,8 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.PROCESSES: Frame.DONE,
         Operation.SIGNAL: Frame.DONE,
         Operation.STOP: Frame.EXIT,
+        Operation.CONNECT: Frame.DONE,
+        Operation.WAIT_PORT: Frame.DONE,
     }
 )
 
@@ -705,6 +734,8 @@ OPERATION_ALSO: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.PROCESSES: Frame.PROCESS,
     }
 )
+
+OPERATION_SOCKET: Final = frozenset({Operation.CONNECT})
 
 ENTRY_REQUIRED: Final = frozenset({Field.TYPE, Field.SIZE, Field.MODE, Field.MODIFIED_NS, Field.UID, Field.GID, Field.NAME})
 ENTRY_OPTIONAL: Final = frozenset({Field.LINK})

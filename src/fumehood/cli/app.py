@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fumehood import __version__
-from fumehood.cli import copy, doctor, output, run, running, sessions
+from fumehood.cli import copy, doctor, output, port, run, running, sessions
 from fumehood.cli.self_check import command as self_check
 
 app: typer.Typer = typer.Typer(
@@ -97,6 +97,7 @@ app.command("exec", context_settings=_PASSING)(sessions.exec_)
 app.command("ls")(sessions.ls)
 app.command("cp")(copy.cp)
 app.command("rm")(sessions.rm)
+app.command("port")(port.command)
 app.command("pause")(sessions.pause)
 app.command("unpause")(sessions.unpause)
 app.add_typer(sessions.workspaces, name="workspace")
