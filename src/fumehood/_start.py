@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import getpass
 import logging
 import math
@@ -152,6 +153,7 @@ async def create(
         session_id=order.session_id,
         heartbeat_timeout=seconds(settings.lifecycle.heartbeat_timeout, "heartbeat_timeout"),
         reopen=_reopener(engine, order.session_id, request.nonce),
+        ended=functools.partial(engine.wait_exit, request.nonce),
     )
     session: AsyncSession | None = None
     try:
@@ -331,6 +333,7 @@ async def open_tether(
         session_id=container.session_id,
         heartbeat_timeout=_HEARTBEAT_DEFAULT,
         reopen=_reopener(engine, container.session_id, container.nonce),
+        ended=functools.partial(engine.wait_exit, container.nonce),
     )
     try:
         tether.begin(None)

@@ -69,6 +69,8 @@ class MemoryEngine:
         self.removed: list[tuple[str, bool]] = []
         self.exit_codes: dict[str, int] = {}
         self.asked_since: list[float] = []
+        self.exits: dict[str, asyncio.Future[int]] = {}
+        """Who waits for which container's end, by its nonce."""
         self.closed = 0
         self.swept = 0
         self.fail_removal: EngineError | None = None
@@ -150,6 +152,10 @@ class MemoryEngine:
     async def exit_code(self, session_id: str, *, since: float) -> int | None:
         self.asked_since.append(since)
         return self.exit_codes.get(session_id)
+
+    async def wait_exit(self, nonce: str) -> int:
+        future = self.exits.setdefault(nonce, asyncio.get_running_loop().create_future())
+        return await asyncio.shield(future)
 
     async def list_workspaces(self) -> Sequence[str]:
         return [item.workspace_id for item in self.containers.values() if item.workspace_id]

@@ -16,14 +16,11 @@ from fumehood import (
     AsyncDockerSandbox,
     EndReason,
     EngineError,
-    Lifecycle,
     Security,
     SessionEndedError,
 )
 
 RESTART = "A live session survives a restart of the engine"
-BEATING = Lifecycle(heartbeat_timeout=3, disconnect_grace=1)
-"""The end of a stream whose container is gone was seen to come late: the heartbeat tells."""
 CREATION = "A failed or cancelled creation leaves nothing"
 
 
@@ -31,7 +28,7 @@ CREATION = "A failed or cancelled creation leaves nothing"
 async def test_a_killed_shim_ends_its_session_typed_and_leaves_nothing(
     engine: OwnEngine, sandbox: MakeSandbox
 ) -> None:
-    async with sandbox(lifecycle=BEATING) as box, box.create_session() as neighbour:
+    async with sandbox() as box, box.create_session() as neighbour:
         session = await box.create_session()
         pending = await begin(session)
         (shim,) = engine.shims(await engine.container_id(session.id))
@@ -46,7 +43,7 @@ async def test_a_killed_shim_ends_its_session_typed_and_leaves_nothing(
 async def test_a_killed_supervisor_ends_its_session_typed_and_leaves_nothing(
     engine: OwnEngine, sandbox: MakeSandbox
 ) -> None:
-    async with sandbox(lifecycle=BEATING) as box:
+    async with sandbox() as box:
         session = await box.create_session()
         pending = await begin(session)
         container = await engine.container_id(session.id)

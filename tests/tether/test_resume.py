@@ -25,6 +25,7 @@ from fumehood._wire.codec import RawFrame
 from fumehood._wire.table import EndCode, Frame, Operation
 from tether.conftest import Connect, Link, connected
 
+PIECE = bytes(table.MAX_PAYLOAD)
 WORDS = [b"some ", b"input, ", b"in pieces"]
 
 
@@ -166,7 +167,8 @@ async def test_windows_and_what_is_kept_stay_bounded_over_many_streams(connect: 
             total += len(piece)
             if step % 5 == 0:
                 peer.stream.cut()
-            await peer.until(lambda total=total: peer.credit >= total)  # type: ignore[misc]
+            least = total - table.CREDIT_STEP
+            await peer.until(lambda least=least: peer.credit > least)  # type: ignore[misc]
             taken = len(opened.input)
             if taken:
                 peer.give(1, taken)
@@ -188,7 +190,7 @@ async def test_the_client_says_what_it_has_each_step_and_with_each_beat(connect:
         task = asyncio.create_task(link.session.exec(["x"], max_output_bytes=1 << 30))
         await peer.opened(1)
         before = peer.count(Frame.ACK)
-        peer.stdout(1, bytes(table.CREDIT_STEP))
+        peer.stdout(1, *[PIECE] * (table.CREDIT_STEP // len(PIECE)))
         raw = await peer.seen(Frame.ACK, before + 1)
         assert int.from_bytes(raw.payload, "big") <= len(peer.kept)
         peer.exit(1, stdout_total=table.CREDIT_STEP)

@@ -13,6 +13,7 @@ from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop
 from fumehood._tether.ends import END_REASONS, ended_error
 from fumehood._tether.reconnect import Attempt, Reopen, come_back
+from fumehood._tether.vigil import Vigil, WaitExit
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import (
     Configured,
@@ -56,6 +57,7 @@ class Tether:
         session_id: for messages.
         heartbeat_timeout: seconds of silence after which the other end counts as lost.
         reopen: how to get another stream when this one breaks; ``None``: its end is the end.
+        ended: how to learn from the engine that the container has ended; ``None``: from the stream.
     """
 
     def __init__(
@@ -66,11 +68,15 @@ class Tether:
         session_id: str,
         heartbeat_timeout: float,
         reopen: Reopen | None = None,
+        ended: WaitExit | None = None,
     ) -> None:
         self._stream = stream
         self._reopen = reopen
         self._returning: asyncio.Task[None] | None = None
         self._returns = 0
+        self._vigil: Vigil | None = None
+        if ended is not None:
+            self._vigil = Vigil(ended, busy=self._busy, over=self._container_ended)
         self._closing: set[asyncio.Task[None]] = set()
         self._connection = connection
         self._session_id = session_id
@@ -185,6 +191,8 @@ class Tether:
         await stop(self._ponger)
         await stop(self._returning)
         self._returning = None
+        if self._vigil is not None:
+            await self._vigil.close()
         await self._stream.close()
         if self._closing:
             await asyncio.wait(self._closing)
@@ -233,6 +241,8 @@ class Tether:
         number = self._connection.open(request)
         channel = Channel(self, number)
         self._channels[number] = channel
+        if self._vigil is not None:
+            self._vigil.begin()
         self._flush_now()
         return channel
 
@@ -246,6 +256,8 @@ class Tether:
         number = self._connection.open(request)
         channel = Channel(self, number)
         self._channels[number] = channel
+        if self._vigil is not None:
+            self._vigil.begin()
         sent = min(self._connection.input_allowed(number), len(data))
         self._connection.send_input(number, memoryview(data)[:sent])
         if sent == len(data):
@@ -321,6 +333,8 @@ class Tether:
         if self._failure is not None or self._returning is not None:
             return
         self._silent = 0
+        if self._vigil is not None:
+            self._vigil.heard = True
         try:
             for event in self._connection.receive_data(data):
                 self._dispatch(event)
@@ -430,6 +444,14 @@ class Tether:
 
         self._break(failure, EndReason.LOST)
 
+    def _busy(self) -> bool:
+        return self._failure is None and bool(self._channels)
+
+    def _container_ended(self, code: int) -> None:
+        """Take the engine's word for an end of which the stream does not tell."""
+        if self._failure is None:
+            self._lost(f": its container has ended (exit code {code})")
+
     async def _come_back(self, reopen: Reopen, grace: float, text: str) -> None:
         """Find another stream; what is under way waits, as everything does that is begun now."""
         logger.warning("session %s: the stream broke%s; reconnecting", self._session_id, text)
@@ -488,6 +510,8 @@ class Tether:
             self._timer = None
         if self._returning is not None and self._returning is not asyncio.current_task():
             self._returning.cancel()
+        if self._vigil is not None:
+            self._vigil.end()
         channels = list(self._channels.values())
         self._channels.clear()
         for channel in channels:

@@ -279,6 +279,14 @@ class Engine(Protocol):
         """
         ...
 
+    async def wait_exit(self, nonce: str) -> int:
+        """Wait until the container of the session with this nonce has ended; return its exit code.
+
+        Waits for as long as it takes, also while the engine is away. Many may wait at once, at no
+        cost each; what began to end up to half a minute before is told too.
+        """
+        ...
+
     async def list_workspaces(self) -> Sequence[str]:
         """Return the ids of the persistent workspaces on this engine."""
         ...

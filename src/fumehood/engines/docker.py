@@ -32,6 +32,7 @@ from fumehood.engines.container_spec import SUPERVISOR_PATH, container_name, wor
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_create import Creator
 from fumehood.engines.docker_errors import ApiError
+from fumehood.engines.docker_exits import Exits
 from fumehood.engines.docker_images import Images
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_sweep import Sweeper
@@ -62,6 +63,7 @@ class DockerEngine:
         self._api = ApiClient(docker_host)
         self._images = Images(self._api)
         self._remover = Remover(self._api)
+        self._exits = Exits(self._api)
         self._preparing = asyncio.Lock()
         self._facts: tuple[EngineInfo, Installer] | None = None
         self._masked_paths: tuple[str, ...] | None = None
@@ -243,6 +245,10 @@ class DockerEngine:
                     code = int(text)
         return code
 
+    async def wait_exit(self, nonce: str) -> int:
+        """Wait until a session's container has ended; see the protocol."""
+        return await self._exits.wait(nonce)
+
     # --- workspaces ----------------------------------------------------------------------------
 
     async def list_workspaces(self) -> Sequence[str]:
@@ -300,4 +306,5 @@ class DockerEngine:
         """Wait for clean-up that is under way, then release connections. Idempotent."""
         if self._creator is not None:
             await self._creator.settle()
+        await self._exits.close()
         await self._api.close()
