@@ -7,6 +7,8 @@ import pytest
 from fumehood import EngineInfo
 from fumehood.cli.checks import findings, parse_version, runc_faults
 from fumehood.cli.host_checks import kernel_findings, socket_findings
+from fumehood.cli.self_check.ground import NotTriedError
+from fumehood.cli.self_check.preflight import disk_findings, quota_findings
 
 GOOD = EngineInfo(
     name="docker",
@@ -139,3 +141,50 @@ def test_who_may_use_the_engines_socket(mode: int, level: str) -> None:
 def test_a_socket_that_is_not_here_is_not_judged() -> None:
     assert socket_findings("unix:///var/run/docker.sock", None) == []
     assert socket_findings("tcp://127.0.0.1:2376 with TLS", 0o140666) == []
+
+
+GIB = 1 << 30
+ROOM = f"{50 * GIB} {100 * GIB} 900 1000\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        (ROOM, "ok"),
+        (f"{50 * GIB} {100 * GIB} 0 0\n", "ok"),
+        (f"{GIB // 2} {2 * GIB} 900 1000\n", "warning"),
+        (f"{4 * GIB} {100 * GIB} 900 1000\n", "warning"),
+        (f"{50 * GIB} {100 * GIB} 49 1000\n", "warning"),
+    ],
+)
+def test_a_disk_with_little_left_is_a_warning(line: str, level: str) -> None:
+    for text in (line + ROOM, ROOM + line):
+        levels = sorted(item.level for item in disk_findings(text))
+        assert levels == sorted(["ok", level])
+
+
+@pytest.mark.parametrize("text", ["", ROOM, ROOM * 3, "1 2 3\n" + ROOM, "a b c d\n" + ROOM])
+def test_a_disk_that_was_not_measured_is_not_called_good(text: str) -> None:
+    with pytest.raises(NotTriedError):
+        disk_findings(text)
+
+
+MOUNT = "36 35 8:1 /x {place} rw,relatime - {kind} /dev/sda1 rw,{options}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "level"),
+    [
+        ("xfs", "attr2,prjquota", "ok"),
+        ("xfs", "attr2,noquota", "note"),
+        ("ext4", "prjquota", "note"),
+    ],
+)
+def test_quotas_are_known_by_the_mount_of_the_workspace(
+    kind: str, options: str, level: str
+) -> None:
+    other = MOUNT.format(place="/", kind="xfs", options="prjquota")
+    mounts = other + MOUNT.format(place="/workspace", kind=kind, options=options)
+    (found,) = quota_findings(mounts, "/workspace")
+    assert (found.what, found.level) == ("quotas", level)
+    assert quota_findings(other + "odd\n", "/workspace") == []

@@ -13,6 +13,8 @@ def test_it_tells_what_the_engine_is_and_tries_a_session(fumehood: Fumehood) -> 
     shown = fumehood("doctor")
     assert shown.code == 0, shown.errors
     for word in ("engine     docker ", "runc", "seccomp: on", "a session in fumehood/test-python",
+                 "process 1: closed to every probe",
+                 "privileges: no capabilities", "disk of workspaces: ", "quotas: ",
                  "ready after", "round trip", "removed after", "memory_total_bytes"):  # fmt: skip
         assert word in shown.text
 

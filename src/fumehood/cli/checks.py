@@ -74,11 +74,13 @@ def _limits(info: EngineInfo) -> Iterator[Finding]:
         yield Finding("note", "cgroup", "version 1: works; version 2 counts memory more exactly")
     else:
         yield Finding("ok", "cgroup", f"version {info.cgroup_version}")
+    driver = info.storage_driver or "the engine"
+    below = f" on {info.backing_filesystem}" if info.backing_filesystem else ""
     yield Finding(
         "note",
         "disk",
         "a workspace has a hard quota only with Limits.workspace_mb; otherwise the space of "
-        f"{info.storage_driver or 'the engine'} bounds it",
+        f"{driver}{below} bounds it",
     )
 
 

@@ -25,6 +25,7 @@ from fumehood.cli import flags, output, running
 from fumehood.cli.checks import Finding, findings
 from fumehood.cli.host_checks import KERNEL_FILES, kernel_findings, socket_findings
 from fumehood.cli.images import with_any_image
+from fumehood.cli.self_check.preflight import look_inside
 from fumehood.cli.sessions import Json
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "PROBLEM"}
@@ -42,6 +43,7 @@ class Trial:
     destroyed_ms: float
     limits: Mapping[str, Any]
     kernel: Mapping[str, str]
+    inside: tuple[Finding, ...]
 
 
 def doctor(
@@ -52,7 +54,8 @@ def doctor(
     """Look at the engine: what it can enforce, and whether a session works.
 
     It makes one session, takes the time of each step, prints which limits the
-    kernel confirms from inside, and removes it. Nothing is pulled unless
+    kernel confirms from inside, tries its walls and measures its disk, and
+    removes it. 'fumehood self-check' tries everything. Nothing is pulled unless
     --image names it.
 
     [bold]Examples[/bold]
@@ -71,11 +74,11 @@ def doctor(
         found = findings(info) + socket_findings(info.address, _socket_mode(info.address))
         trial: Trial | None = None
         try:
-            trial = await _try_session(docker_host, image)
+            trial = await _try_session(docker_host, image, info.architecture)
         except SandboxError as exc:
             found.append(Finding("problem", "session", str(exc)))
         else:
-            found += [*kernel_findings(trial.kernel), *_degraded(trial)]
+            found += [*kernel_findings(trial.kernel), *trial.inside, *_degraded(trial)]
         if as_json:
             typer.echo(json.dumps(_data(info, found, trial), indent=2, default=str))
         else:
@@ -85,17 +88,17 @@ def doctor(
     running.finish(work, after="The trial session ends by itself within a minute.")
 
 
-async def _try_session(docker_host: str | None, image: str | None) -> Trial:
+async def _try_session(docker_host: str | None, image: str | None, architecture: str) -> Trial:
     async def attempt(name: str, pull: Literal["never", "missing"]) -> Trial:
         async with AsyncDockerSandbox(
             image=name, pull=pull, lifecycle=Lifecycle(ttl=60), docker_host=docker_host
         ) as sandbox:
-            return await _trial(sandbox, name)
+            return await _trial(sandbox, name, architecture)
 
     return await with_any_image(image, attempt)
 
 
-async def _trial(sandbox: AsyncDockerSandbox, image: str) -> Trial:
+async def _trial(sandbox: AsyncDockerSandbox, image: str, architecture: str) -> Trial:
     start = time.perf_counter()
     session = await sandbox.create_session()
     created = time.perf_counter()
@@ -107,6 +110,7 @@ async def _trial(sandbox: AsyncDockerSandbox, image: str) -> Trial:
             raise SandboxError("a file came back other than it was written")
         written = time.perf_counter() - before
         kernel = await _kernel(session)
+        inside = await look_inside(session, architecture)
         limits = dataclasses.asdict(session.effective_limits)
     finally:
         leaving = time.perf_counter()
@@ -119,6 +123,7 @@ async def _trial(sandbox: AsyncDockerSandbox, image: str) -> Trial:
         destroyed_ms=(time.perf_counter() - leaving) * 1e3,
         limits=limits,
         kernel=kernel,
+        inside=tuple(inside),
     )
 
 
