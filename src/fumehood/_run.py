@@ -199,7 +199,8 @@ class Backstop:
     The supervisor kills within a second of the timeout, or ends the session. One that does neither
     is not to be trusted with anything; the lease and the sweep remove its container. Unless the
     session was paused, by any client: its commands' time does not run then. How long that was is
-    asked when the time is over, and believed for :data:`BELIEF` seconds in all.
+    asked when the time is over, and believed for :data:`BELIEF` seconds in all. So is the time for
+    which there was no stream that could have carried an answer.
     """
 
     SLACK = 10.0
@@ -211,6 +212,7 @@ class Backstop:
     def __init__(self, running: Running, deadline: float | None) -> None:
         self._running = running
         self._deadline = deadline
+        self._away = running.core.tether.away
         self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
         self._doubt: asyncio.Task[None] | None = None
@@ -230,7 +232,9 @@ class Backstop:
         """Add the time for which the session was paused; without any, the time is over."""
         assert self._deadline is not None
         loop = asyncio.get_running_loop()
-        deadline = self._deadline + min(await self._paused(), self.BELIEF)
+        paused = await self._paused()
+        away = self._running.core.tether.away - self._away
+        deadline = self._deadline + min(paused + away, self.BELIEF)
         now = loop.time()
         if deadline > now:
             # No sooner than in a while: a pause that goes on moves the deadline along.
@@ -240,6 +244,8 @@ class Backstop:
 
     async def _paused(self) -> float:
         """Return for how many seconds the session has been paused; no answer is no pause."""
+        if self._running.core.tether.reconnecting:
+            return 0.0
         try:
             channel = self._running.core.tether.open(Request(Operation.STATUS, {}))
             async with asyncio.timeout(self.ANSWER):

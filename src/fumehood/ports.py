@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from types import TracebackType
 from typing import Self
@@ -118,7 +117,7 @@ class PortsPart(SessionPart):
         core = self._core
         channel = core.tether.open(wait_port_request(number, ms))
         try:
-            async with asyncio.timeout(None if patience is None else patience + _SLACK):
+            async with core.tether.patience(None if patience is None else patience + _SLACK):
                 answer = await channel.answer()
         except TimeoutError as exc:
             core.tether.give_up("the supervisor missed the deadline of wait_for_port")

@@ -16,15 +16,29 @@ from fakes.supervisor import PATIENCE, FakeSupervisor, Opened, record
 from fumehood import (
     EndReason,
     EngineUnavailableError,
+    ExecResult,
     ProtocolError,
     SessionEndedError,
     SessionLostError,
 )
+from fumehood._run import Backstop
 from fumehood._wire import codec, table
 from fumehood._wire.codec import RawFrame
-from fumehood._wire.table import EndCode, Frame, Operation
+from fumehood._wire.messages import Answer, Exit, exec_request
+from fumehood._wire.table import EndCode, ExecCode, Frame, Operation
+from fumehood.engines.base import ByteStream
 from tether.conftest import Connect, Link, connected
 
+COMMAND = exec_request(
+    (b"x",),
+    cwd=b".",
+    env=(),
+    user=None,
+    timeout_ms=0,
+    stdout_limit=0,
+    stderr_limit=0,
+    stdin=False,
+)
 PIECE = bytes(table.MAX_PAYLOAD)
 WORDS = [b"some ", b"input, ", b"in pieces"]
 
@@ -273,6 +287,50 @@ async def test_leaving_while_the_stream_is_away_ends_the_search(connect: Connect
         assert not link.tether.reconnecting
         await asyncio.sleep(0)
         assert peer.asked == asked
+
+
+async def test_a_deadline_does_not_run_while_there_is_no_stream(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backstop, "SLACK", 0.0)
+    back = asyncio.Event()
+    peer = ResumingSupervisor()
+
+    async def reopen() -> ByteStream:
+        await back.wait()
+        return await ResumingSupervisor.reopen(peer)
+
+    monkeypatch.setattr(peer, "reopen", reopen)
+    async with connect(peer=peer) as link:
+        tasks = [
+            asyncio.create_task(link.session.exec(["x"], timeout=0.2)),
+            asyncio.create_task(answer_within(link, 0.2)),
+        ]
+        await peer.opened(2)
+        peer.stream.cut()
+        done, _ = await asyncio.wait(tasks, timeout=0.6)
+        assert not done, "somebody has given the supervisor up, which could not answer"
+        # It ended them in time, and says so once it is asked.
+        for number in (1, 2):
+            peer.exit(number, 137, reason=int(ExecCode.TIMED_OUT), signal=9)
+        back.set()
+        result, answer = await asyncio.gather(*tasks)
+        assert isinstance(result, ExecResult)
+        assert result.timed_out
+        assert isinstance(answer, Exit)
+
+
+async def answer_within(link: Link, seconds: float) -> Answer:
+    """Wait for a channel as `wait_for_port` does."""
+    channel = link.tether.open(COMMAND)
+    async with link.tether.patience(seconds):
+        return await channel.answer()
+
+
+async def test_a_deadline_runs_while_there_is_a_stream(connect: Connect) -> None:
+    async with connect(peer=ResumingSupervisor()) as link:
+        with pytest.raises(TimeoutError):
+            await answer_within(link, 0.05)
 
 
 # --- no way back --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop
@@ -44,6 +44,8 @@ from fumehood.text import printable
 
 logger = logging.getLogger("fumehood.tether")
 
+_LEAST_LOOK = 0.1
+"""Seconds between two looks at a time that has been extended."""
 _BEATS = 3
 """Pings that go unanswered, one each third of the heartbeat time, before the other end is lost."""
 
@@ -78,6 +80,8 @@ class Tether:
         if ended is not None:
             self._vigil = Vigil(ended, busy=self._busy, over=self._container_ended)
         self._closing: set[asyncio.Task[None]] = set()
+        self._away = 0.0
+        self._away_since: float | None = None
         self._connection = connection
         self._session_id = session_id
         self._heartbeat = heartbeat_timeout
@@ -125,6 +129,12 @@ class Tether:
     def reconnecting(self) -> bool:
         """Whether the stream has broken and another one is being looked for."""
         return self._returning is not None
+
+    @property
+    def away(self) -> float:
+        """For how many seconds in all there has been no stream: who waits must not count them."""
+        current = 0.0 if self._away_since is None else self._loop.time() - self._away_since
+        return self._away + current
 
     @property
     def inherited(self) -> bool:
@@ -295,6 +305,33 @@ class Tether:
         self._connection.cancel(number)
         self._flush()
 
+    @contextlib.asynccontextmanager
+    async def patience(self, seconds: float | None) -> AsyncGenerator[None, None]:
+        """Bound what is done by a time that does not run while there is no stream.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        away = self.away
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            nonlocal away, timer
+            more, away = self.away - away, self.away
+            if more > 0:
+                timer = self._loop.call_later(max(more, _LEAST_LOOK), look)
+            else:
+                timeout.reschedule(self._loop.time())
+
+        async with asyncio.timeout(None) as timeout:
+            if seconds is not None:
+                timer = self._loop.call_later(seconds, look)
+            try:
+                yield
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
     async def drain(self) -> None:
         """Wait until the stream takes more."""
         await self._stream.drain()
@@ -455,6 +492,7 @@ class Tether:
     async def _come_back(self, reopen: Reopen, grace: float, text: str) -> None:
         """Find another stream; what is under way waits, as everything does that is begun now."""
         logger.warning("session %s: the stream broke%s; reconnecting", self._session_id, text)
+        self._away_since = self._loop.time()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -488,6 +526,7 @@ class Tether:
         self._flush()
         again = self._connection.resumed(welcome)
         self._stream = stream
+        self._away, self._away_since = self.away, None
         self._returning = None
         self._returns += 1
         self._silent = 0
