@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import pytest
 import pytest_asyncio
@@ -131,6 +131,20 @@ def open_proxy(engine: OwnEngine) -> OpenProxy:
         socket.unlink(missing_ok=True)
 
     return open_
+
+
+class Proxied(NamedTuple):
+    """A sandbox, and the proxy between it and its engine."""
+
+    proxy: Proxy
+    box: AsyncDockerSandbox
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def proxied(sandbox: MakeSandbox, open_proxy: OpenProxy) -> AsyncIterator[Proxied]:
+    """Give a sandbox that reaches the engine through a proxy."""
+    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
+        yield Proxied(proxy, box)
 
 
 async def sweep(engine: OwnEngine) -> None:

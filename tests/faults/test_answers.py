@@ -10,7 +10,7 @@ import pytest
 
 from cases.mark import case
 from faults import proxy as faults
-from faults.conftest import MakeSandbox, OpenProxy, sweep
+from faults.conftest import MakeSandbox, OpenProxy, Proxied, sweep
 from faults.engine import OwnEngine
 from faults.pending import SECONDS
 from faults.proxy import Exchange, Fault, Proxy
@@ -37,68 +37,67 @@ CONTAINER = r"containers/[^/]+"
 
 @case("F18", LOST)
 async def test_a_removal_that_is_in_progress_is_asked_for_until_it_is_done(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+    engine: OwnEngine, proxied: Proxied
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session()
-        fault = faults.refuses(409, "removal of container x is already in progress")
-        proxy.on("DELETE", CONTAINER, fault, times=3)
-        # The answers are lies: nothing removes it, and waiting for the removal must not be all.
-        proxy.on("POST", f"{CONTAINER}/wait", faults.answers(200, b'{"StatusCode": 0}'))
-        await session.destroy()
-        assert await engine.observer.left("") == []
-        assert deletes(proxy) == 4
+    proxy, box = proxied
+    session = await box.create_session()
+    fault = faults.refuses(409, "removal of container x is already in progress")
+    proxy.on("DELETE", CONTAINER, fault, times=3)
+    # The answers are lies: nothing removes it, and waiting for the removal must not be all.
+    proxy.on("POST", f"{CONTAINER}/wait", faults.answers(200, b'{"StatusCode": 0}'))
+    await session.destroy()
+    assert await engine.observer.left("") == []
+    assert deletes(proxy) == 4
 
 
 @case("F18", LOST)
 async def test_a_removal_that_fails_is_an_error_and_can_be_asked_for_again(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+    engine: OwnEngine, proxied: Proxied
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session()
-        proxy.on("DELETE", CONTAINER, faults.refuses(500, "device or resource busy"), times=1)
-        with pytest.raises(EngineError, match="device or resource busy"):
-            await session.destroy()
+    proxy, box = proxied
+    session = await box.create_session()
+    proxy.on("DELETE", CONTAINER, faults.refuses(500, "device or resource busy"), times=1)
+    with pytest.raises(EngineError, match="device or resource busy"):
         await session.destroy()
-        assert await engine.observer.left("") == []
+    await session.destroy()
+    assert await engine.observer.left("") == []
 
 
 @case("F18", LOST)
 async def test_a_removal_that_hangs_is_bounded_and_can_be_asked_for_again(
     engine: OwnEngine,
-    sandbox: MakeSandbox,
-    open_proxy: OpenProxy,
+    proxied: Proxied,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session()
-        # The bound is a minute; what is seen here is that there is one.
-        monkeypatch.setattr("fumehood.engines.docker_removal.REMOVAL_SECONDS", 1.0)
-        proxy.on("DELETE", CONTAINER, faults.held(asyncio.Event()), times=1)
-        async with asyncio.timeout(SECONDS):
-            with pytest.raises(OperationTimeoutError):
-                await session.destroy()
-        await session.destroy()
-        assert await engine.observer.left("") == []
+    proxy, box = proxied
+    session = await box.create_session()
+    # The bound is a minute; what is seen here is that there is one.
+    monkeypatch.setattr("fumehood.engines.docker_removal.REMOVAL_SECONDS", 1.0)
+    proxy.on("DELETE", CONTAINER, faults.held(asyncio.Event()), times=1)
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(OperationTimeoutError):
+            await session.destroy()
+    await session.destroy()
+    assert await engine.observer.left("") == []
 
 
 @case("F18", LOST)
 async def test_a_workspace_that_goes_with_its_session_goes_after_the_container(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+    engine: OwnEngine, proxied: Proxied
 ) -> None:
     workspace = Workspace.persistent("last", destroy_with_session=True)
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session(workspace=workspace)
-        proxy.requests.clear()
-        # The engine forgets a container a moment before it lets go of the container's volumes.
-        proxy.on("DELETE", "volumes/.*", faults.refuses(409, "volume is in use"), times=3)
-        await session.destroy()
-        asked = [request for request in proxy.requests if request.startswith("DELETE")]
-        assert [request.partition("/")[0] for request in asked] == [
-            "DELETE containers",
-            *["DELETE volumes"] * 4,
-        ]
-        assert not await engine.observer.workspace_exists("last")
+    proxy, box = proxied
+    session = await box.create_session(workspace=workspace)
+    proxy.requests.clear()
+    # The engine forgets a container a moment before it lets go of the container's volumes.
+    proxy.on("DELETE", "volumes/.*", faults.refuses(409, "volume is in use"), times=3)
+    await session.destroy()
+    asked = [request for request in proxy.requests if request.startswith("DELETE")]
+    assert [request.partition("/")[0] for request in asked] == [
+        "DELETE containers",
+        *["DELETE volumes"] * 4,
+    ]
+    assert not await engine.observer.workspace_exists("last")
 
 
 def deletes(proxy: Proxy) -> int:
@@ -116,33 +115,33 @@ def changed(key: str, value: object) -> Fault:
 @case("F19", LIMITS)
 @pytest.mark.parametrize("limit", ["MemoryLimit", "SwapLimit", "PidsLimit", "CpuCfsQuota"])
 async def test_a_limit_that_the_engine_lacks_is_refused_before_anything_is_created(
-    sandbox: MakeSandbox, open_proxy: OpenProxy, limit: str
+    proxied: Proxied, limit: str
 ) -> None:
     # What a rootless engine says whose user was not given the controllers.
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        fields = {limit: False, "CPUCfsQuota": False} if "Cpu" in limit else {limit: False}
-        proxy.on(
-            "GET",
-            "info",
-            faults.rewritten(lambda body: json.dumps(json.loads(body) | fields).encode()),
-        )
-        with pytest.raises(EngineUnsupportedError, match="does not enforce"):
-            await box.create_session()
-        assert not any(request.startswith("POST") for request in proxy.requests)
+    proxy, box = proxied
+    fields = {limit: False, "CPUCfsQuota": False} if "Cpu" in limit else {limit: False}
+    proxy.on(
+        "GET",
+        "info",
+        faults.rewritten(lambda body: json.dumps(json.loads(body) | fields).encode()),
+    )
+    with pytest.raises(EngineUnsupportedError, match="does not enforce"):
+        await box.create_session()
+    assert not any(request.startswith("POST") for request in proxy.requests)
 
 
 @case("F19", LIMITS)
 async def test_a_limit_that_the_engine_warns_of_is_refused_and_nothing_is_left(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+    engine: OwnEngine, proxied: Proxied
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        async with box.create_session():
-            pass  # the supervisor is on the engine
-        fault = changed("Warnings", ["Your kernel does not support pids limit capabilities"])
-        proxy.on("POST", "containers/create", fault)
-        with pytest.raises(EngineUnsupportedError, match="pids limit"):
-            await box.create_session()
-        assert await engine.observer.left("") == []
+    proxy, box = proxied
+    async with box.create_session():
+        pass  # the supervisor is on the engine
+    fault = changed("Warnings", ["Your kernel does not support pids limit capabilities"])
+    proxy.on("POST", "containers/create", fault)
+    with pytest.raises(EngineUnsupportedError, match="pids limit"):
+        await box.create_session()
+    assert await engine.observer.left("") == []
 
 
 @case("F19", QUOTA)
@@ -190,41 +189,41 @@ LOSSES: dict[str, Callable[[], Fault]] = {
 )
 @pytest.mark.parametrize("step", STEPS)
 async def test_what_is_lost_of_a_creation_leaves_nothing_and_its_id_is_free(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy, step: str, loss: str
+    engine: OwnEngine, proxied: Proxied, step: str, loss: str
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        async with box.create_session():
-            pass  # the supervisor is on the engine
-        rule = proxy.on(*STEPS[step], LOSSES[loss](), times=1)
-        with pytest.raises(EngineUnavailableError):
-            await box.create_session(id="once")
-        assert rule.times == 0
-        assert await engine.observer.left("") == []
-        # The name is the lock: one container of it, and only one.
-        async with box.create_session(id="once") as session:
-            assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
-            assert len(await engine.observer.left("")) == 2  # it and its volume
+    proxy, box = proxied
+    async with box.create_session():
+        pass  # the supervisor is on the engine
+    rule = proxy.on(*STEPS[step], LOSSES[loss](), times=1)
+    with pytest.raises(EngineUnavailableError):
+        await box.create_session(id="once")
+    assert rule.times == 0
+    assert await engine.observer.left("") == []
+    # The name is the lock: one container of it, and only one.
+    async with box.create_session(id="once") as session:
+        assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+        assert len(await engine.observer.left("")) == 2  # it and its volume
 
 
 @case("F22", CREATION)
 @pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 async def test_nothing_is_left_when_the_engine_is_not_to_be_reached_after_a_loss(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy, step: str
+    engine: OwnEngine, proxied: Proxied, step: str
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        async with box.create_session():
-            pass  # the supervisor is on the engine
+    proxy, box = proxied
+    async with box.create_session():
+        pass  # the supervisor is on the engine
 
-        async def last_words(exchange: Exchange) -> bool:
-            # From here on nothing gets through: the clean-up does not either.
-            for method in ("GET", "POST", "DELETE"):
-                proxy.on(method, ".*", faults.lost())
-            return await faults.reply_lost()(exchange)
+    async def last_words(exchange: Exchange) -> bool:
+        # From here on nothing gets through: the clean-up does not either.
+        for method in ("GET", "POST", "DELETE"):
+            proxy.on(method, ".*", faults.lost())
+        return await faults.reply_lost()(exchange)
 
-        proxy.on(*STEPS[step], last_words, times=1)
-        with pytest.raises(EngineUnavailableError):
-            await box.create_session()
+    proxy.on(*STEPS[step], last_words, times=1)
+    with pytest.raises(EngineUnavailableError):
+        await box.create_session()
     # Whoever sweeps next finds it.
     await sweep(engine)
 
@@ -284,59 +283,56 @@ async def test_an_engine_that_takes_its_time_for_every_call_is_waited_for_and_no
 @pytest.mark.parametrize("step", ["create", "start"])
 async def test_a_call_without_an_answer_is_bounded_and_leaves_nothing(
     engine: OwnEngine,
-    sandbox: MakeSandbox,
-    open_proxy: OpenProxy,
+    proxied: Proxied,
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        async with box.create_session():
-            pass  # the supervisor is on the engine
-        # The bounds are a minute and two; what is seen here is that there are some.
-        monkeypatch.setattr("fumehood.engines.docker_create.START_SECONDS", 1.0)
-        calling = docker_client.ApiClient.calling
-        monkeypatch.setattr(
-            docker_client.ApiClient,
-            "calling",
-            lambda self, doing, seconds=1.0: calling(self, doing, seconds=min(seconds or 1.0, 1.0)),
-        )
-        never = asyncio.Event()
-        method, path = STEPS[step]
-        proxy.on(method, path, faults.reply_held(never), times=1)
-        async with asyncio.timeout(SECONDS):
-            with pytest.raises(OperationTimeoutError):
-                await box.create_session()
-        monkeypatch.undo()
-        await sweep(engine)
+    proxy, box = proxied
+    async with box.create_session():
+        pass  # the supervisor is on the engine
+    # The bounds are a minute and two; what is seen here is that there are some.
+    monkeypatch.setattr("fumehood.engines.docker_create.START_SECONDS", 1.0)
+    calling = docker_client.ApiClient.calling
+    monkeypatch.setattr(
+        docker_client.ApiClient,
+        "calling",
+        lambda self, doing, seconds=1.0: calling(self, doing, seconds=min(seconds or 1.0, 1.0)),
+    )
+    never = asyncio.Event()
+    method, path = STEPS[step]
+    proxy.on(method, path, faults.reply_held(never), times=1)
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(OperationTimeoutError):
+            await box.create_session()
+    monkeypatch.undo()
+    await sweep(engine)
 
 
 @case("F24", LOST)
 async def test_an_engine_that_denies_a_session_which_is_there_keeps_none(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+    engine: OwnEngine, proxied: Proxied
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session()
-        proxy.on("GET", f"{CONTAINER}/json", faults.refuses(404, "no such container"), times=1)
-        # Whatever it believes of the engine, it leaves the session's stream, and so the lease ends.
-        await session.destroy()
-        async with asyncio.timeout(1 + 3):
-            while await engine.observer.left(""):
-                await asyncio.sleep(0.05)
+    proxy, box = proxied
+    session = await box.create_session()
+    proxy.on("GET", f"{CONTAINER}/json", faults.refuses(404, "no such container"), times=1)
+    # Whatever it believes of the engine, it leaves the session's stream, and so the lease ends.
+    await session.destroy()
+    async with asyncio.timeout(1 + 3):
+        while await engine.observer.left(""):
+            await asyncio.sleep(0.05)
 
 
 @case("F24", LOST)
-async def test_calls_fail_typed_at_once_while_nothing_gets_through(
-    sandbox: MakeSandbox, open_proxy: OpenProxy
-) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session()
-        for method in ("GET", "POST", "DELETE"):
-            proxy.on(method, ".*", faults.lost())
-        async with asyncio.timeout(SECONDS):
-            for call in (box.list_sessions, box.gc, box.list_workspaces, session.destroy):
-                with pytest.raises(EngineUnavailableError):
-                    await call()
-            with pytest.raises(SandboxError):
-                await box.connect(session.id)
-        proxy.clear()
-        await session.destroy()
+async def test_calls_fail_typed_at_once_while_nothing_gets_through(proxied: Proxied) -> None:
+    proxy, box = proxied
+    session = await box.create_session()
+    for method in ("GET", "POST", "DELETE"):
+        proxy.on(method, ".*", faults.lost())
+    async with asyncio.timeout(SECONDS):
+        for call in (box.list_sessions, box.gc, box.list_workspaces, session.destroy):
+            with pytest.raises(EngineUnavailableError):
+                await call()
+        with pytest.raises(SandboxError):
+            await box.connect(session.id)
+    proxy.clear()
+    await session.destroy()

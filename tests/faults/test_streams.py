@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from cases.mark import case
-from faults.conftest import MakeSandbox, OpenProxy
+from faults.conftest import MakeSandbox, OpenProxy, Proxied
 from faults.engine import OwnEngine
 from faults.pending import SECONDS, all_end, begin
 from fumehood import EndReason, Lifecycle, SessionEndedError, SessionLostError
@@ -24,29 +24,29 @@ RELAYS = "A consumer that stalls stalls its own command alone"
 
 @case("X46", LOST)
 async def test_every_call_ends_typed_when_the_stream_is_cut_and_the_lease_ends_the_session(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+    engine: OwnEngine, proxied: Proxied
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session()
-        pending = await begin(session)
-        assert proxy.cut_streams() == 1
-        await all_end(session, pending, EndReason.LOST, EndReason.CLIENT_LOST)
-        # Nobody of ours has to come: the session ends by itself.
-        await engine.observer.gone(session.id, within=GRACE + PROMISE + SLACK)
-        await session.destroy()
+    proxy, box = proxied
+    session = await box.create_session()
+    pending = await begin(session)
+    assert proxy.cut_streams() == 1
+    await all_end(session, pending, EndReason.LOST, EndReason.CLIENT_LOST)
+    # Nobody of ours has to come: the session ends by itself.
+    await engine.observer.gone(session.id, within=GRACE + PROMISE + SLACK)
+    await session.destroy()
 
 
 @case("X46", LOST)
 async def test_every_call_ends_typed_when_the_stream_is_half_closed(
-    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy
+    engine: OwnEngine, proxied: Proxied
 ) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        session = await box.create_session()
-        pending = await begin(session)
-        proxy.half_close_streams()
-        await all_end(session, pending, EndReason.LOST, EndReason.CLIENT_LOST)
-        await engine.observer.gone(session.id, within=GRACE + PROMISE + SLACK)
-        await session.destroy()
+    proxy, box = proxied
+    session = await box.create_session()
+    pending = await begin(session)
+    proxy.half_close_streams()
+    await all_end(session, pending, EndReason.LOST, EndReason.CLIENT_LOST)
+    await engine.observer.gone(session.id, within=GRACE + PROMISE + SLACK)
+    await session.destroy()
 
 
 @case("X48", LOST)
@@ -77,25 +77,23 @@ async def test_a_stream_that_goes_silent_is_found_by_its_heartbeat(
 
 @case("X49", LOST)
 @pytest.mark.slow
-async def test_a_cut_in_the_middle_of_anything_never_makes_a_result(
-    sandbox: MakeSandbox, open_proxy: OpenProxy
-) -> None:
-    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        for after in (0, 1, 3, 10, 100):
-            session = await box.create_session()
+async def test_a_cut_in_the_middle_of_anything_never_makes_a_result(proxied: Proxied) -> None:
+    proxy, box = proxied
+    for after in (0, 1, 3, 10, 100):
+        session = await box.create_session()
 
-            async def work(session: object = session) -> object:
-                assert hasattr(session, "exec")
-                return await session.exec(["sh", "-c", "echo half; sleep 600; echo whole"])
+        async def work(session: object = session) -> object:
+            assert hasattr(session, "exec")
+            return await session.exec(["sh", "-c", "echo half; sleep 600; echo whole"])
 
-            running = asyncio.ensure_future(work())
-            for _ in range(after):
-                await asyncio.sleep(0)
-            proxy.cut_streams()
-            async with asyncio.timeout(SECONDS):
-                with pytest.raises(SessionEndedError):
-                    await running
-            await session.destroy()
+        running = asyncio.ensure_future(work())
+        for _ in range(after):
+            await asyncio.sleep(0)
+        proxy.cut_streams()
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(SessionEndedError):
+                await running
+        await session.destroy()
 
 
 # --- F21: several who hold one session -----------------------------------------------------------
