@@ -20,7 +20,7 @@ def main() -> None:
                 print(type(event).__name__, event.text.strip())
 
         # Input goes in as fast as the command reads it.
-        pieces = (f"line {number}\n".encode() for number in range(100_000))
+        pieces = (f"line {number}\n".encode() for number in range(20_000))
         result = session.exec(["wc", "-l"], input=pieces)
         print("lines counted:", result.stdout.strip())
 

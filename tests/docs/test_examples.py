@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SAYS = {
     "quickstart.py": ["hello sandbox", "test 3 ... ok", "timed out: True", "sessions of ours: 0"],
-    "streaming.py": ["exit code 3", "lines counted: 100000", r"b'y\ny\n'"],
+    "streaming.py": ["exit code 3", "lines counted: 20000", r"b'y\ny\n'"],
     "persistent_workspace.py": ["busy: one session", "still there: day one", "kept: False"],
     "async_fanout.py": ["sum of squares: 40425"],
     "detached.py": ["found a session for: example", "ended: destroyed"],
