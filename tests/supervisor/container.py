@@ -75,6 +75,7 @@ class Container:
         pids: int | None = None,
         memory: int | None = None,
         terminals: bool = True,
+        groups: Path | None = None,
         prefix: tuple[str, ...] = (),
         make_peer: Callable[[socket.socket], Peer] = Peer,
     ) -> None:
@@ -96,6 +97,8 @@ class Container:
         # group is all that it sees.
         setup = ["ip link set lo up"]
         setup.append(_TERMINALS if terminals else "umount --lazy /dev/pts")
+        if groups:
+            setup.append(f"mount --bind {groups} {_CGROUPS}")
         if "memory" in self.groups:
             setup.append(f"mount --bind {self.groups['memory']} {_CGROUPS}/memory")
         command += ["sh", "-c", f'{" && ".join(setup)} && exec "$@"', "sh"]
