@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* What the kernel may hold for one socket, in each direction (it counts twice as much, for what it needs itself). Left alone it
+ * grows to many MiB, and the session's commands pay for it: with 256 connections, with all the memory that they have. */
+#define HELD (192 * 1024)
+
 union address {
 	struct sockaddr any;
 	struct sockaddr_in four;
@@ -35,12 +39,14 @@ int socket_dial(bool six, uint16_t port)
 	union address address;
 	socklen_t size = loopback(&address, six, port);
 	int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int one = 1, err_no;
+	int one = 1, held = HELD, err_no;
 
 	if (fd < 0)
 		return -1;
 	/* What a client writes is passed on as it comes: it has put together what belongs together. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &held, sizeof(held));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &held, sizeof(held));
 	if (connect(fd, &address.any, size) == 0 || errno == EINPROGRESS)
 		return fd;
 	err_no = errno;
