@@ -60,12 +60,22 @@ CLASSES: dict[str, tuple[Class, ...]] = {
             yields="bytes",
         ),
         Class(
+            "ProcessStream",
+            "ProcessStream",
+            "_process_streams",
+            (("process_streams.py", "ProcessStream"),),
+            kind="iterator",
+            yields="ProcessEvent",
+        ),
+        Class("Process", "AsyncProcess", "_processes", (("processes.py", "AsyncProcess"),)),
+        Class(
             "Session",
             "AsyncSession",
             "_session",
             (
                 ("session.py", "AsyncSession"),
                 ("exec.py", "ExecPart"),
+                ("processes.py", "ProcessesPart"),
                 ("terminals.py", "TerminalsPart"),
                 ("files.py", "FilesPart"),
                 ("ports.py", "PortsPart"),
@@ -95,13 +105,16 @@ OPENINGS: dict[str, str] = {"SessionRequest": "AsyncSession"}
 IMPORTS: dict[str, str] = {
     "session.py": """
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import EllipsisType, TracebackType
-from typing import Self
+from typing import Literal, Self, overload
 
 from fumehood import exec as _exec
 from fumehood import file_streams as _file_streams
 from fumehood import forward as _forward
 from fumehood import ports as _ports
+from fumehood import process_streams as _process_streams
+from fumehood import processes as _processes
 from fumehood import session as _session
 from fumehood import terminals as _terminals
 from fumehood._core import FileRoot
@@ -110,6 +123,8 @@ from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
 from fumehood.options import Seconds
+from fumehood.process_results import ProcessEvent, ProcessLogs, ProcessStatus
+from fumehood.processes import GRACE, LOG_BYTES
 from fumehood.results import (
     EffectiveLimits,
     EndReason,

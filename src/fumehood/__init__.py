@@ -12,7 +12,7 @@ The plain names block, the ``Async`` names await; both have the same methods.
 """
 
 from fumehood._sync.sandbox import DockerSandbox
-from fumehood._sync.session import Session
+from fumehood._sync.session import Process, Session
 from fumehood._version import __version__
 from fumehood.engines.base import EngineInfo, PullProgress, SweepReport
 from fumehood.errors import (
@@ -47,6 +47,11 @@ from fumehood.errors import (
     PortError,
     PortRefusedError,
     PortResetError,
+    ProcessEndedError,
+    ProcessError,
+    ProcessExistsError,
+    ProcessInputClosedError,
+    ProcessNotFoundError,
     ProtocolError,
     ResourceLimitError,
     SandboxError,
@@ -70,6 +75,8 @@ from fumehood.hooks import (
     SessionDestroyed,
 )
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.process_results import Gap, ProcessEvent, ProcessLogs, ProcessStatus
+from fumehood.processes import AsyncProcess
 from fumehood.results import (
     EffectiveLimits,
     EndReason,
@@ -90,6 +97,7 @@ from fumehood.volumes import Volume
 
 __all__ = [
     "AsyncDockerSandbox",
+    "AsyncProcess",
     "AsyncSession",
     "CommandError",
     "CommandFailedError",
@@ -122,6 +130,7 @@ __all__ = [
     "FilePresentError",
     "FileTooLargeError",
     "FileWritten",
+    "Gap",
     "Hooks",
     "ImageNotFoundError",
     "ImagePullError",
@@ -139,6 +148,15 @@ __all__ = [
     "PortError",
     "PortRefusedError",
     "PortResetError",
+    "Process",
+    "ProcessEndedError",
+    "ProcessError",
+    "ProcessEvent",
+    "ProcessExistsError",
+    "ProcessInputClosedError",
+    "ProcessLogs",
+    "ProcessNotFoundError",
+    "ProcessStatus",
     "ProtocolError",
     "PullProgress",
     "ResourceLimitError",
@@ -161,8 +179,8 @@ __all__ = [
     "SweepReport",
     "TextPage",
     "UserNotFoundError",
-    "WorkingDirectoryError",
     "Volume",
+    "WorkingDirectoryError",
     "Workspace",
     "WorkspaceBusyError",
     "__version__",

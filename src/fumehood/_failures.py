@@ -25,6 +25,11 @@ from fumehood.errors import (
     PortError,
     PortRefusedError,
     PortResetError,
+    ProcessEndedError,
+    ProcessError,
+    ProcessExistsError,
+    ProcessInputClosedError,
+    ProcessNotFoundError,
     ResourceLimitError,
     SandboxError,
     SessionPausedError,
@@ -59,6 +64,7 @@ _RESOURCES: dict[Code, str] = {
     Code.PROCESS_LIMIT: "no further process can be started: the session's pids limit is reached "
     "(Limits.pids)",
     Code.OUT_OF_MEMORY: "the session's memory is used up (Limits.memory_mb)",
+    Code.TOO_MANY_PROCESSES: "as many processes run as may (Limits.max_processes): stop one first",
     Code.TOO_MANY_CHANNELS: "too many operations are under way at once in this session",
     Code.BUSY: "the supervisor is busy",
     Code.TERMINAL_LIMIT: "no terminal is left: the engine's kernel counts them for all containers "
@@ -68,6 +74,19 @@ _RESOURCES: dict[Code, str] = {
 _USERS: dict[Code, str] = {
     Code.USER_NOT_FOUND: "is not known in the container",
     Code.USER_REFUSED: "is refused: it would be the supervisor's own id",
+}
+
+_PROCESSES: dict[Code, tuple[type[ProcessError], str]] = {
+    Code.NO_PROCESS: (
+        ProcessNotFoundError,
+        "the session knows no such process; of those that have ended, the oldest are forgotten",
+    ),
+    Code.NAME_TAKEN: (ProcessExistsError, "a process of this name runs in the session"),
+    Code.PROCESS_ENDED: (ProcessEndedError, "it has ended"),
+    Code.INPUT_CLOSED: (
+        ProcessInputClosedError,
+        "its standard input is closed, or was never open (start_process(…, stdin=True))",
+    ),
 }
 
 _REFUSALS: dict[Code, str] = {
@@ -167,6 +186,15 @@ def port_failure(fail: Fail, *, op: str, port: int, session_id: str) -> SandboxE
             session_id=session_id,
         )
     return _common(fail, f"{op} {port}", op, session_id)
+
+
+def process_failure(fail: Fail, *, op: str, process: str, session_id: str) -> SandboxError:
+    """Return the error for a failed operation on a managed process."""
+    what = f"{op} of process {process}"
+    if fail.error in _PROCESSES:
+        kind, text = _PROCESSES[fail.error]
+        return kind(f"{what}: {text}", op=op, session_id=session_id)
+    return _common(fail, what, op, session_id)
 
 
 def exec_failure(

@@ -33,6 +33,11 @@ builtin that a Python programmer would catch without knowing fumehood.
     │   └── CommandFailedError                         ``check=True`` and not ok: has ``result``
     │       ├── CommandTimeoutError (TimeoutError)
     │       └── CommandOutOfMemoryError (MemoryError)
+    ├── ProcessError                                about a managed process
+    │   ├── ProcessNotFoundError (LookupError)         there is none, or it was forgotten
+    │   ├── ProcessExistsError                         one of this name runs
+    │   ├── ProcessEndedError                          it has ended, so this cannot be done to it
+    │   └── ProcessInputClosedError (BrokenPipeError)  its standard input is closed
     ├── FileError
     │   ├── FileMissingError (FileNotFoundError)
     │   ├── FilePermissionError (PermissionError)
@@ -93,6 +98,11 @@ class ErrorCode(StrEnum):
     COMMAND_FAILED = "command_failed"
     COMMAND_TIMEOUT = "command_timeout"
     COMMAND_OUT_OF_MEMORY = "command_out_of_memory"
+    PROCESS = "process"
+    PROCESS_NOT_FOUND = "process_not_found"
+    PROCESS_EXISTS = "process_exists"
+    PROCESS_ENDED = "process_ended"
+    PROCESS_INPUT_CLOSED = "process_input_closed"
     FILE = "file"
     FILE_NOT_FOUND = "file_not_found"
     FILE_PERMISSION = "file_permission"
@@ -338,6 +348,36 @@ class CommandOutOfMemoryError(CommandFailedError, MemoryError):
     """A checked command was killed because the session's memory was used up."""
 
     code = ErrorCode.COMMAND_OUT_OF_MEMORY
+
+
+class ProcessError(SandboxError):
+    """Something cannot be done to a managed process."""
+
+    code = ErrorCode.PROCESS
+
+
+class ProcessNotFoundError(ProcessError, LookupError):
+    """The session knows no such process: the oldest of those that have ended are forgotten."""
+
+    code = ErrorCode.PROCESS_NOT_FOUND
+
+
+class ProcessExistsError(ProcessError):
+    """A process of this name runs in the session."""
+
+    code = ErrorCode.PROCESS_EXISTS
+
+
+class ProcessEndedError(ProcessError):
+    """The process has ended."""
+
+    code = ErrorCode.PROCESS_ENDED
+
+
+class ProcessInputClosedError(ProcessError, BrokenPipeError):
+    """The process was started without standard input, or one side has closed it."""
+
+    code = ErrorCode.PROCESS_INPUT_CLOSED
 
 
 class FileError(SandboxError):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import EllipsisType, TracebackType
-from typing import Self
+from typing import Literal, Self, overload
 
+from fumehood._checks import flag
 from fumehood._command import Argument, Command, Input, check_command
 from fumehood._core import SessionCore, SessionPart
 from fumehood._run import STDOUT, Running, run
 from fumehood.errors import InvalidRequestError
 from fumehood.options import Seconds
+from fumehood.processes import LOG_BYTES, AsyncProcess, start
 from fumehood.results import ExecEvent, ExecResult, Exit, Stderr, Stdout
 from fumehood.text import StreamDecoder, brief
 
@@ -19,6 +21,47 @@ __all__ = ["Argument", "ExecPart", "ExecStream", "Input"]
 
 class ExecPart(SessionPart):
     """The commands of a session."""
+
+    @overload
+    async def exec(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        input: Input | None = None,
+        user: str | int | None = None,
+        timeout: Seconds | EllipsisType | None = ...,
+        check: bool = False,
+        max_output_bytes: int | None = None,
+        background: Literal[False] = False,
+    ) -> ExecResult: ...
+
+    @overload
+    async def exec(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
+        background: Literal[True],
+    ) -> AsyncProcess: ...
+
+    @overload
+    async def exec(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        input: Input | None = None,
+        user: str | int | None = None,
+        timeout: Seconds | EllipsisType | None = ...,
+        check: bool = False,
+        max_output_bytes: int | None = None,
+        background: bool,
+    ) -> ExecResult | AsyncProcess: ...
 
     async def exec(
         self,
@@ -31,7 +74,8 @@ class ExecPart(SessionPart):
         timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
         max_output_bytes: int | None = None,
-    ) -> ExecResult:
+        background: bool = False,
+    ) -> ExecResult | AsyncProcess:
         """Run a program and return how it ended.
 
         The program is found through the ``PATH`` of its own environment; no shell is involved. A
@@ -49,6 +93,7 @@ class ExecPart(SessionPart):
             timeout: seconds; default ``Limits.timeout``, ``None`` for no limit.
             check: raise for a result that is not ``ok``.
             max_output_bytes: instead of ``Limits.max_output_bytes``, of each stream.
+            background: start it as a managed process and return that; see ``start_process``.
 
         Raises:
             CommandNotFoundError: no such program (exit code 127 is a program's own).
@@ -60,6 +105,14 @@ class ExecPart(SessionPart):
                 :class:`CommandOutOfMemoryError` where that is why.
             SessionEndedError: the session was over, or ended first.
         """
+        if flag(background, "background"):
+            waiting = (input, timeout, check, max_output_bytes) != (None, ..., False, None)
+            if waiting:
+                raise InvalidRequestError(
+                    "input, timeout, check and max_output_bytes are for a command that is waited "
+                    "for: with background=True, use the process that it returns"
+                )
+            return await start(self._core, argv, cwd, env, user, False, None, LOG_BYTES)
         command = check_command(
             self._core.limits, argv, cwd, env, input, user, timeout, max_output_bytes, capped=True
         )

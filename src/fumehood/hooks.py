@@ -31,6 +31,9 @@ class ExecStarted:
     argv: tuple[str, ...]
     cwd: str
     user: str | None
+    background: bool = False
+    """Whether it is a managed process. Of its end nobody is told: its client may be gone by then.
+    Of one that could not be started, :class:`ExecEnded` tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,7 +181,7 @@ class Limits:
     pids: int = 512
     """Processes and threads at once, the supervisor's own included."""
     max_processes: int = 16
-    """Managed (background) processes at once."""
+    """Managed processes (``start_process``) that may run at a time."""
     workspace_mb: int | None = None
     """A hard quota for an ephemeral workspace, in memory or, where the engine's disk has quotas and
     it is above 1024, there. ``None``: the free space of the engine's disk, down to its floor."""

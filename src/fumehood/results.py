@@ -158,6 +158,8 @@ class Stdout:
     data: bytes
     text: str
     """The same as text: characters that were split between pieces are whole in the later one."""
+    offset: int | None = None
+    """Of a managed process: where it begins in all that was written, both streams together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,8 @@ class Stderr:
 
     data: bytes
     text: str
+    offset: int | None = None
+    """As :attr:`Stdout.offset`."""
 
 
 @dataclass(frozen=True, slots=True)

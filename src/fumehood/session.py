@@ -26,6 +26,7 @@ from fumehood.exec import ExecPart
 from fumehood.files import FilesPart
 from fumehood.options import Limits, Network, Seconds, Security, optional_seconds
 from fumehood.ports import PortsPart
+from fumehood.processes import ProcessesPart
 from fumehood.results import EffectiveLimits, EndReason, SessionState
 from fumehood.terminals import TerminalsPart
 
@@ -43,7 +44,7 @@ _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for the exit code of a container whose stream has broken."""
 
 
-class AsyncSession(ExecPart, TerminalsPart, FilesPart, PortsPart):
+class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, FilesPart, PortsPart):
     """A live session. Made by a sandbox's ``create_session`` or ``connect``, never by hand.
 
     Used as a context manager, one that was created is destroyed at the end of the block, and one

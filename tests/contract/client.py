@@ -12,7 +12,7 @@ from typing import cast
 
 from contract.adapter import Api, Flavour
 from contract.programs import TREES
-from fumehood import AsyncSession, Lifecycle, Limits
+from fumehood import AsyncSession, Lifecycle, Limits, Stderr, Stdout
 
 LARGE = Limits(max_file_bytes=1 << 40, timeout=None)
 BLOCK = bytes(1 << 20)
@@ -62,13 +62,36 @@ async def stalled(session: AsyncSession) -> None:
     await stream.aclose()
 
 
+async def process(session: AsyncSession) -> None:
+    """A managed process that goes on when a file appears; what was read of it is in another one."""
+    script = (
+        "import os, time\n"
+        "for number in range(20000):\n"
+        "    os.write(1 + number % 2, b'%09d\\n' % number)\n"
+        "    while number == 500 and not os.path.exists('go'): time.sleep(0.01)\n"
+    )
+    started = await session.start_process(["python3", "-c", script], name="counter")
+    stream = started.stream()
+    seen = bytearray()
+    while b"000000300\n" not in seen:
+        event = await anext(stream)
+        if isinstance(event, (Stdout, Stderr)):
+            seen += event.data
+    await session.write_file("seen", bytes(seen))
+    ready()
+    await asyncio.Event().wait()
+    await stream.aclose()
+
+
 async def leave(session: AsyncSession) -> None:
     """End without a word to anybody."""
     ready()
     os._exit(3)
 
 
-SCENES = {scene.__name__: scene for scene in (idle, execs, upload, download, stalled, leave)}
+SCENES = {
+    scene.__name__: scene for scene in (idle, execs, upload, download, stalled, process, leave)
+}
 
 
 async def main(flavour: str, scene: str, session_id: str, grace: str, *lease: str) -> None:

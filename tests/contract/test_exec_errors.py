@@ -130,7 +130,7 @@ async def test_an_argv_that_is_not_a_list_of_arguments_is_refused(
     session: AsyncSession, argv: object
 ) -> None:
     with pytest.raises(InvalidRequestError, match="argv"):
-        await session.exec(argv)  # type: ignore[arg-type]
+        await session.exec(argv)  # type: ignore[call-overload]
     with pytest.raises(InvalidRequestError, match="argv"):
         session.exec_stream(argv)  # type: ignore[arg-type]
 
@@ -151,13 +151,13 @@ async def test_a_shell_line_that_is_not_a_string_is_refused(
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "1"])
 async def test_a_timeout_that_is_no_time_is_refused(session: AsyncSession, timeout: object) -> None:
     with pytest.raises(InvalidRequestError, match="timeout"):
-        await session.exec(["true"], timeout=timeout)  # type: ignore[arg-type]
+        await session.exec(["true"], timeout=timeout)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("cap", [-1, 1.5, True, "10", 1 << 63])
 async def test_a_cap_that_is_no_size_is_refused(session: AsyncSession, cap: object) -> None:
     with pytest.raises(InvalidRequestError, match="max_output_bytes"):
-        await session.exec(["true"], max_output_bytes=cap)  # type: ignore[arg-type]
+        await session.exec(["true"], max_output_bytes=cap)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ async def test_an_input_that_is_not_text_or_bytes_is_refused(
     session: AsyncSession, value: object
 ) -> None:
     with pytest.raises(InvalidRequestError, match="input"):
-        await session.exec(["cat"], input=value)  # type: ignore[arg-type]
+        await session.exec(["cat"], input=value)  # type: ignore[call-overload]

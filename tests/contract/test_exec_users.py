@@ -97,7 +97,7 @@ async def test_the_supervisor_user_is_refused(session: AsyncSession, user: str |
 )
 async def test_a_user_that_is_none_is_refused(session: AsyncSession, user: object) -> None:
     with pytest.raises(InvalidRequestError, match="user"):
-        await session.exec(["true"], user=user)  # type: ignore[arg-type]
+        await session.exec(["true"], user=user)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,6 @@ def test_each_test_that_a_promise_names_is_there() -> None:
 
 def test_the_page_of_errors_names_each_of_them() -> None:
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    bases = {"SandboxError", "SessionError", "CommandError", "FileError"}
+    bases = {"SandboxError", "SessionError", "CommandError", "FileError", "ProcessError"}
     errors = {name for name in fumehood.__all__ if name.endswith("Error")} - bases
     assert sorted(name for name in errors if f"`{name}`" not in text) == []

@@ -162,7 +162,7 @@ async def test_a_bad_command_is_refused_before_anything_is_sent(
     arguments = {"argv": ["x"], **options}
     argv = arguments.pop("argv")
     with pytest.raises(InvalidRequestError) as caught:
-        await link.session.exec(argv, **arguments)  # type: ignore[arg-type]
+        await link.session.exec(argv, **arguments)  # type: ignore[call-overload]
     assert len(str(caught.value)) < 500
     with pytest.raises(InvalidRequestError):
         link.session.exec_stream(argv, **arguments)  # type: ignore[arg-type]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import EllipsisType, TracebackType
-from typing import Self
+from typing import Literal, Self, overload
 
 from fumehood import exec as _exec
 from fumehood import file_streams as _file_streams
 from fumehood import forward as _forward
 from fumehood import ports as _ports
+from fumehood import process_streams as _process_streams
+from fumehood import processes as _processes
 from fumehood import session as _session
 from fumehood import terminals as _terminals
 from fumehood._core import FileRoot
@@ -18,6 +21,8 @@ from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
 from fumehood.options import Seconds
+from fumehood.process_results import ProcessEvent, ProcessLogs, ProcessStatus
+from fumehood.processes import GRACE, LOG_BYTES
 from fumehood.results import (
     EffectiveLimits,
     EndReason,
@@ -371,6 +376,204 @@ class Terminal(Blocking[_terminals.Terminal]):
             raise StopIteration from None
 
 
+class ProcessStream(Blocking[_process_streams.ProcessStream]):
+    """The output of a managed process, then its end. Iterate it once; it is a context manager too.
+
+    Leaving it, at whatever point, leaves the process alone.
+    """
+
+    _instead = "AsyncSession's ProcessStream"
+
+    @property
+    def offset(self) -> int | None:
+        """Where the next event begins: ``since`` for another stream that is to go on from here.
+
+        None before the first event of a stream that began at the log's end.
+        """
+        return self._async.offset
+
+    def close(self) -> None:
+        """Stop reading. Idempotent."""
+        return self._call(lambda: self._async.aclose())
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, as the end of the block asks for."""
+        self.close()
+
+    def __iter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> ProcessEvent:
+        """Return the next item."""
+        try:
+            return self._call(self._async.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+class Process(Blocking[_processes.AsyncProcess]):
+    """A managed process of a session, whoever started it. Any number of them may stand for one.
+
+    What its attributes say is what was last heard: :meth:`refresh`, :meth:`wait`, :meth:`stop` and
+    the session's ``list_processes`` ask.
+
+    Example::
+
+        server = session.start_process(["python", "-m", "http.server"], name="web")
+        for event in server.stream():
+            print(event)
+    """
+
+    _instead = "AsyncProcess"
+
+    @property
+    def id(self) -> str:
+        """Its id in the session: ``p1``, ``p2``, …, never used again."""
+        return self._async.id
+
+    @property
+    def name(self) -> str | None:
+        """What it was called at its start."""
+        return self._async.name
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its arguments; to another client the first 64 of them, 1,024 bytes."""
+        return self._async.argv
+
+    @property
+    def pid(self) -> int:
+        """Its process id in the container."""
+        return self._async.pid
+
+    @property
+    def status(self) -> ProcessStatus:
+        """Whether it runs."""
+        return self._async.status
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit status, ``128 + signal`` when a signal ended it; None while it runs."""
+        return self._async.exit_code
+
+    @property
+    def exit_signal(self) -> int | None:
+        """The signal that ended it; None while it runs, and when none did."""
+        return self._async.exit_signal
+
+    @property
+    def started_at(self) -> datetime:
+        """When it was started, by the clock of the engine's machine."""
+        return self._async.started_at
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended, by the same clock; None while it runs."""
+        return self._async.ended_at
+
+    def refresh(self) -> ProcessStatus:
+        """Ask the session how it is, and return its status.
+
+        Raises:
+            ProcessNotFoundError: it has ended, and was forgotten since.
+        """
+        return self._call(lambda: self._async.refresh())
+
+    def logs(self, *, since: int = 0, tail: int | None = None) -> ProcessLogs:
+        """Return what its log holds now: the newest ``log_bytes`` bytes of both streams.
+
+        Args:
+            since: an offset in all that it has written, such as the ``end`` of earlier logs.
+            tail: only the last so many lines, both streams together.
+
+        Raises:
+            ProcessNotFoundError: it has ended, and was forgotten since.
+        """
+        return self._call(lambda: self._async.logs(since=since, tail=tail))
+
+    def stream(self, since: int | None = 0) -> ProcessStream:
+        """Iterate over its output from a byte on, then as it comes, to its end.
+
+        Both streams come in the one order in which they arrived in the session; each event says its
+        ``offset``, so that another stream, of any client, goes on where this one was. What the log
+        no longer holds is a ``Gap`` of known size: the process never waits for its readers. The
+        last event is ``Exit``; its result keeps the first ``Limits.max_output_bytes`` of each
+        stream. Leaving early, or cancelling, leaves the process alone.
+
+        Args:
+            since: an offset; 0 for all that the log holds, ``None`` for what comes from now on.
+
+        Raises:
+            InvalidRequestError: at once, or from the iteration for an offset that is not reached.
+            ProcessNotFoundError: from the iteration: it has ended, and was forgotten since.
+        """
+        return ProcessStream(self._async.stream(since))
+
+    def write(self, data: bytes | bytearray | memoryview | str) -> None:
+        """Write all of this to its standard input; returns when its pipe has taken it.
+
+        What several write at once is not mixed. When it is cancelled, a part may have been written.
+
+        Raises:
+            ProcessEndedError: it ended first.
+            ProcessInputClosedError: its input is closed, or was never open.
+        """
+        return self._call(lambda: self._async.write(data))
+
+    def close_stdin(self) -> None:
+        """Close its standard input, behind all that was written. Idempotent."""
+        return self._call(lambda: self._async.close_stdin())
+
+    def signal(self, number: int, *, group: bool = False) -> None:
+        """Send it a signal, such as ``signal.SIGINT``.
+
+        Args:
+            number: 1 to 64.
+            group: to its whole process group, as Ctrl-C at a terminal does.
+
+        Raises:
+            ProcessEndedError: it has ended.
+        """
+        return self._call(lambda: self._async.signal(number, group=group))
+
+    def stop(self, *, grace: Seconds = GRACE) -> ExecResult:
+        """End it with everything that it has started, and return how it ended.
+
+        Every process of its tree gets SIGTERM; what is left of it after the grace is killed. Also
+        for one that has ended and left others running. Once begun it goes on, even when the caller
+        is cancelled or the client dies.
+
+        Args:
+            grace: seconds; 0 kills at once.
+
+        Raises:
+            ProcessNotFoundError: it has ended, and was forgotten since.
+        """
+        return self._call(lambda: self._async.stop(grace=grace))
+
+    def wait(self, timeout: Seconds | None = None) -> ExecResult:
+        """Wait for its end and return how it ended, with what its log holds of its output.
+
+        Args:
+            timeout: seconds to wait at most; the process goes on.
+
+        Raises:
+            OperationTimeoutError: it still runs.
+            ProcessNotFoundError: it has ended, and was forgotten since.
+        """
+        return self._call(lambda: self._async.wait(timeout))
+
+
 class Session(Blocking[_session.AsyncSession]):
     """A live session. Made by a sandbox's ``create_session`` or ``connect``, never by hand.
 
@@ -492,6 +695,7 @@ class Session(Blocking[_session.AsyncSession]):
         """Wait until the session is over, whatever the cause, and return why."""
         return self._call(lambda: self._async.wait_ended())
 
+    @overload
     def exec(
         self,
         argv: Sequence[Argument],
@@ -503,7 +707,48 @@ class Session(Blocking[_session.AsyncSession]):
         timeout: Seconds | EllipsisType | None = ...,
         check: bool = False,
         max_output_bytes: int | None = None,
-    ) -> ExecResult:
+        background: Literal[False] = False,
+    ) -> ExecResult: ...
+
+    @overload
+    def exec(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
+        background: Literal[True],
+    ) -> Process: ...
+
+    @overload
+    def exec(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        input: Input | None = None,
+        user: str | int | None = None,
+        timeout: Seconds | EllipsisType | None = ...,
+        check: bool = False,
+        max_output_bytes: int | None = None,
+        background: bool,
+    ) -> ExecResult | Process: ...
+
+    def exec(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        input: Input | None = None,
+        user: str | int | None = None,
+        timeout: Seconds | EllipsisType | None = ...,
+        check: bool = False,
+        max_output_bytes: int | None = None,
+        background: bool = False,
+    ) -> ExecResult | Process:
         """Run a program and return how it ended.
 
         The program is found through the ``PATH`` of its own environment; no shell is involved. A
@@ -521,6 +766,7 @@ class Session(Blocking[_session.AsyncSession]):
             timeout: seconds; default ``Limits.timeout``, ``None`` for no limit.
             check: raise for a result that is not ``ok``.
             max_output_bytes: instead of ``Limits.max_output_bytes``, of each stream.
+            background: start it as a managed process and return that; see ``start_process``.
 
         Raises:
             CommandNotFoundError: no such program (exit code 127 is a program's own).
@@ -532,7 +778,7 @@ class Session(Blocking[_session.AsyncSession]):
                 :class:`CommandOutOfMemoryError` where that is why.
             SessionEndedError: the session was over, or ended first.
         """
-        return self._call(
+        made = self._call(
             lambda: self._async.exec(
                 argv,
                 cwd=cwd,
@@ -542,8 +788,10 @@ class Session(Blocking[_session.AsyncSession]):
                 timeout=timeout,
                 check=check,
                 max_output_bytes=max_output_bytes,
+                background=background,
             )
         )
+        return Process(made) if isinstance(made, _processes.AsyncProcess) else made
 
     def shell(
         self,
@@ -625,6 +873,66 @@ class Session(Blocking[_session.AsyncSession]):
                 max_output_bytes=max_output_bytes,
             )
         )
+
+    def start_process(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
+        stdin: bool = False,
+        name: str | None = None,
+        log_bytes: int = LOG_BYTES,
+    ) -> Process:
+        """Start a program that outlives this call, and return it once it has begun.
+
+        It ends by itself, by :meth:`Process.stop`, or with the session; its client may leave.
+        It is no activity: with nothing else under way the session is idle. Cancelled before it
+        returns, this leaves nothing running.
+
+        Args:
+            argv: the program and its arguments, as for ``exec``.
+            cwd: working directory, relative to the workspace or absolute.
+            env: added to the session's environment.
+            user: as for ``exec``.
+            stdin: keep its standard input open for :meth:`Process.write`; otherwise it is
+                empty.
+            name: by which ``get_process`` finds it: a letter, then letters, digits and ``_.-``, 64
+                at most. Of those that run, one may have it.
+            log_bytes: how much of its newest output is kept, both streams together: 4096 to 16 MiB,
+                taken from ``Limits.memory_mb`` as it is written.
+
+        Raises:
+            ResourceLimitError: ``Limits.max_processes`` run, or no process can be started.
+            ProcessExistsError: one of this name runs.
+            CommandNotFoundError, CommandNotExecutableError, WorkingDirectoryError,
+            UserNotFoundError: as for ``exec``.
+        """
+        return Process(
+            self._call(
+                lambda: self._async.start_process(
+                    argv, cwd=cwd, env=env, user=user, stdin=stdin, name=name, log_bytes=log_bytes
+                )
+            )
+        )
+
+    def list_processes(self) -> list[Process]:
+        """Return every managed process that the session knows, oldest first.
+
+        Of those that have ended, 64 are kept, and of their logs 16 MiB in all (or a 32nd of the
+        session's memory, if that is less); the oldest are forgotten first.
+        """
+        made = self._call(lambda: self._async.list_processes())
+        return [Process(item) for item in made]
+
+    def get_process(self, id: str) -> Process:
+        """Return one process by its id or its name; of several with this name, the newest.
+
+        Raises:
+            ProcessNotFoundError: there is none.
+        """
+        return Process(self._call(lambda: self._async.get_process(id)))
 
     def open_terminal(
         self,

@@ -31,6 +31,7 @@ from fumehood._wire.connection import (
     Welcomed,
 )
 from fumehood._wire.messages import Configure, End, Ready, Request, Welcome
+from fumehood._wire.table import Violation
 from fumehood.engines.base import ByteStream
 from fumehood.errors import (
     OperationTimeoutError,
@@ -450,6 +451,13 @@ class Tether:
     def _stream_ended(self, stream: ByteStream, error: Exception | None) -> None:
         if stream is self._stream and self._returning is None:
             self._on_close(error)
+
+    def broken(self, detail: str) -> WireViolationError:
+        """Do the same for a value that cannot be, and return what to raise."""
+        violation = WireViolationError(Violation.BAD_VALUE, detail)
+        self.violated(violation)
+        violation.session_id = self._session_id
+        return violation
 
     def _on_close(self, error: Exception | None) -> None:
         if self._connection.state is State.ENDED or self._failure is not None:
