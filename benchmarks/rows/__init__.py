@@ -1,10 +1,11 @@
 """All rows, in the order of the table."""
 
 from benchmarks.bench import Group
-from benchmarks.rows import client, commands, files, ports, sessions, streams
+from benchmarks.rows import client, commands, files, ports, processes, sessions, streams
 
 GROUPS: tuple[Group, ...] = (
     *commands.GROUPS,
+    *processes.GROUPS,
     *files.GROUPS,
     *streams.GROUPS,
     *ports.GROUPS,

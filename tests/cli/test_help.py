@@ -7,7 +7,20 @@ import pytest
 
 from cli.program import Fumehood, environment
 
-COMMANDS = ["run", "exec", "ls", "cp", "rm", "gc", "doctor", "self-check", "version"]
+COMMANDS = [
+    "run",
+    "exec",
+    "ps",
+    "logs",
+    "stop",
+    "ls",
+    "cp",
+    "rm",
+    "gc",
+    "doctor",
+    "self-check",
+    "version",
+]
 WORKSPACE = ["workspace ls", "workspace rm"]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fumehood import SessionInfo, SweepReport, Workspace, WorkspaceBusyError
-from fumehood.cli import commands, flags, output, running, values
+from fumehood.cli import commands, flags, output, processes, running, values
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -84,6 +84,13 @@ def exec_(
     stdin: flags.Stdin = None,
     raw: flags.Raw = False,
     quiet: flags.Quiet = False,
+    background: Annotated[
+        bool,
+        typer.Option("--background", help="Start it, print its id and leave: see 'fumehood ps'."),
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="With --background: what to call it.")
+    ] = None,
 ) -> None:
     """Run a command in a session that is there.
 
@@ -95,12 +102,17 @@ def exec_(
       fumehood exec ID -- ls -l
       fumehood exec --user 1000 --env DEBUG=1 ID -- python3 main.py
       fumehood exec --timeout 0 --raw ID -- tar c . > workspace.tar
+      fumehood exec --background --name web ID -- python3 -m http.server
 
     Exit codes are those of 'fumehood run'.
     """
     argv = values.command_line(command)
     if not argv:
         raise typer.BadParameter("there is no command to run", param_hint="CMD")
+    if name is not None and not background:
+        raise typer.BadParameter("a name is for --background", param_hint="--name")
+    if background and stdin:
+        raise typer.BadParameter("with --background there is no input", param_hint="--stdin")
     wanted = commands.Command(
         argv=argv,
         timeout=values.duration(timeout, "--timeout"),
@@ -114,6 +126,8 @@ def exec_(
 
     async def work() -> int:
         async with running.common(ctx).sandbox() as sandbox, sandbox.connect(id) as session:
+            if background:
+                return await processes.start(session, name, wanted)
             return await commands.run(session, wanted)
 
     running.finish(work, failed=running.NOT_RUN, after="The session kills the command by itself.")
