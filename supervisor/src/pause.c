@@ -84,7 +84,7 @@ static bool begin(void)
 	if (!procs_scan(&before))
 		return false;
 	procs_attribute(&before);
-	/* One signal for all at one moment: a process that forks right now forks when it goes on. */
+	/* One signal for all at one moment. A child whose fork is under way gets it too, and is born stopped later. */
 	(void)kill(-1, SIGSTOP);
 	/* Who has come since the first picture must not stay stopped. */
 	if (!procs_scan(&after)) {
@@ -107,17 +107,27 @@ static bool begin(void)
 	return true;
 }
 
-/* Children before their parents: a shell that looks after its jobs would otherwise see them stopped. A process that has come
- * since cannot be a command's, and SIGCONT is nothing to the others. */
+static bool stood_still_before(const struct proc *proc)
+{
+	const struct proc *was = procs_find(&before, proc->pid);
+
+	return was && was->began == proc->began && stands_still(was);
+}
+
+/* Children before their parents: a shell that looks after its jobs would otherwise see them stopped. Who is there now, not
+ * who was there: children were born stopped in between. Without a picture, better all than one that never goes on. */
 static void end(void)
 {
-	for (uint32_t i = before.count; i-- > 0;) {
-		const struct proc *proc = &before.list[i];
+	if (!procs_scan(&after))
+		(void)kill(-1, SIGCONT);
+	for (uint32_t i = after.count; i-- > 0;) {
+		const struct proc *proc = &after.list[i];
 
-		if (proc->pid != 1 && !stands_still(proc))
+		if (proc->pid != 1 && !stood_still_before(proc))
 			(void)kill(proc->pid, SIGCONT);
 	}
 	procs_free(&before);
+	procs_free(&after);
 	active = false;
 	total += clock_monotonic() - began;
 	release_deadlines(clock_monotonic());

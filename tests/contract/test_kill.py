@@ -186,7 +186,7 @@ async def test_a_timeout_of_the_caller_kills_the_tree_before_it_returns(
 
 @pytest.mark.parametrize("api", ["async"], indirect=True)
 async def test_a_cancelled_caller_leaves_no_channel_and_no_task(session: AsyncSession) -> None:
-    before = len(asyncio.all_tasks())
+    before = asyncio.all_tasks()
     for _ in range(20):
         task = asyncio.create_task(session.exec(["cat"], input=bytes(1 << 20), timeout=None))
         await asyncio.sleep(0)
@@ -194,7 +194,8 @@ async def test_a_cancelled_caller_leaves_no_channel_and_no_task(session: AsyncSe
         with pytest.raises(asyncio.CancelledError):
             await task
     assert session.statistics()["live"] == 0
-    assert len(asyncio.all_tasks()) == before
+    # One that was there before, and belongs to what came before, may have ended meanwhile.
+    assert asyncio.all_tasks() <= before
 
 
 INTERRUPTED = """

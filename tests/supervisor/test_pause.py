@@ -69,6 +69,16 @@ def test_a_background_process_of_a_command_that_has_ended_stands_still_too(
     all_are(container, "T", 1)
 
 
+def test_the_pair_that_waits_for_the_next_command_goes_on_though_it_is_being_made(
+    container: Container,
+) -> None:
+    # A pause at once after a command meets it: the next one's processes are forked in that moment.
+    for _ in range(150):
+        assert container.peer.shell("echo on").stdout == b"on\n"
+        pause(container.peer)
+        unpause(container.peer)
+
+
 def test_both_may_come_again_and_change_nothing_then(container: Container) -> None:
     peer = container.peer
     peer.shell("sleep 1000 &")
