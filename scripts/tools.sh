@@ -12,8 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 case ${1:-} in
 test)
-    commands=(gcc make openssl unshare setpriv qemu-aarch64-static)
-    packages=(gcc libc6-dev make openssl util-linux qemu-user-static)
+    commands=(gcc make openssl tmux unshare setpriv qemu-aarch64-static)
+    packages=(gcc libc6-dev make openssl tmux util-linux qemu-user-static)
     ;;
 supervisor)
     commands=(gcc make python3 clang clang-tidy llvm-symbolizer cppcheck)

@@ -10,6 +10,7 @@ from cli.program import Fumehood, environment
 COMMANDS = [
     "run",
     "exec",
+    "shell",
     "ps",
     "logs",
     "stop",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fumehood import __version__
-from fumehood.cli import copy, doctor, output, port, processes, run, running, sessions
+from fumehood.cli import copy, doctor, output, port, processes, run, running, sessions, shell
 from fumehood.cli.self_check import command as self_check
 
 app: typer.Typer = typer.Typer(
@@ -94,6 +94,7 @@ _PASSING = {"allow_interspersed_args": False}
 
 app.command("run", context_settings=_PASSING)(run.run)
 app.command("exec", context_settings=_PASSING)(sessions.exec_)
+app.command("shell", context_settings=_PASSING)(shell.shell)
 app.command("ps")(processes.ps)
 app.command("logs")(processes.logs)
 app.command("stop")(processes.stop)

@@ -55,7 +55,7 @@ async def run(session: AsyncSession, command: Command) -> int:
     async with stream:
         async for event in stream:
             if isinstance(event, Exit):
-                return _exit_code(event.result, command)
+                return exit_code(event.result, command.argv[0], quiet=command.quiet)
             await terminal.show(event)
     raise AssertionError("a stream of events ends with Exit")
 
@@ -67,7 +67,7 @@ async def _input() -> AsyncIterator[bytes]:
         yield piece
 
 
-def _exit_code(result: ExecResult, command: Command) -> int:
+def exit_code(result: ExecResult, program: str, *, quiet: bool) -> int:
     """Return the exit code for a command's end; say why where the code alone would not."""
     match result.reason:
         case ExecReason.TIMED_OUT:
@@ -81,7 +81,7 @@ def _exit_code(result: ExecResult, command: Command) -> int:
             code = result.exit_code
         case _:
             return result.exit_code
-    if not command.quiet:
+    if not quiet:
         killed = f", with {output.count(result.killed, 'process', 'processes')}"
-        output.note(f"{command.argv[0]!r} {why}{killed if result.killed > 1 else ''}")
+        output.note(f"{program!r} {why}{killed if result.killed > 1 else ''}")
     return code

@@ -37,6 +37,8 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PIPE_CLOSED = 128 + signal.SIGPIPE
+before_leaving: list[Callable[[], None]] = []
+"""What has to be done even where there is no time for clean-up, such as giving a terminal back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,13 @@ async def _interruptible(work: Callable[[], Awaitable[int]], after: str) -> int:
     def interrupt(number: signal.Signals) -> None:
         if caught:
             output.note(f"{number.name} again: clean-up was cut short. {after}".rstrip())
+            for action in before_leaving:
+                action()
             os._exit(128 + number)
         caught.append(number)
-        output.note(f"{number.name}: cleaning up (once more to leave at once)")
+        # First: where the terminal has gone, nothing can be said.
         task.cancel()
+        output.note(f"{number.name}: cleaning up (once more to leave at once)")
 
     for number in _SIGNALS:
         # A shell or nohup has a signal ignored that is not meant for this process.
