@@ -37,9 +37,15 @@ void log_free(struct log *log)
 	*log = (struct log){0};
 }
 
+/* At most twice around. */
+static uint32_t wrap(const struct log *log, uint32_t place)
+{
+	return place < log->room ? place : place - log->room;
+}
+
 static uint64_t mark_at(const struct log *log, uint32_t index)
 {
-	return log->marks[(log->start + index) % log->room];
+	return log->marks[wrap(log, log->start + index)];
 }
 
 static uint64_t begins(const struct log *log, uint32_t index)
@@ -50,7 +56,7 @@ static uint64_t begins(const struct log *log, uint32_t index)
 /* The oldest run goes, as far as it is still there. */
 static void drop_oldest(struct log *log)
 {
-	log->start = (log->start + 1) % log->room;
+	log->start = wrap(log, log->start + 1);
 	log->count--;
 	if (log->count && begins(log, 0) > log->first)
 		log->first = begins(log, 0);
@@ -90,7 +96,7 @@ void log_add(struct log *log, enum log_stream stream, uint64_t n)
 		return;
 	if (!log->count || (mark_at(log, log->count - 1) & 1) != (uint64_t)stream) {
 		make_room(log);
-		log->marks[(log->start + log->count) % log->room] = log->end << 1 | (uint64_t)stream;
+		log->marks[wrap(log, log->start + log->count)] = log->end << 1 | (uint64_t)stream;
 		log->count++;
 	}
 	log->end += n;

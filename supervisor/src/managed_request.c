@@ -67,14 +67,18 @@ void managed_request(struct channel *channel, const struct wire_message *message
 {
 	struct managed *managed = refreshed(wire_uint(message, FIELD_PROCESS, 0));
 
-	if (!managed && wire_has(message, FIELD_PROCESS)) {
+	/* Only a list can be of all of them. */
+	bool all = channel->operation == OPERATION_PROCESSES && !wire_has(message, FIELD_PROCESS);
+
+	if (!managed && !all) {
 		channel_fail(channel, ERROR_NO_PROCESS, 0, "", UINT64_MAX);
 		return;
 	}
-	switch (channel->operation) {
-	case OPERATION_PROCESSES:
+	if (channel->operation == OPERATION_PROCESSES) {
 		reader_list(channel, managed);
-		break;
+		return;
+	}
+	switch (channel->operation) {
 	case OPERATION_SEND:
 		writer_open(channel, managed, message);
 		break;

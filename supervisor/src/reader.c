@@ -189,7 +189,7 @@ static void go_on(struct task *task)
 {
 	const struct managed *managed = task->attachment.managed;
 
-	if (task->channel->operation == OPERATION_PROCESSES)
+	if (!managed || task->channel->operation == OPERATION_PROCESSES)
 		list_on(task);
 	else if (task->channel->operation != OPERATION_STOP)
 		read_on(task);

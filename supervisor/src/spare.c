@@ -37,7 +37,8 @@ static void forget(const struct task *task)
 		return;
 	called = called && at < count - 1;
 	count--;
-	memmove(&spares[at], &spares[at + 1], (count - at) * sizeof(spares[0]));
+	for (; at < count; at++)
+		spares[at] = spares[at + 1];
 }
 
 /* It says nothing until it has an order: whatever comes is its end. */
