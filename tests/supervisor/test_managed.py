@@ -473,10 +473,11 @@ def test_a_log_of_another_size_is_refused(container: Container, log_bytes: int) 
 def test_the_oldest_of_those_that_have_ended_are_forgotten(container: Container) -> None:
     peer = container.peer
     before = container.descriptors()
-    processes = [start(peer, "echo", str(number)) for number in range(100)]
-    for process in processes:
-        if any(found.process == process for found in listed(peer)):
-            wait(peer, process)
+    processes = []
+    for number in range(100):
+        # One after the other: the oldest are those that ended first, not those that began first.
+        processes.append(start(peer, "echo", str(number)))
+        wait(peer, processes[-1])
     found = listed(peer)
     assert [item.process for item in found] == processes[-64:]
     assert read(peer, processes[-1]).text() == b"99\n"
