@@ -136,6 +136,8 @@ class Container:
         self.process.wait()
         for stream, process in self._guests:
             stream.close()
+            # nsenter stops itself when it sees its child stopped, as all are in a pause.
+            process.send_signal(signal.SIGCONT)
             process.wait(timeout=PATIENCE)
         self.errors.close()
         for group in self.groups.values():
