@@ -95,25 +95,31 @@ def test_a_person_works_in_it(session: str) -> None:
     person.sees("xterm-30 90> ")
     # What the line is echoed as is not what it says.
     person.types("sh -c 'echo i\"\"n; exec sleep 1000'\r")
-    person.sees("\r\nin\r\n")
+    person.sees("\rin\r\n")
     # Ctrl-C is the sleep's alone; Ctrl-Z stops it, and the shell has it back.
     person.types("\x03")
     person.sees("xterm-30 90> ")
     person.types("echo $?\r")
     person.sees("130\r\n")
     person.types("sh -c 'echo i\"\"n; exec cat'\r")
-    person.sees("\r\nin\r\n")
+    person.sees("\rin\r\n")
     person.types("\x1a")
     person.sees("Stopped")
+    person.sees("xterm-30 90> ")
     person.types("fg\r")
-    person.types("hello\r")
+    person.sees("exec cat'\r\n")
+    # A line's end in the modes of the shell as well as in those of its job.
+    person.types("hello\n")
     person.sees("hello\r\nhello\r\n")
     person.types("\x04")
     person.sees("xterm-30 90> ")
     person.terminal.setwinsize(41, 123)
     person.types("while [ $(stty size | tr -d ' ') != 41123 ]; do :; done; echo re'sized'\r")
-    person.sees("\r\nresized\r\n")
-    person.types("(exit 7)\r\x04")
+    person.sees("\rresized\r\n")
+    person.sees("xterm-41 123> ")
+    person.types("(exit 7)\r")
+    person.sees("xterm-41 123> ")
+    person.types("\x04")
     assert person.code() == 7
 
 
