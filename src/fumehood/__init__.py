@@ -12,7 +12,7 @@ The plain names block, the ``Async`` names await; both have the same methods.
 """
 
 from fumehood._sync.sandbox import DockerSandbox
-from fumehood._sync.session import Process, Session
+from fumehood._sync.session import PortForward, PortStream, Process, Session, Terminal
 from fumehood._version import __version__
 from fumehood.engines.base import EngineInfo, PullProgress, SweepReport
 from fumehood.errors import (
@@ -66,6 +66,7 @@ from fumehood.errors import (
     WorkingDirectoryError,
     WorkspaceBusyError,
 )
+from fumehood.forward import AsyncPortForward
 from fumehood.hooks import (
     ExecEnded,
     ExecStarted,
@@ -75,6 +76,7 @@ from fumehood.hooks import (
     SessionDestroyed,
 )
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.ports import AsyncPortStream
 from fumehood.process_results import Gap, ProcessEvent, ProcessLogs, ProcessStatus
 from fumehood.processes import AsyncProcess
 from fumehood.results import (
@@ -93,12 +95,16 @@ from fumehood.results import (
 )
 from fumehood.sandbox import AsyncDockerSandbox
 from fumehood.session import AsyncSession
+from fumehood.terminals import AsyncTerminal
 from fumehood.volumes import Volume
 
 __all__ = [
     "AsyncDockerSandbox",
+    "AsyncPortForward",
+    "AsyncPortStream",
     "AsyncProcess",
     "AsyncSession",
+    "AsyncTerminal",
     "CommandError",
     "CommandFailedError",
     "CommandNotExecutableError",
@@ -148,6 +154,8 @@ __all__ = [
     "PortError",
     "PortRefusedError",
     "PortResetError",
+    "PortForward",
+    "PortStream",
     "Process",
     "ProcessEndedError",
     "ProcessError",
@@ -163,6 +171,7 @@ __all__ = [
     "SandboxError",
     "Security",
     "Session",
+    "Terminal",
     "SessionCreated",
     "SessionDestroyed",
     "SessionEndedError",

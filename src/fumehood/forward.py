@@ -43,7 +43,7 @@ def check_host(host: str) -> str:
     return host
 
 
-class PortForward:
+class AsyncPortForward:
     """A listener on this machine's loopback; see :meth:`PortsPart.forward_port`."""
 
     def __init__(
@@ -65,7 +65,9 @@ class PortForward:
 
     def __repr__(self) -> str:
         state = " closed" if self._closing is not None else ""
-        return f"<PortForward {self._host}:{self._local_port} to {self._container_port}{state}>"
+        return (
+            f"<AsyncPortForward {self._host}:{self._local_port} to {self._container_port}{state}>"
+        )
 
     @property
     def host(self) -> str:
@@ -198,7 +200,7 @@ class PortForward:
 
 async def start_forward(
     core: SessionCore, port: int, host: str, local_port: int, max_connections: int
-) -> PortForward:
+) -> AsyncPortForward:
     """Listen, and return the forward."""
     core.tether.check_alive()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -216,4 +218,4 @@ async def start_forward(
             op="forward_port",
             session_id=core.id,
         ) from exc
-    return PortForward(core, port, listener, max_connections)
+    return AsyncPortForward(core, port, listener, max_connections)

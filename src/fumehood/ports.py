@@ -13,10 +13,10 @@ from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import to_the_end
 from fumehood._wire.messages import Fail, connect_request, wait_port_request
 from fumehood.errors import InvalidRequestError, PortResetError, SandboxError, SupervisorError
-from fumehood.forward import MAX_CONNECTIONS, PortForward, check_host, start_forward
+from fumehood.forward import MAX_CONNECTIONS, AsyncPortForward, check_host, start_forward
 from fumehood.options import Seconds, optional_seconds, whole
 
-__all__ = ["PortStream", "PortsPart", "check_port"]
+__all__ = ["AsyncPortStream", "PortsPart", "check_port"]
 
 _FOR_EVER_MS = 1 << 52
 _SLACK = 10.0
@@ -31,7 +31,7 @@ def check_port(port: int, name: str = "port") -> int:
 class PortsPart(SessionPart):
     """The ports of a session."""
 
-    def connect_port(self, port: int) -> Opening[PortStream]:
+    def connect_port(self, port: int) -> Opening[AsyncPortStream]:
         r"""Open a raw byte stream to a server inside: ``await`` it, or use it with ``async with``.
 
         The supervisor connects to ``127.0.0.1``, then to ``::1``, inside the session: it works
@@ -64,7 +64,7 @@ class PortsPart(SessionPart):
         local_port: int = 0,
         host: str = "127.0.0.1",
         max_connections: int = MAX_CONNECTIONS,
-    ) -> Opening[PortForward]:
+    ) -> Opening[AsyncPortForward]:
         """Forward a port of this machine: ``await`` it, or use it with ``async with``.
 
         It listens on loopback, and each connection leads to a server inside, as
@@ -133,7 +133,7 @@ class PortsPart(SessionPart):
             raise port_failure(answer, op="wait_for_port", port=number, session_id=core.id)
 
 
-async def _connect(core: SessionCore, port: int) -> PortStream:
+async def _connect(core: SessionCore, port: int) -> AsyncPortStream:
     channel = core.tether.open(connect_request(port))
     try:
         if not await channel.wait_opened():
@@ -143,10 +143,10 @@ async def _connect(core: SessionCore, port: int) -> PortStream:
     except BaseException:
         await to_the_end(channel.aclose(CANCEL_PATIENCE))
         raise
-    return PortStream(core, channel, port)
+    return AsyncPortStream(core, channel, port)
 
 
-class PortStream:
+class AsyncPortStream:
     r"""A connection to a server inside; see :meth:`PortsPart.connect_port`.
 
     One task reads and one writes, at the same time or not; each direction ends by itself. At most
@@ -169,7 +169,7 @@ class PortStream:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<PortStream {self._port}{' closed' if self._closed else ''}>"
+        return f"<AsyncPortStream {self._port}{' closed' if self._closed else ''}>"
 
     @property
     def port(self) -> int:

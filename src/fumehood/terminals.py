@@ -37,7 +37,7 @@ class TerminalsPart(SessionPart):
         env: Mapping[str, str] | None = None,
         user: str | int | None = None,
         cwd: str = ".",
-    ) -> Opening[Terminal]:
+    ) -> Opening[AsyncTerminal]:
         r"""Run a program at a terminal of its own: ``await`` it or ``async with``.
 
         The program finds a real terminal: it controls its session, has a size, turns Ctrl-C into a
@@ -98,14 +98,14 @@ def check_size(rows: int, cols: int) -> tuple[int, int]:
 
 async def _open(
     core: SessionCore, request: Request, started: hooks.ExecStarted, size: tuple[int, int]
-) -> Terminal:
+) -> AsyncTerminal:
     if core.hooks.on_exec_start is not None:
         # The same hook as for other commands: who may refuse those may refuse these.
         await hooks.ask(core.hooks.on_exec_start, started)
-    return Terminal(core, core.tether.open(request), started, size)
+    return AsyncTerminal(core, core.tether.open(request), started, size)
 
 
-class Terminal:
+class AsyncTerminal:
     """A program at a terminal. Made by a session's ``open_terminal``, never by hand.
 
     One task reads, any number of others write. Leaving the block, or :meth:`aclose`, hangs it up.
@@ -130,7 +130,7 @@ class Terminal:
     def __repr__(self) -> str:
         state = "open" if not self._channel.finished else "ended"
         rows, cols = self._size
-        return f"<Terminal {self._core.id} {self._started.argv!r} {rows}x{cols} {state}>"
+        return f"<AsyncTerminal {self._core.id} {self._started.argv!r} {rows}x{cols} {state}>"
 
     @property
     def rows(self) -> int:

@@ -23,12 +23,12 @@ from fumehood import (
     UserNotFoundError,
     WorkingDirectoryError,
 )
-from fumehood.terminals import Terminal
+from fumehood.terminals import AsyncTerminal
 
 READY = "import sys; print('ready', flush=True); [print(repr(line)) for line in sys.stdin]"
 
 
-async def read_until(terminal: Terminal, wanted: bytes) -> bytes:
+async def read_until(terminal: AsyncTerminal, wanted: bytes) -> bytes:
     """Read until the output holds ``wanted``; its end without it fails the test."""
     seen = b""
     while wanted not in seen:
@@ -38,7 +38,7 @@ async def read_until(terminal: Terminal, wanted: bytes) -> bytes:
     return seen
 
 
-async def all_of(terminal: Terminal) -> bytes:
+async def all_of(terminal: AsyncTerminal) -> bytes:
     return b"".join([data async for data in terminal])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cases.mark import case
 from fumehood import ResourceLimitError
-from fumehood.terminals import Terminal
+from fumehood.terminals import AsyncTerminal
 from hostile.arena import Arena
 from hostile.test_terminal import EVERYTHING
 
@@ -63,7 +63,7 @@ def program(source: str, *arguments: str) -> list[str]:
     return ["python3", "-S", "-c", source, *arguments]
 
 
-async def read_until(terminal: Terminal, wanted: bytes) -> bytes:
+async def read_until(terminal: AsyncTerminal, wanted: bytes) -> bytes:
     seen = b""
     async with asyncio.timeout(30):
         while wanted not in seen:

@@ -15,7 +15,7 @@ import pytest
 
 import fumehood
 from fumehood import exec as exec_module
-from fumehood import file_streams, process_streams, terminals
+from fumehood import file_streams, process_streams
 from fumehood._sync import session as sync_session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,9 @@ PAIRS = [
     (exec_module.ExecStream, sync_session.ExecStream),
     (file_streams.FileReader, sync_session.FileReader),
     (file_streams.FileWriter, sync_session.FileWriter),
-    (terminals.Terminal, sync_session.Terminal),
+    (fumehood.AsyncTerminal, fumehood.Terminal),
+    (fumehood.AsyncPortForward, fumehood.PortForward),
+    (fumehood.AsyncPortStream, fumehood.PortStream),
     (process_streams.ProcessStream, sync_session.ProcessStream),
     (fumehood.AsyncProcess, fumehood.Process),
 ]

@@ -135,7 +135,7 @@ class FileWriter(Blocking[_file_streams.FileWriter]):
         self._call(lambda: self._async.__aexit__(kind, error, trace))
 
 
-class PortStream(Blocking[_ports.PortStream]):
+class PortStream(Blocking[_ports.AsyncPortStream]):
     r"""A connection to a server inside; see :meth:`Session.connect_port`.
 
     One task reads and one writes, at the same time or not; each direction ends by itself. At most
@@ -149,7 +149,7 @@ class PortStream(Blocking[_ports.PortStream]):
                 print(len(data))
     """
 
-    _instead = "AsyncSession's PortStream"
+    _instead = "AsyncPortStream"
 
     @property
     def port(self) -> int:
@@ -209,10 +209,10 @@ class PortStream(Blocking[_ports.PortStream]):
         self._call(lambda: self._async.__aexit__(kind, error, trace))
 
 
-class PortForward(Blocking[_forward.PortForward]):
+class PortForward(Blocking[_forward.AsyncPortForward]):
     """A listener on this machine's loopback; see :meth:`Session.forward_port`."""
 
-    _instead = "AsyncSession's PortForward"
+    _instead = "AsyncPortForward"
 
     @property
     def host(self) -> str:
@@ -255,13 +255,13 @@ class PortForward(Blocking[_forward.PortForward]):
         self._call(lambda: self._async.__aexit__(kind, error, trace))
 
 
-class Terminal(Blocking[_terminals.Terminal]):
+class Terminal(Blocking[_terminals.AsyncTerminal]):
     """A program at a terminal. Made by a session's ``open_terminal``, never by hand.
 
     One task reads, any number of others write. Leaving the block, or :meth:`aclose`, hangs it up.
     """
 
-    _instead = "AsyncSession's Terminal"
+    _instead = "AsyncTerminal"
 
     @property
     def rows(self) -> int:

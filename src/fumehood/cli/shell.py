@@ -10,11 +10,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from fumehood import AsyncSession, CommandError
+from fumehood import AsyncSession, AsyncTerminal, CommandError
 from fumehood.cli import flags, output, running, values
 from fumehood.cli.commands import exit_code
 from fumehood.cli.local_terminal import LocalTerminal
-from fumehood.terminals import Terminal
 
 _LEAVE = 0x1D  # Ctrl-]
 _LEAVE_TIMES = 3
@@ -117,7 +116,7 @@ async def attach(session: AsyncSession, wanted: Shell) -> int:
     return exit_code(result, (wanted.argv or ["the shell"])[0], quiet=wanted.quiet)
 
 
-async def _join(local: LocalTerminal, terminal: Terminal) -> End:
+async def _join(local: LocalTerminal, terminal: AsyncTerminal) -> End:
     """Pass everything both ways until one of them is over."""
     changed = asyncio.Event()
     showing = asyncio.create_task(_show(local, terminal))
@@ -139,12 +138,12 @@ async def _join(local: LocalTerminal, terminal: Terminal) -> End:
         await asyncio.wait({showing, typing, following})
 
 
-async def _show(local: LocalTerminal, terminal: Terminal) -> None:
+async def _show(local: LocalTerminal, terminal: AsyncTerminal) -> None:
     async for data in terminal:
         await local.show(data)
 
 
-async def _type(local: LocalTerminal, terminal: Terminal) -> End:
+async def _type(local: LocalTerminal, terminal: AsyncTerminal) -> End:
     """Type what is typed here, until that or the program has an end."""
     leaving = Leaving()
     try:
@@ -157,7 +156,7 @@ async def _type(local: LocalTerminal, terminal: Terminal) -> End:
     return "gone"
 
 
-async def _follow(local: LocalTerminal, terminal: Terminal, changed: asyncio.Event) -> None:
+async def _follow(local: LocalTerminal, terminal: AsyncTerminal, changed: asyncio.Event) -> None:
     """Give the other terminal this one's size, each time that it changes."""
     while await changed.wait():
         changed.clear()
