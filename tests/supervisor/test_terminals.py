@@ -32,7 +32,8 @@ WATCH = """
 import os, signal, sys
 def told(number, frame):
     size = os.get_terminal_size(0)
-    print(signal.Signals(number).name, size.lines, size.columns, flush=True)
+    # Not print: a handler may come in the middle of one.
+    os.write(1, f"{signal.Signals(number).name} {size.lines} {size.columns}\\n".encode())
 for number in (signal.SIGWINCH, signal.SIGINT, signal.SIGTSTP, signal.SIGQUIT):
     signal.signal(number, told)
 print("ready", flush=True)
