@@ -145,6 +145,7 @@ async def test_who_writes_is_ended_and_all_others_on_the_disk_live_on(
             await writer.destroy()
 
 
+@pytest.mark.slow
 @case("H24", FLOOR)
 async def test_one_call_that_takes_it_all_ends_its_session_and_none_that_sleeps(
     shared: OwnEngine, sandbox: MakeSandbox
