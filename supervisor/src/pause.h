@@ -14,6 +14,9 @@ struct connection;
 /* Operations `pause` and `unpause`: each may come again, and changes nothing then. */
 void pause_answer(struct connection *connection, uint32_t channel, bool pause);
 bool pause_active(void);
+/* Looks for those who were born late, for a short time after a pause. */
+uint64_t pause_deadline(void);
+void pause_due(uint64_t now);
 /* How long commands have stood still until now, in all pauses. */
 uint64_t pause_total_ms(void);
 
