@@ -137,6 +137,7 @@ from fumehood.results import (
     ExecResult,
     FileEntry,
     SessionState,
+    Start,
     TextPage,
 )
 """,

@@ -127,7 +127,7 @@ EXAMPLES: dict[str, Value] = {
     "build": "0123456789abcdef", "architecture": "amd64", "configured": 0, "connection": 1,
     "user": "node", "workdir": b"/workspace", "env": b"PATH=/bin", "ttl_ms": 600_000,
     "idle_ms": 60_000, "grace_ms": 10_000, "heartbeat_ms": 60_000, "detached": 0,
-    "workload_caps": 0, "max_file_bytes": 1 << 26, "max_processes": 16, "chown_workspace": 1,
+    "metadata": b'{"run": "7"}', "workload_caps": 0, "max_file_bytes": 1 << 26, "max_processes": 16, "chown_workspace": 1,
     "write_hosts": 0, "disk_floor_bytes": 1 << 30, "workspace_quota_bytes": 0, "uid": 1000, "gid": 1000, "home": b"/home/node", "memory_max": 1 << 29,
     "swap_max": 0, "pids_max": 512, "cpu_quota_us": 100_000, "cpu_period_us": 100_000,
     "open_files": 65_536, "no_new_privs": 1, "seccomp": 2, "cap_bounding": 0xE0,

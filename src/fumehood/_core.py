@@ -11,6 +11,7 @@ from fumehood._wire.table import Root
 from fumehood.errors import InvalidPathError
 from fumehood.hooks import Hooks
 from fumehood.options import Limits
+from fumehood.results import Start
 from fumehood.text import brief
 
 FileRoot = Literal["/"] | None
@@ -30,6 +31,12 @@ class SessionCore:
     limits: Limits
     hooks: Hooks
     tether: Tether
+    nonce: str = ""
+    """Which container it is, whatever has its name."""
+    workspace_id: str | None = None
+    """The persistent workspace's id; None when the workspace goes with the container."""
+    start: Start | None = None
+    """How this client made it; None when it has joined it."""
     session: object = None
     """Who all this belongs to: held by what is under way in it."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fumehood._core import SessionCore
 from fumehood._failures import setup_failure
 from fumehood._limits import capability_mask
+from fumehood._steps import Steps
 from fumehood._tether.cleanup import to_the_end
 from fumehood._tether.reconnect import Reopen
 from fumehood._tether.tether import Tether
@@ -53,6 +54,7 @@ from fumehood.options import (
     Workspace,
     seconds,
 )
+from fumehood.results import Start
 from fumehood.session import AsyncSession
 from fumehood.text import brief
 from fumehood.volumes import Volume
@@ -137,7 +139,14 @@ def new_session_id() -> str:
 
 
 async def create(
-    engine: Engine, settings: Settings, order: Order, image: Image, *, forget: Forget
+    engine: Engine,
+    settings: Settings,
+    order: Order,
+    image: Image,
+    *,
+    steps: Steps,
+    why_cold: str,
+    forget: Forget,
 ) -> AsyncSession:
     """Make the container, wait for its supervisor, stage the manifest.
 
@@ -146,7 +155,7 @@ async def create(
     """
     request = _container_request(settings, order, image)
     configure = _configure(settings, order, image, request)
-    stream = await engine.create_session(request)
+    stream = await engine.create_session(request, steps=steps)
     tether = Tether(
         stream,
         Connection(nonce=bytes.fromhex(request.nonce), client=_client(), resume=stream.can_break),
@@ -159,21 +168,26 @@ async def create(
     try:
         tether.begin(configure)
         try:
-            await tether.settle(SETTLE_TIMEOUT)
+            with steps.step("supervisor"):
+                await tether.settle(SETTLE_TIMEOUT)
         except SupervisorError as exc:
             raise setup_failure(exc, tether.end, user=configure.user) from None
         published: Mapping[int, int] = {}
         if order.ports:
-            container = await engine.find_session(order.session_id)
+            with steps.step("ports"):
+                container = await engine.find_session(order.session_id)
             published = container.published_ports if container is not None else {}
+        core = SessionCore(
+            id=order.session_id,
+            workdir=settings.workdir,
+            limits=settings.limits,
+            hooks=settings.hooks,
+            tether=tether,
+            nonce=request.nonce,
+            workspace_id=request.workspace_id,
+        )
         session = AsyncSession(
-            SessionCore(
-                id=order.session_id,
-                workdir=settings.workdir,
-                limits=settings.limits,
-                hooks=settings.hooks,
-                tether=tether,
-            ),
+            core,
             engine,
             owner=True,
             limits=settings.limits,
@@ -184,7 +198,11 @@ async def create(
             destroy_workspace=request.destroy_workspace,
             forget=forget,
         )
-        await _stage(session, order.manifest)
+        with steps.step("manifest"):
+            await _stage(session, order.manifest)
+        core.start = Start(
+            kind="cold", reason=why_cold, duration=steps.total, steps=steps.seconds()
+        )
     except BaseException:
         if session is not None:
             session.disown()
@@ -306,6 +324,8 @@ async def join(
             limits=limits,
             hooks=settings.hooks,
             tether=tether,
+            nonce=container.nonce,
+            workspace_id=container.workspace_id,
         ),
         engine,
         owner=False,

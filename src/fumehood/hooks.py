@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fumehood.results import EndReason, ExecResult
+from fumehood.errors import SandboxError
+from fumehood.results import EndReason, ExecResult, Start
 
 logger: logging.Logger = logging.getLogger("fumehood.hooks")
 
@@ -21,6 +22,8 @@ class SessionCreated:
     image: str
     duration: float
     """Seconds that it took."""
+    start: Start
+    """How it came to be, and where the time went."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,17 @@ class SessionDestroyed:
     reason: EndReason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalFailed:
+    """The engine could not remove the container of a session that is over.
+
+    Nothing runs in it any more. ``gc()``, or any sandbox's sweep, removes it later.
+    """
+
+    session_id: str
+    error: SandboxError
+
+
 _Event = TypeVar("_Event")
 Hook = Callable[[_Event], Awaitable[None] | None]
 """A plain function or a coroutine function. It runs on the event loop and must not block."""
@@ -86,6 +100,7 @@ class Hooks:
     on_exec_end: Hook[ExecEnded] | None = None
     on_file_write: Hook[FileWritten] | None = None
     on_destroy: Hook[SessionDestroyed] | None = None
+    on_removal_error: Hook[RemovalFailed] | None = None
 
 
 async def ask(hook: Hook[_Event] | None, event: _Event) -> None:

@@ -262,6 +262,20 @@ class EffectiveLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How a session came to be, and where the time went."""
+
+    kind: Literal["warm", "cold"]
+    """From the sandbox's pool, or made for this call."""
+    reason: str
+    """Why it was a cold one, in words; empty for a warm one."""
+    duration: float
+    """Seconds from the call to the ready session, hooks not counted."""
+    steps: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Seconds by step, in their order. Steps may overlap: the sum may be more than the whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
     """A session as the engine lists it."""
 

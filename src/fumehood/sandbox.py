@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from fumehood._start import (
     join,
     new_session_id,
 )
+from fumehood._steps import Steps
 from fumehood._sweep import sweep
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood.engines.base import (
@@ -343,27 +343,44 @@ class AsyncDockerSandbox:
         return self._engine
 
     async def _create(self, order: Order) -> AsyncSession:
-        start = time.monotonic()
-        engine = self._use()
+        steps = Steps()
+        with steps.step("client"):
+            engine = self._use()
         settings = self._settings
-        image = await engine.prepare_image(
-            settings.image, pull=settings.pull, platform=settings.platform, progress=self._progress
+        with steps.step("image"):
+            image = await engine.prepare_image(
+                settings.image,
+                pull=settings.pull,
+                platform=settings.platform,
+                progress=self._progress,
+            )
+        session = await create(
+            engine,
+            settings,
+            order,
+            image,
+            steps=steps,
+            why_cold="the sandbox has no pool",
+            forget=self._forget,
         )
-        session = await create(engine, settings, order, image, forget=self._forget)
         self._sessions.add(session)
         self._start_sweeper()
-        duration = time.monotonic() - start
-        logger.info("session %s is ready after %.0f ms", order.session_id, duration * 1000)
+        start = session.start
+        assert start is not None
+        logger.info("session %s is ready after %.0f ms", session.id, start.duration * 1000)
         try:
             await hooks_module.tell(
                 settings.hooks.on_session_create,
                 hooks_module.SessionCreated(
-                    session_id=order.session_id, image=image.reference, duration=duration
+                    session_id=session.id,
+                    image=settings.image,
+                    duration=start.duration,
+                    start=start,
                 ),
             )
         except BaseException:
             # Cancelled in a hook: nobody gets the session, so nobody else would end it.
-            await to_the_end(session.destroy())
+            await to_the_end(session.destroy(wait=True))
             raise
         return session
 

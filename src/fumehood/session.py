@@ -27,7 +27,7 @@ from fumehood.files import FilesPart
 from fumehood.options import Limits, Network, Seconds, Security, optional_seconds
 from fumehood.ports import PortsPart
 from fumehood.processes import ProcessesPart
-from fumehood.results import EffectiveLimits, EndReason, SessionState
+from fumehood.results import EffectiveLimits, EndReason, SessionState, Start
 from fumehood.terminals import TerminalsPart
 
 logger: logging.Logger = logging.getLogger("fumehood.session")
@@ -40,6 +40,8 @@ _CLOCK_SLACK = 86_400.0
 """Seconds by which a client's clock may be ahead of its engine's. Of several ends of one id, the
 last one counts, so more is no harm."""
 _SIGKILLED, _SIGTERMED = 128 + 9, 128 + 15
+LAST_WORDS_SECONDS = 3.0
+"""What a supervisor has to kill everything and say so; its own bound for a kill is a second."""
 _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for the exit code of a container whose stream has broken."""
 
@@ -141,6 +143,11 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, FilesPart, PortsPart)
         return dict(self._metadata)
 
     @property
+    def start(self) -> Start | None:
+        """How the session came to be; None for one that was connected to."""
+        return self._core.start
+
+    @property
     def published_ports(self) -> Mapping[int, int]:
         """The engine's loopback port for each container port that was asked for."""
         return dict(self._published_ports)
@@ -225,12 +232,22 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, FilesPart, PortsPart)
 
     # --- its end ------------------------------------------------------------------------------
 
-    async def destroy(self) -> None:
+    async def destroy(self, *, wait: bool = False) -> None:
         """End the session and remove everything of it: processes, container, ephemeral workspace.
 
-        Returns when the engine no longer knows the container. Idempotent, and safe from several
-        tasks; once begun it goes on to its end even when the caller is cancelled. A persistent
-        workspace is kept unless it was made with ``destroy_with_session=True``.
+        Returns as soon as the session can do no more harm: its supervisor has said that every
+        process is dead, and its id can be used again. The engine takes the container away in the
+        background, within the next second as a rule; closing the sandbox waits for that, and a
+        failure is logged and told to ``Hooks.on_removal_error``. Where the supervisor does not
+        answer within 3 s, and where the workspace is a persistent one (which is free for the next
+        session when this returns), it returns when the engine no longer knows the container.
+
+        Idempotent, and safe from several tasks; once begun it goes on to its end even when the
+        caller is cancelled. A persistent workspace is kept unless it was made with
+        ``destroy_with_session=True``.
+
+        Args:
+            wait: return only when the engine no longer knows the container, at most 60 s.
 
         Raises:
             EngineError: the engine could not remove it; call again, or leave it to the sweep.
@@ -238,6 +255,8 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, FilesPart, PortsPart)
         if self._destroying is None or _failed(self._destroying):
             self._destroying = asyncio.create_task(self._destroy())
         await asyncio.shield(self._destroying)
+        if wait and self._core.nonce:
+            await self._engine.remove_session(self.id, nonce=self._core.nonce)
 
     def disown(self) -> None:
         """Mark a session that never came to be: its maker removes what there is of it."""
@@ -249,15 +268,33 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, FilesPart, PortsPart)
         if self._end_reason is None:
             self._end_reason = EndReason.DESTROYED
         self._state = SessionState.ENDED
-        session_id = self.id
-        self._core.tether.refuse(lambda: ended_error(session_id, EndReason.DESTROYED))
+        core, session_id = self._core, self.id
+
+        def over() -> SandboxError:
+            return ended_error(session_id, EndReason.DESTROYED)
+
+        acknowledged = False
+        if core.nonce and core.workspace_id is None:
+            acknowledged = await core.tether.last_words(over, LAST_WORDS_SECONDS)
+        core.tether.refuse(over)
         if self._ending is not None:
             await asyncio.wait({self._ending})
         try:
-            await self._engine.remove_session(self.id, destroy_workspace=self._destroy_workspace)
+            if acknowledged:
+                self._engine.release_session(self.id, core.nonce, failed=self._removal_failed)
+            else:
+                await self._engine.remove_session(
+                    self.id, destroy_workspace=self._destroy_workspace, nonce=core.nonce or None
+                )
         finally:
-            await self._core.tether.close()
+            await core.tether.close()
         await self._finished()
+
+    async def _removal_failed(self, error: SandboxError) -> None:
+        await hooks.tell(
+            self._core.hooks.on_removal_error,
+            hooks.RemovalFailed(session_id=self.id, error=error),
+        )
 
     async def detach(self) -> None:
         """Leave the session without ending it: its lease decides how long it lives. Idempotent."""

@@ -72,6 +72,20 @@ static bool take_workdir(const struct wire_message *message)
 	return true;
 }
 
+static bool take_metadata(const struct wire_message *message)
+{
+	uint32_t length;
+	const uint8_t *metadata = wire_bytes(message, FIELD_METADATA, &length);
+
+	if (!metadata)
+		return true;
+	if (length > WIRE_MAX_METADATA)
+		return false;
+	memcpy(session.metadata, metadata, length);
+	session.metadata_length = length;
+	return true;
+}
+
 /* PID 1 keeps what its commands are to be given, and no more. */
 static bool take_caps(const struct wire_message *message)
 {
@@ -101,6 +115,8 @@ void configure_begin(const struct wire_message *message)
 		session_fail(error, 0, "a detached session needs a ttl or an idle time");
 	else if (!take_workdir(message))
 		session_fail(ERROR_INVALID, 0, "the working directory is not an absolute path");
+	else if (!take_metadata(message))
+		session_fail(ERROR_INVALID, 0, "the metadata is too long");
 	else if (!valid_environment(message))
 		session_fail(ERROR_INVALID, 0, "an environment variable is not NAME=value");
 	else if (!copy_environment(message))

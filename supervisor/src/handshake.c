@@ -7,6 +7,7 @@
 #include "configure.h"
 #include "connection.h"
 #include "fields.h"
+#include "lease.h"
 #include "report.h"
 #include "session.h"
 
@@ -56,6 +57,8 @@ void handshake_put_welcome(struct wire_writer *writer, const struct connection *
 	wire_put_uint(writer, FIELD_VERSION, WIRE_VERSION_MAX);
 	if (resume->granted)
 		wire_put_text(writer, FIELD_CAPABILITY, WIRE_CAPABILITY_RESUME, strlen(WIRE_CAPABILITY_RESUME));
+	if (lease_waits())
+		wire_put_text(writer, FIELD_CAPABILITY, WIRE_CAPABILITY_WAIT, strlen(WIRE_CAPABILITY_WAIT));
 	wire_put_text(writer, FIELD_BUILD, FUMEHOOD_BUILD_ID, strlen(FUMEHOOD_BUILD_ID));
 	wire_put_text(writer, FIELD_ARCHITECTURE, ARCHITECTURE, strlen(ARCHITECTURE));
 	wire_put_uint(writer, FIELD_CONFIGURED, session.configured);
@@ -117,6 +120,8 @@ uint32_t handshake_hello(struct connection *connection, const struct wire_frame 
 	session.nonce_set = true;
 	if (offers(&message, WIRE_CAPABILITY_RESUME))
 		(void)resume_grant(connection);
+	if (!session.configured && offers(&message, WIRE_CAPABILITY_WAIT))
+		lease_wait();
 	send_welcome(connection);
 	connection->state = session.configured ? CONNECTION_OPEN : CONNECTION_CONFIGURE;
 	/* A later connection has sent no configuration: it learns at once what is in force. */

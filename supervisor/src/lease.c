@@ -14,7 +14,7 @@
 #include "tree.h"
 
 static struct {
-	bool begun, detached;
+	bool begun, waits, detached;
 	uint64_t ttl_ms, idle_ms, grace_ms, heartbeat_ms;
 	uint64_t expires;          /* boot time */
 	uint64_t configure_by;     /* the others: monotonic, NEVER while they do not run */
@@ -74,9 +74,22 @@ uint32_t lease_configure(const struct wire_message *message)
 	return lease.detached && !lease.ttl_ms && !lease.idle_ms ? ERROR_INVALID : 0;
 }
 
+/* Its end is then the client's: the end of the stream, or its silence, ends a session that nobody has configured. */
+void lease_wait(void)
+{
+	lease.waits = true;
+	lease.configure_by = NEVER;
+}
+
+bool lease_waits(void)
+{
+	return lease.waits;
+}
+
 void lease_begin(void)
 {
 	lease.begun = true;
+	lease.waits = false;
 	lease.configure_by = NEVER;
 	set_ttl(lease.ttl_ms);
 	lease_quiet();
@@ -86,6 +99,8 @@ void lease_begin(void)
 
 uint64_t lease_heartbeat_ms(void)
 {
+	if (lease.waits)
+		return WIRE_WAIT_SILENCE_MS;
 	return lease.begun ? lease.heartbeat_ms : 0;
 }
 

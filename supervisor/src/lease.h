@@ -14,6 +14,9 @@ bool lease_init(void);
 /* A CONFIGURE's terms, which hold from lease_begin on. 0 or an ERROR_*. */
 uint32_t lease_configure(const struct wire_message *message);
 void lease_begin(void);
+/* The configuration may come late: its client keeps the container in stock, and is heard meanwhile. */
+void lease_wait(void);
+bool lease_waits(void);
 
 /* Operations `lease` and `status`. */
 void lease_answer(struct connection *connection, uint32_t channel, const struct wire_message *message);

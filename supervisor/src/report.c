@@ -65,7 +65,7 @@ void report_send(struct connection *connection)
 	struct statfs workspace = {0}, root = {0};
 	struct utsname kernel = {0};
 	struct wire_writer writer;
-	uint8_t frame[sizeof(session.user.home) + WIRE_MAX_TEXT + 512];
+	uint8_t frame[sizeof(session.user.home) + WIRE_MAX_TEXT + WIRE_MAX_METADATA + 512];
 
 	cgroup_read(&limits);
 	session.process_limit = limits.pids;
@@ -83,6 +83,8 @@ void report_send(struct connection *connection)
 	wire_put_uint(&writer, FIELD_MAX_PROCESSES, session.max_processes);
 	wire_put_uint(&writer, FIELD_DISK_FLOOR_BYTES, disk_floor());
 	wire_put_uint(&writer, FIELD_WORKSPACE_QUOTA_BYTES, disk_quota());
+	if (session.metadata_length)
+		wire_put_bytes(&writer, FIELD_METADATA, session.metadata, session.metadata_length);
 	wire_put_uint(&writer, FIELD_UID, session.user.uid);
 	wire_put_uint(&writer, FIELD_GID, session.user.gid);
 	wire_put_bytes(&writer, FIELD_HOME, session.user.home, strlen(session.user.home));

@@ -35,6 +35,8 @@ struct session {
 	uint64_t max_processes;
 	uint64_t process_limit;    /* of the container, by the kernel's word */
 	bool chown_workspace, write_hosts;
+	uint8_t metadata[WIRE_MAX_METADATA]; /* its creator's notes, for later connections */
+	uint32_t metadata_length;
 	struct rlimit open_files;  /* what a child gets */
 };
 

@@ -15,7 +15,8 @@ def test_it_tells_what_the_engine_is_and_tries_a_session(fumehood: Fumehood) -> 
     for word in ("engine     docker ", "runc", "seccomp: on", "a session in fumehood/test-python",
                  "process 1: closed to every probe",
                  "privileges: no capabilities", "disk of workspaces: ", "quotas: ",
-                 "ready after", "round trip", "removed after", "memory_total_bytes"):  # fmt: skip
+                 "ready after", "  create ", "  start ", "  supervisor ",
+                 "round trip", "removed after", "memory_total_bytes"):  # fmt: skip
         assert word in shown.text
 
 
@@ -25,6 +26,9 @@ def test_programs_get_the_same_as_json(fumehood: Fumehood) -> None:
     assert {item["level"] for item in data["findings"]} <= {"ok", "note", "warning"}
     assert data["session"]["limits"]["no_new_privileges"] is True
     assert data["session"]["limits"]["network"] == "none"
+    assert {"client", "engine", "image", "create", "attach", "start", "supervisor"} <= set(
+        data["session"]["steps_ms"]
+    )
 
 
 @pytest.mark.parametrize(

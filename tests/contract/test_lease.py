@@ -86,10 +86,21 @@ async def test_destroying_is_idempotent_and_safe_from_several_tasks(
     async with api.sandbox() as sandbox:
         session = await sandbox.create_session()
         await asyncio.gather(*(session.destroy() for _ in range(5)))
-        await session.destroy()
+        await session.destroy(wait=True)
         assert session.end_reason is EndReason.DESTROYED
         assert await session.wait_ended() is EndReason.DESTROYED
         assert await observer.container(session.id) is None
+
+
+async def test_a_destroyed_sessions_id_is_free_at_once_for_every_client(api: Api) -> None:
+    name = api.new_id()
+    async with api.sandbox() as sandbox, api.sandbox() as another:
+        for client in (sandbox, sandbox, another, sandbox):
+            session = await client.create_session(id=name)
+            assert await session.list_files() == []
+            await session.write_file("left", "behind")
+            await session.destroy()
+            assert name not in [info.id for info in await client.list_sessions()]
 
 
 async def test_destroying_ends_what_is_under_way(api: Api) -> None:

@@ -38,7 +38,7 @@ async def test_the_pages_example_runs(api: Api, observer: Observer) -> None:
             result = await session.exec(["python3", "index.py"])
             assert result.stdout == "hello sandbox\n"
         finally:
-            await session.destroy()
+            await session.destroy(wait=True)
         assert await observer.container(session.id) is None
         assert await observer.volumes(session.id) == []
 

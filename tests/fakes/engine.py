@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from fakes.supervisor import FakeSupervisor, Opened, Script, record
+from fumehood._steps import Steps
 from fumehood._wire.codec import RawFrame
 from fumehood._wire.table import EndCode, ErrorCode, Frame, Operation
 from fumehood.engines.base import (
@@ -19,6 +20,7 @@ from fumehood.engines.base import (
     SessionRequest,
     SweepReport,
 )
+from fumehood.engines.docker_release import Failed, Releases
 from fumehood.errors import EngineError, SessionExistsError, WorkspaceBusyError
 
 
@@ -71,6 +73,7 @@ class MemoryEngine:
         self.asked_since: list[float] = []
         self.exits: dict[str, asyncio.Future[int]] = {}
         """Who waits for which container's end, by its nonce."""
+        self._releases = Releases(lambda name, nonce: self._remove(name, False, nonce))
         self.closed = 0
         self.swept = 0
         self.fail_removal: EngineError | None = None
@@ -101,8 +104,11 @@ class MemoryEngine:
             architecture="amd64",
         )
 
-    async def create_session(self, request: SessionRequest) -> ByteStream:
+    async def create_session(
+        self, request: SessionRequest, *, steps: Steps | None = None
+    ) -> ByteStream:
         await asyncio.sleep(0)
+        await self._releases.wait(request.session_id)
         if request.session_id in self.containers:
             raise SessionExistsError(f"session {request.session_id} exists")
         taken = {item.workspace_id for item in self.containers.values()} - {None}
@@ -137,15 +143,28 @@ class MemoryEngine:
         return peer.stream
 
     async def find_session(self, session_id: str) -> Container | None:
-        return self.containers.get(session_id)
+        found = self.containers.get(session_id)
+        return None if found is None or self._releases.covers(found.nonce) else found
 
     async def list_sessions(self) -> Sequence[Container]:
-        return list(self.containers.values())
+        return [item for item in self.containers.values() if not self._releases.covers(item.nonce)]
 
-    async def remove_session(self, session_id: str, *, destroy_workspace: bool = False) -> None:
+    async def remove_session(
+        self, session_id: str, *, destroy_workspace: bool = False, nonce: str | None = None
+    ) -> None:
+        await self._releases.wait(session_id)
+        await self._remove(session_id, destroy_workspace, nonce)
+
+    def release_session(self, session_id: str, nonce: str, *, failed: Failed) -> None:
+        self._releases.begin(session_id, nonce, failed)
+
+    async def _remove(self, session_id: str, destroy_workspace: bool, nonce: str | None) -> None:
         await self.hold_removal.wait()
         if self.fail_removal is not None:
             raise self.fail_removal
+        found = self.containers.get(session_id)
+        if found is not None and nonce not in (None, found.nonce):
+            return
         self.removed.append((session_id, destroy_workspace))
         self.containers.pop(session_id, None)
 
@@ -175,4 +194,5 @@ class MemoryEngine:
         return SweepReport()
 
     async def close(self) -> None:
+        await self._releases.settle()
         self.closed += 1

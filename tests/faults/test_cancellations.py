@@ -39,8 +39,8 @@ async def test_a_creation_cancelled_at_any_step_leaves_nothing(
         await asyncio.sleep(0)
 
     async with sandbox(hooks=Hooks(on_session_create=told)) as box:
-        async with box.create_session():
-            pass  # the supervisor is on the engine
+        first = await box.create_session()  # the supervisor is on the engine
+        await first.destroy(wait=True)
 
         async def create() -> None:
             made.append(await box.create_session(id="stepped", manifest=manifest))

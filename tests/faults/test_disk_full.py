@@ -149,7 +149,7 @@ async def test_a_session_whose_disk_is_full_says_so_works_on_and_is_removed(
             assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
             result = await session.shell("head -c 1000000 /dev/zero >file")
             assert not result.ok  # the command's own affair: it is told by its system calls
-            await session.destroy()
+            await session.destroy(wait=True)
             assert await small.observer.left("") == []
 
 

@@ -58,7 +58,7 @@ async def test_every_call_ends_typed_when_the_engine_does_and_nothing_stays(
         with pytest.raises(EngineUnavailableError):
             await session.destroy()
         await engine.start(live_restore=live_restore)
-        await session.destroy()
+        await session.destroy(wait=True)
         await sweep(engine)
         assert await engine.observer.left("") == []
         async with box.create_session() as another:
@@ -130,7 +130,7 @@ async def test_the_lease_holds_while_the_engine_is_down_and_a_command_writes(
         with pytest.raises(SandboxError):
             await writing
         await engine.start(live_restore=True)
-        await session.destroy()
+        await session.destroy(wait=True)
     await sweep(engine)
     assert await engine.observer.left("") == []
 
@@ -157,7 +157,7 @@ async def test_a_command_runs_out_of_time_while_the_engine_is_down(
         with pytest.raises(SandboxError):
             await writing
         await engine.start(live_restore=True)
-        await session.destroy()
+        await session.destroy(wait=True)
     await sweep(engine)
     assert await engine.observer.left("") == []
 

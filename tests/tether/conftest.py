@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from fakes.engine import MemoryEngine
 from fakes.resuming import ResumingSupervisor
 from fakes.supervisor import CONFIGURE, PATIENCE, FakeSupervisor, Script
+from fumehood import AsyncDockerSandbox
 from fumehood._core import SessionCore
 from fumehood._tether.tether import Tether
 from fumehood._wire.connection import Connection
@@ -37,6 +40,7 @@ class Link:
 
 
 Connect = Callable[..., AbstractAsyncContextManager[Link]]
+Make = Callable[..., AsyncDockerSandbox]
 
 
 def make_tether(peer: FakeSupervisor, *, heartbeat: float = 3600.0) -> Tether:
@@ -86,3 +90,26 @@ def connect() -> Connect:
 async def link() -> AsyncIterator[Link]:
     async with connected() as made:
         yield made
+
+
+@pytest.fixture
+async def engine() -> MemoryEngine:
+    return MemoryEngine()
+
+
+@pytest.fixture
+async def make(engine: MemoryEngine) -> AsyncIterator[Make]:
+    """Make sandboxes on the engine in memory; what is still open is closed."""
+    made: list[AsyncDockerSandbox] = []
+
+    def sandbox(**options: object) -> AsyncDockerSandbox:
+        new = AsyncDockerSandbox(**options)  # type: ignore[arg-type]
+        new._engine = engine
+        new._loop = asyncio.get_running_loop()
+        made.append(new)
+        return new
+
+    yield sandbox
+    engine.fail_removal = None
+    for item in made:
+        await item.close()

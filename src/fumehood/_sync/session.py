@@ -30,6 +30,7 @@ from fumehood.results import (
     ExecResult,
     FileEntry,
     SessionState,
+    Start,
     TextPage,
 )
 
@@ -620,6 +621,11 @@ class Session(Blocking[_session.AsyncSession]):
         return self._async.metadata
 
     @property
+    def start(self) -> Start | None:
+        """How the session came to be; None for one that was connected to."""
+        return self._async.start
+
+    @property
     def published_ports(self) -> Mapping[int, int]:
         """The engine's loopback port for each container port that was asked for."""
         return self._async.published_ports
@@ -675,17 +681,27 @@ class Session(Blocking[_session.AsyncSession]):
         """
         return self._call(lambda: self._async.ping())
 
-    def destroy(self) -> None:
+    def destroy(self, *, wait: bool = False) -> None:
         """End the session and remove everything of it: processes, container, ephemeral workspace.
 
-        Returns when the engine no longer knows the container. Idempotent, and safe from several
-        tasks; once begun it goes on to its end even when the caller is interrupted. A persistent
-        workspace is kept unless it was made with ``destroy_with_session=True``.
+        Returns as soon as the session can do no more harm: its supervisor has said that every
+        process is dead, and its id can be used again. The engine takes the container away in the
+        background, within the next second as a rule; closing the sandbox waits for that, and a
+        failure is logged and told to ``Hooks.on_removal_error``. Where the supervisor does not
+        answer within 3 s, and where the workspace is a persistent one (which is free for the next
+        session when this returns), it returns when the engine no longer knows the container.
+
+        Idempotent, and safe from several threads; once begun it goes on to its end even when the
+        caller is cancelled. A persistent workspace is kept unless it was made with
+        ``destroy_with_session=True``.
+
+        Args:
+            wait: return only when the engine no longer knows the container, at most 60 s.
 
         Raises:
             EngineError: the engine could not remove it; call again, or leave it to the sweep.
         """
-        return self._call(lambda: self._async.destroy())
+        return self._call(lambda: self._async.destroy(wait=wait))
 
     def detach(self) -> None:
         """Leave the session without ending it: its lease decides how long it lives. Idempotent."""

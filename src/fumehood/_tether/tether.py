@@ -101,6 +101,7 @@ class Tether:
         self._pinged: bytes | None = None
         self._ponger: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._last_words: asyncio.Future[bool] | None = None
         self.welcome: Welcome | None = None
         self.ready: Ready | None = None
         self.end: End | None = None
@@ -212,6 +213,37 @@ class Tether:
         """Ask the supervisor to end the session; :meth:`wait_closed` tells when it has."""
         if self._failure is None:
             self._connection.destroy()
+            self._flush()
+
+    async def last_words(self, failure: Callable[[], SandboxError], seconds: float) -> bool:
+        """End the session: fail what is under way, and wait for the supervisor's END.
+
+        Returns:
+            Whether it came: every process of the session is dead. ``False`` when the tether was
+            over before, the stream ended or broke a rule without it, or the time is over.
+        """
+        if self._failure is not None or self._returning is not None:
+            return False
+        self._last_words = self._loop.create_future()
+        self._connection.destroy()
+        self._flush()
+        self._break(failure)
+        # From here on nothing but the END is listened for: see _on_data.
+        done, _ = await asyncio.wait({self._last_words}, timeout=seconds)
+        words, self._last_words = self._last_words, None
+        return bool(done) and words.result()
+
+    def _listen_for_the_end(self, words: asyncio.Future[bool], data: bytes | memoryview) -> None:
+        try:
+            for event in self._connection.receive_data(data):
+                if isinstance(event, Ended) and not words.done():
+                    self.end = event.end
+                    words.set_result(True)
+        except WireViolationError as violation:
+            logger.warning("session %s, at its end: %s", self._session_id, violation.detail)
+            if not words.done():
+                words.set_result(False)
+        if self._connection.has_data_to_send:
             self._flush()
 
     def refuse(self, failure: Callable[[], SandboxError]) -> None:
@@ -368,6 +400,9 @@ class Tether:
             self._loop.call_soon(self._flush)
 
     def _on_data(self, data: bytes | memoryview) -> None:
+        if self._last_words is not None and not self._last_words.done():
+            self._listen_for_the_end(self._last_words, data)
+            return
         if self._failure is not None or self._returning is not None:
             return
         self._silent = 0
@@ -460,6 +495,8 @@ class Tether:
         return violation
 
     def _on_close(self, error: Exception | None) -> None:
+        if self._last_words is not None and not self._last_words.done():
+            self._last_words.set_result(False)
         if self._connection.state is State.ENDED or self._failure is not None:
             return
         text = f": {error}" if error is not None else ""

@@ -49,6 +49,8 @@ class State(Enum):
 
     NEW = auto()
     AWAIT_WELCOME = auto()
+    WAITING = auto()
+    """Welcomed, with the capability ``wait``: the configuration comes when there is a session."""
     AWAIT_READY = auto()
     OPEN = auto()
     ENDED = auto()
@@ -59,6 +61,7 @@ class State(Enum):
 _EXPECTED: dict[State, frozenset[Frame]] = {
     State.NEW: frozenset(),
     State.AWAIT_WELCOME: frozenset({Frame.WELCOME, Frame.END}),
+    State.WAITING: frozenset({Frame.END, Frame.PING, Frame.PONG, Frame.ACK}),
     State.AWAIT_READY: frozenset({Frame.READY, Frame.END, Frame.PING, Frame.PONG, Frame.ACK}),
     State.OPEN: frozenset(
         {
@@ -238,10 +241,15 @@ class Connection:
         client: who we are, for the supervisor's diagnostics.
         resume: whether to ask that the connection may outlive its stream. It costs memory and a
             little time on both sides.
+        wait: whether the configuration comes later, by :meth:`configure`.
     """
 
-    def __init__(self, *, nonce: bytes, client: str, resume: bool = False) -> None:
-        capabilities = (table.CAPABILITY_RESUME,) if resume else ()
+    def __init__(
+        self, *, nonce: bytes, client: str, resume: bool = False, wait: bool = False
+    ) -> None:
+        wanted = {table.CAPABILITY_RESUME: resume, table.CAPABILITY_WAIT: wait}
+        capabilities = tuple(name for name, wants in wanted.items() if wants)
+        self._wait = wait
         self._hello = Hello(nonce=nonce, client=client, capabilities=capabilities)
         self._resume: Resumable | None = Resumable(self._hello) if resume else None
         self._reader = FrameReader("supervisor")
@@ -289,9 +297,21 @@ class Connection:
             self._out.append(configure.encode())
         self.state = State.AWAIT_WELCOME
 
+    def configure(self, configure: Configure) -> None:
+        """Say what the session is to be, to a supervisor that has waited for it."""
+        if self.state is not State.WAITING:
+            raise LocalProtocolError(
+                f"nobody waits for a configuration: the connection is {self.state.name}"
+            )
+        self._configure = configure
+        self._out.append(configure.encode())
+        self.state = State.AWAIT_READY
+
     def open(self, request: Request) -> int:
         """Open a channel and return its number; allowed before READY has come."""
-        if self.state in (State.NEW, State.ENDED, State.BROKEN):
+        if self.state in (State.NEW, State.WAITING, State.ENDED, State.BROKEN) or (
+            self._wait and self._configure is None
+        ):
             raise LocalProtocolError(
                 f"no channel can be opened: the connection is {self.state.name}"
             )
@@ -483,7 +503,7 @@ class Connection:
 
     def _welcome(self, raw: RawFrame) -> Event:
         welcome = Welcome.decode(raw)
-        if welcome.configured == (self._configure is not None):
+        if welcome.configured == (self._configure is not None or self._wait):
             raise WireViolationError(
                 Violation.BAD_STATE, f"WELCOME: configured={int(welcome.configured)}"
             )
@@ -491,6 +511,7 @@ class Connection:
         if (
             not set(welcome.capabilities) <= set(self._hello.capabilities)
             or granted is (welcome.resume_key is None)
+            or self._wait is not (table.CAPABILITY_WAIT in welcome.capabilities)
             or welcome.received is not None
         ):
             raise WireViolationError(
@@ -500,7 +521,7 @@ class Connection:
             self._resume = None
         elif self._resume is not None:
             self._resume.begin(welcome)
-        self.state = State.AWAIT_READY
+        self.state = State.WAITING if self._wait else State.AWAIT_READY
         return Welcomed(welcome)
 
     def _acknowledged(self, raw: RawFrame) -> None:

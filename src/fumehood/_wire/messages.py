@@ -99,6 +99,8 @@ class Configure:
     disk_floor_bytes: int | None = None
     """``None``: as the supervisor's own default has it; 0: no floor."""
     workspace_quota_bytes: int = 0
+    metadata: bytes = b""
+    """For later connections, where the container's labels do not have it."""
 
     def encode(self) -> bytes:
         """Return the frames."""
@@ -120,6 +122,7 @@ class Configure:
                 Field.WRITE_HOSTS: int(self.write_hosts),
                 **({} if floor is None else {Field.DISK_FLOOR_BYTES: floor}),
                 Field.WORKSPACE_QUOTA_BYTES: self.workspace_quota_bytes,
+                **({Field.METADATA: self.metadata} if self.metadata else {}),
             }
         )
         return codec.encode_body(Frame.CONFIGURE, 0, body)
@@ -317,6 +320,8 @@ class Ready:
     """0: the workspace is not watched."""
     workspace_quota_bytes: int = 0
     """What was asked for; 0: none."""
+    metadata: bytes = b""
+    """What its creator noted, of a session whose labels do not have it; of any content."""
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Ready:
@@ -325,9 +330,13 @@ class Ready:
         numbers = {
             field.name.lower(): cast("int", value)
             for field, value in fields.items()
-            if field not in (Field.KERNEL, Field.HOME)
+            if field not in (Field.KERNEL, Field.HOME, Field.METADATA)
         }
-        return cls(kernel=_text(fields, Field.KERNEL), **numbers)
+        return cls(
+            kernel=_text(fields, Field.KERNEL),
+            metadata=cast("bytes", fields.get(Field.METADATA, b"")),
+            **numbers,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

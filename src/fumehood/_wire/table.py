@@ -9,6 +9,7 @@ from typing import Final
 VERSION_MIN: Final = 1
 VERSION_MAX: Final = 1
 CAPABILITY_RESUME: Final = "resume"
+CAPABILITY_WAIT: Final = "wait"
 HEADER_BYTES: Final = 8
 MAX_PAYLOAD: Final = 65536
 MAX_BODY: Final = 2359296
@@ -31,6 +32,8 @@ MAX_LOG_BYTES: Final = 16777216
 KEPT_PROCESSES: Final = 64
 KEPT_LOG_BYTES: Final = 16777216
 CONFIGURE_DEADLINE_MS: Final = 30000
+WAIT_SILENCE_MS: Final = 60000
+MAX_METADATA: Final = 16384
 
 
 class Frame(IntEnum):
@@ -94,6 +97,7 @@ class Field(IntEnum):
     WRITE_HOSTS = 0x1c
     DISK_FLOOR_BYTES = 0x1d
     WORKSPACE_QUOTA_BYTES = 0x1e
+    METADATA = 0x1f
     UID = 0x20
     GID = 0x21
     HOME = 0x22
@@ -336,6 +340,7 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.WRITE_HOSTS: "flag",
         Field.DISK_FLOOR_BYTES: "uint",
         Field.WORKSPACE_QUOTA_BYTES: "uint",
+        Field.METADATA: "bytes",
         Field.UID: "uint",
         Field.GID: "uint",
         Field.HOME: "bytes",
@@ -578,8 +583,8 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
     {
         Frame.HELLO: frozenset({Field.CAPABILITY, Field.CLIENT, Field.CONNECTION, Field.RESUME_KEY, Field.RECEIVED}),
         Frame.WELCOME: frozenset({Field.CAPABILITY, Field.RESUME_KEY, Field.RECEIVED, Field.UPTIME_MS}),
-        Frame.CONFIGURE: frozenset({Field.USER, Field.ENV, Field.DISK_FLOOR_BYTES, Field.WORKSPACE_QUOTA_BYTES}),
-        Frame.READY: frozenset({Field.HOME, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES, Field.DISK_FLOOR_BYTES, Field.WORKSPACE_QUOTA_BYTES}),
+        Frame.CONFIGURE: frozenset({Field.USER, Field.ENV, Field.DISK_FLOOR_BYTES, Field.WORKSPACE_QUOTA_BYTES, Field.METADATA}),
+        Frame.READY: frozenset({Field.HOME, Field.GRACE_MS, Field.HEARTBEAT_MS, Field.DETACHED, Field.WORKLOAD_CAPS, Field.MAX_FILE_BYTES, Field.MAX_PROCESSES, Field.DISK_FLOOR_BYTES, Field.WORKSPACE_QUOTA_BYTES, Field.METADATA}),
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset({Field.OFFSET}),

@@ -30,6 +30,8 @@ from fumehood.cli.sessions import Json
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "PROBLEM"}
 _ROUND_TRIPS = 20
+_SHOWN_MS = 0.1
+"""Steps of a start that took less are left out of the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Trial:
 
     image: str
     created_ms: float
+    steps_ms: Mapping[str, float]
     round_trip_ms: float
     write_and_read_ms: float
     destroyed_ms: float
@@ -114,10 +117,11 @@ async def _trial(sandbox: AsyncDockerSandbox, image: str, architecture: str) -> 
         limits = dataclasses.asdict(session.effective_limits)
     finally:
         leaving = time.perf_counter()
-        await session.destroy()
+        await session.destroy(wait=True)
     return Trial(
         image=image,
         created_ms=(created - start) * 1e3,
+        steps_ms=_steps(session),
         round_trip_ms=round_trip * 1e3,
         write_and_read_ms=written * 1e3,
         destroyed_ms=(time.perf_counter() - leaving) * 1e3,
@@ -125,6 +129,12 @@ async def _trial(sandbox: AsyncDockerSandbox, image: str, architecture: str) -> 
         kernel=kernel,
         inside=tuple(inside),
     )
+
+
+def _steps(session: AsyncSession) -> dict[str, float]:
+    if session.start is None:
+        return {}
+    return {name: seconds * 1e3 for name, seconds in session.start.steps.items()}
 
 
 async def _kernel(session: AsyncSession) -> dict[str, str]:
@@ -180,6 +190,7 @@ def _print(info: EngineInfo, found: list[Finding], trial: Trial | None) -> None:
     output.line(f"a session in {trial.image}")
     for name, value in (
         ("ready after", trial.created_ms),
+        *((f"  {step}", value) for step, value in trial.steps_ms.items() if value >= _SHOWN_MS),
         ("round trip", trial.round_trip_ms),
         ("1 KiB written and read", trial.write_and_read_ms),
         ("removed after", trial.destroyed_ms),

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from fumehood._steps import Steps
+from fumehood.errors import SandboxError
 from fumehood.options import Limits, Network, Security
 from fumehood.volumes import Volume
 
@@ -233,11 +235,18 @@ class Engine(Protocol):
         """
         ...
 
-    async def create_session(self, request: SessionRequest) -> ByteStream:
+    async def create_session(
+        self, request: SessionRequest, *, steps: Steps | None = None
+    ) -> ByteStream:
         """Put the supervisor on the engine if needed, create, attach, start; return the stream.
 
         The attach comes before the start, so that not a byte is lost and what is written before the
-        start is there when PID 1 reads.
+        start is there when PID 1 reads. A session of the same id that this client has released is
+        waited for. How many are created at once is the engine's to bound, in the order of calls.
+
+        Args:
+            request: what is to be created.
+            steps: takes note of how long each step takes.
 
         Raises:
             SessionExistsError: a container of this session id exists.
@@ -263,12 +272,25 @@ class Engine(Protocol):
         """Return every container of ours, running or not."""
         ...
 
-    async def remove_session(self, session_id: str, *, destroy_workspace: bool = False) -> None:
+    async def remove_session(
+        self, session_id: str, *, destroy_workspace: bool = False, nonce: str | None = None
+    ) -> None:
         """Kill and remove a session's container and its ephemeral volume; idempotent.
 
         Returns once the engine no longer knows the container (409 "removal in progress" counts as
         progress; bounded by 60 s). With ``destroy_workspace`` its persistent volume goes too,
-        after the container.
+        after the container. With a ``nonce``, a container of another one is left alone: another
+        session has taken the id.
+        """
+        ...
+
+    def release_session(
+        self, session_id: str, nonce: str, *, failed: Callable[[SandboxError], Awaitable[None]]
+    ) -> None:
+        """Remove a session that is over, in the background; return at once.
+
+        From now on this client neither finds nor lists it, and a session of the same id can be
+        created. :meth:`close` waits for the removal. A failure is logged, and given to ``failed``.
         """
         ...
 

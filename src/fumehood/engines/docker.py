@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import cast
 
+from fumehood._steps import Steps
 from fumehood._supervisor import binary as supervisor_binary
 from fumehood._supervisor.install import Installer
 from fumehood._version import __version__
@@ -34,6 +35,7 @@ from fumehood.engines.docker_create import Creator
 from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_exits import Exits
 from fumehood.engines.docker_images import Images
+from fumehood.engines.docker_release import Failed, Releases
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_sweep import Sweeper
 from fumehood.errors import EngineError, SessionNotFoundError, WorkspaceBusyError
@@ -63,6 +65,7 @@ class DockerEngine:
         self._api = ApiClient(docker_host)
         self._images = Images(self._api)
         self._remover = Remover(self._api)
+        self._releases = Releases(self._remove_released)
         self._exits = Exits(self._api)
         self._preparing = asyncio.Lock()
         self._facts: tuple[EngineInfo, Installer] | None = None
@@ -145,11 +148,17 @@ class DockerEngine:
 
     # --- sessions ------------------------------------------------------------------------------
 
-    async def create_session(self, request: SessionRequest) -> ByteStream:
+    async def create_session(
+        self, request: SessionRequest, *, steps: Steps | None = None
+    ) -> ByteStream:
         """Create, attach and start a session's container; return its stream."""
-        creator = await self._creating()
+        steps = steps or Steps()
+        with steps.step("engine"):
+            creator = await self._creating()
+        with steps.step("name"):
+            await self._releases.wait(request.session_id)
         try:
-            return await creator.create(request)
+            return await creator.create(request, steps)
         except EngineError:
             # Whatever it was, the image may be what is gone.
             self._images.forget()
@@ -194,7 +203,8 @@ class DockerEngine:
     async def find_session(self, session_id: str) -> Container | None:
         """Return the session's container, by exact name and label, or ``None``."""
         check_name(session_id, "session id")
-        return await self._remover.find(session_id)
+        found = await self._remover.find(session_id)
+        return None if found is None or self._releases.covers(found.nonce) else found
 
     async def list_sessions(self) -> Sequence[Container]:
         """Return every container of ours, running or not."""
@@ -205,12 +215,26 @@ class DockerEngine:
             doing="listing sessions",
         )
         sessions = (docker_listing.from_list(item) for item in docker_listing.sequence(found))
-        return [session for session in sessions if session is not None]
+        return [
+            session
+            for session in sessions
+            if session is not None and not self._releases.covers(session.nonce)
+        ]
 
-    async def remove_session(self, session_id: str, *, destroy_workspace: bool = False) -> None:
+    async def remove_session(
+        self, session_id: str, *, destroy_workspace: bool = False, nonce: str | None = None
+    ) -> None:
         """Kill and remove a session's container and its ephemeral volume; idempotent."""
         check_name(session_id, "session id")
-        await self._remover.remove(session_id, destroy_workspace=destroy_workspace)
+        await self._releases.wait(session_id)
+        await self._remover.remove(session_id, destroy_workspace=destroy_workspace, nonce=nonce)
+
+    def release_session(self, session_id: str, nonce: str, *, failed: Failed) -> None:
+        """Remove a session that is over, in the background."""
+        self._releases.begin(session_id, nonce, failed)
+
+    async def _remove_released(self, session_id: str, nonce: str) -> None:
+        await self._remover.remove(session_id, destroy_workspace=False, nonce=nonce)
 
     async def exit_code(self, session_id: str, *, since: float) -> int | None:
         """Return the exit code of a container that is gone, from the engine's recent events."""
@@ -306,5 +330,6 @@ class DockerEngine:
         """Wait for clean-up that is under way, then release connections. Idempotent."""
         if self._creator is not None:
             await self._creator.settle()
+        await self._releases.settle()
         await self._exits.close()
         await self._api.close()

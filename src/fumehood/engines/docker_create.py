@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fumehood._steps import Steps
 from fumehood._supervisor.binary import SupervisorBinary
 from fumehood._supervisor.install import Installer
 from fumehood._version import __version__
@@ -24,6 +25,7 @@ from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_stream import DockerStream
 from fumehood.engines.docker_text import printable
+from fumehood.engines.docker_turns import Turns
 from fumehood.engines.docker_volumes import SharedVolumes
 from fumehood.engines.docker_workspaces import WorkspaceLock
 from fumehood.errors import (
@@ -43,6 +45,8 @@ _log = logging.getLogger("fumehood.engine")
 START_SECONDS = 120.0
 """Starting a container on a busy host: image layers are mounted and the runtime is run."""
 SETTLE_SECONDS = 30.0
+ENDING_SECONDS = 1.0
+"""What a session that is over may take until its name is free, before it counts as a live one."""
 _LOOKS = 10
 _ATTEMPTS = 4
 """One, and one more for each reason to try again: a missing program, refused kernel parameters,
@@ -85,9 +89,10 @@ class Creator:
         )
         # Runtimes that refused the kernel parameters.
         self._without_sysctls: set[str | None] = set()
+        self._turns = Turns()
         self._clean_ups: set[asyncio.Task[None]] = set()
 
-    async def create(self, request: SessionRequest) -> DockerStream:
+    async def create(self, request: SessionRequest, steps: Steps) -> DockerStream:
         """Return the stream of a new, started session; on any failure nothing is left.
 
         When cancelled, the engine finishes what it was asked for (a create cannot be taken back)
@@ -96,10 +101,14 @@ class Creator:
         """
         container_spec.check(request)
         docker_facts.check_enforced(self._info, request)
-        await self._check_network(request)
-        await self._volumes.check(request)
-        await self._installer.ensure(self._binary, request.image.id)
-        work = asyncio.ensure_future(self._bring_up(request))
+        with steps.step("checks"):
+            await self._check_network(request)
+            await self._volumes.check(request)
+            await self._installer.ensure(self._binary, request.image.id)
+        with steps.step("turn"):
+            await self._turns.enter()
+        work = asyncio.ensure_future(self._bring_up(request, steps))
+        work.add_done_callback(lambda _: self._turns.leave())
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -126,10 +135,10 @@ class Creator:
 
     # --- the steps -----------------------------------------------------------------------------
 
-    async def _bring_up(self, request: SessionRequest) -> DockerStream:
+    async def _bring_up(self, request: SessionRequest, steps: Steps) -> DockerStream:
         started = time.monotonic()
         try:
-            stream = await self._with_retries(request)
+            stream = await self._with_retries(request, steps)
         except BaseException as exc:
             # A broken connection leaves open what the engine has done or is about to do.
             certain = not isinstance(
@@ -146,11 +155,11 @@ class Creator:
         _log.debug("session %s is up after %.0f ms", request.session_id, took)
         return stream
 
-    async def _with_retries(self, request: SessionRequest) -> DockerStream:
+    async def _with_retries(self, request: SessionRequest, steps: Steps) -> DockerStream:
         refusal = _Retry("not tried")
         for _ in range(_ATTEMPTS):
             try:
-                return await self._attempt(request)
+                return await self._attempt(request, steps)
             except _Retry as exc:
                 refusal = exc
         raise SupervisorError(
@@ -158,25 +167,30 @@ class Creator:
             f"{refusal}"
         ) from refusal.__cause__
 
-    async def _attempt(self, request: SessionRequest) -> DockerStream:
+    async def _attempt(self, request: SessionRequest, steps: Steps) -> DockerStream:
         runtime = request.security.runtime
         facts = replace(self._facts, sysctls=runtime not in self._without_sysctls)
         spec = container_spec.build(request, facts)
         if request.workspace_id is not None:
-            await self._workspaces.prepare_volume(request.workspace_id)
-        engine_id = await self._post_create(request, spec)
-        await self._volumes.check_not_made(request)
-        stream = await self._api.hijack(
-            f"containers/{engine_id}/attach",
-            params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
-            doing=f"attaching to session {request.session_id!r}",
-            what=f"session {request.session_id!r}",
-            can_break=docker_facts.streams_can_break(self._info),
-        )
+            with steps.step("workspace"):
+                await self._workspaces.prepare_volume(request.workspace_id)
+        with steps.step("create"):
+            engine_id = await self._post_create(request, spec)
+            await self._volumes.check_not_made(request)
+        with steps.step("attach"):
+            stream = await self._api.hijack(
+                f"containers/{engine_id}/attach",
+                params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
+                doing=f"attaching to session {request.session_id!r}",
+                what=f"session {request.session_id!r}",
+                can_break=docker_facts.streams_can_break(self._info),
+            )
         try:
             if request.workspace_id is not None:
-                await self._workspaces.hold(request.workspace_id, engine_id)
-            await self._start(request, engine_id)
+                with steps.step("workspace"):
+                    await self._workspaces.hold(request.workspace_id, engine_id)
+            with steps.step("start"):
+                await self._start(request, engine_id)
         except BaseException:
             await stream.close()
             raise
@@ -194,7 +208,7 @@ class Creator:
                 _log.warning("no quotas on the disk of %s: using memory", self._info.address)
                 self._facts = replace(self._facts, disk_quotas=False)
                 raise _Retry(exc.detail) from exc
-            if exc.status != 409 or not await self._workspaces.remove_stale(request.session_id):
+            if exc.status != 409 or not await self._name_comes_free(request.session_id):
                 raise self._refused(request, exc) from exc
             try:
                 answer = await self._ask_to_create(spec, params, doing)
@@ -210,6 +224,13 @@ class Creator:
                 + "; ".join(warnings)
             )
         return str(answer["Id"])
+
+    async def _name_comes_free(self, session_id: str) -> bool:
+        """Return whether a taken name is free now: its holder had ended, or was never started."""
+        if await self._workspaces.remove_stale(session_id):
+            return True
+        # One that another client has just destroyed ends, and is removed, within a moment.
+        return await self._remover.ends_by_itself(session_id, within=ENDING_SECONDS)
 
     async def _ask_to_create(
         self, spec: ContainerSpec, params: Mapping[str, str], doing: str

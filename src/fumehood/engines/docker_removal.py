@@ -51,9 +51,17 @@ class Remover:
         container = docker_listing.from_inspect(found)
         return container if container and container.session_id == session_id else None
 
-    async def remove(self, session_id: str, *, destroy_workspace: bool) -> None:
-        """Remove a session's container, then its persistent volume if asked for."""
+    async def remove(
+        self, session_id: str, *, destroy_workspace: bool, nonce: str | None = None
+    ) -> None:
+        """Remove a session's container, then its persistent volume if asked for.
+
+        With a ``nonce``, no container but the one that carries it.
+        """
         container = await self.find(session_id)
+        if container is not None and nonce is not None and container.nonce != nonce:
+            # It has ended by itself, and its name is another session's now.
+            container = None
         workspace_id = self._goes_with.pop(session_id, None)
         if container is not None:
             await self.remove_container(container.id, f"session {session_id!r}")
@@ -119,6 +127,24 @@ class Remover:
         except ApiError as exc:
             if exc.status != 404:
                 raise
+
+    async def ends_by_itself(self, session_id: str, *, within: float) -> bool:
+        """Wait a moment for a session that is about to end; return whether its name is free.
+
+        Args:
+            within: seconds for one that runs; one that has ended is waited for as removals are.
+        """
+        holder = await self.find(session_id)
+        if holder is None:
+            return True
+        over = holder.state in ("exited", "removing")
+        what = f"session {session_id!r}"
+        try:
+            async with asyncio.timeout(REMOVAL_SECONDS if over else within):
+                await self._until_removed(holder.id, what)
+        except TimeoutError:
+            return False
+        return True
 
     async def remove_by_nonce(self, nonce: str) -> int:
         """Remove every container that carries a session's nonce; return how many there were."""
