@@ -17,7 +17,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from fumehood.errors import SessionError
 
@@ -37,6 +37,59 @@ class Closable(Protocol):
 
     async def close(self) -> None:
         """Close it."""
+
+
+class _Outcome(Generic[_T]):
+    """What has come of a call: the loop's thread gives it, and one other thread waits for it.
+
+    One lock, whose methods are the interpreter's own. An interrupt that hits the Python code of a
+    ``concurrent.futures.Future`` leaves its condition locked, and then the loop's thread, which
+    belongs to everybody, waits for ever to give its answer. Here it never waits.
+    """
+
+    def __init__(self) -> None:
+        self._given = threading.Lock()
+        self._given.acquire()
+        self._value: _T | None = None
+        self._error: BaseException | None = None
+        self.done: bool = False
+
+    def give(self, task: asyncio.Task[_T]) -> None:
+        """Take what a task that is done has come to."""
+        if task.cancelled():
+            self.fail(concurrent.futures.CancelledError())
+        elif (error := task.exception()) is not None:
+            self.fail(error)
+        else:
+            self._value = task.result()
+            self._tell()
+
+    def fail(self, error: BaseException) -> None:
+        """Take an error for it."""
+        self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
+        self.done = True
+        self._given.release()
+
+    def wait(self) -> None:
+        """Wait for it; after an interrupt, again."""
+        # An interrupt may come when the lock has been taken already: it is `done` that tells.
+        while not self.done:
+            self._given.acquire()
+
+    def result(self) -> _T:
+        """Wait for it, and return or raise it."""
+        self.wait()
+        error, self._error = self._error, None
+        if error is None:
+            return cast("_T", self._value)
+        try:
+            raise error
+        finally:
+            # The error knows this frame by its traceback: not the other way round as well.
+            del error
 
 
 class Portal:
@@ -75,31 +128,40 @@ class Portal:
                 (which runs on the loop that would have to wait for itself), and after the end.
         """
         self._check(instead)
-        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        outcome: _Outcome[_T] = _Outcome()
         task: asyncio.Task[_T] | None = None
+        cancelled = False
 
         def start() -> None:
             nonlocal task
             try:
                 task = self._loop.create_task(make())
-            except Exception as exc:  # noqa: BLE001 - it is the caller's, who waits for the future
-                future.set_exception(exc)
+            except Exception as exc:  # noqa: BLE001 - it is the caller's, who waits for the outcome
+                outcome.fail(exc)
             else:
-                task.add_done_callback(lambda done: _copy(done, future))
+                task.add_done_callback(outcome.give)
 
         def cancel() -> None:
+            nonlocal cancelled
             if task is not None:
-                task.cancel()
-            elif not future.done():  # interrupted before the start was even asked for
-                future.set_exception(concurrent.futures.CancelledError())
+                if not cancelled:
+                    task.cancel()
+                cancelled = True
+            elif not outcome.done:  # interrupted before the start was even asked for
+                outcome.fail(concurrent.futures.CancelledError())
 
         try:
             self._loop.call_soon_threadsafe(start)
-            return future.result()
+            return outcome.result()
         except BaseException:
-            if not future.done():
+            try:
+                if not outcome.done:
+                    self._loop.call_soon_threadsafe(cancel)
+                outcome.wait()
+            except BaseException:
+                # Perhaps before it was asked for: nobody waits, and it is stopped all the same.
                 self._loop.call_soon_threadsafe(cancel)
-                concurrent.futures.wait([future])
+                raise
             raise
 
     def look(self, read: Callable[[], _T], *, instead: str) -> _T:
@@ -168,15 +230,6 @@ class Portal:
         await asyncio.gather(*others, return_exceptions=True)
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()
-
-
-def _copy(task: asyncio.Task[_T], future: concurrent.futures.Future[_T]) -> None:
-    if task.cancelled():
-        future.set_exception(concurrent.futures.CancelledError())
-    elif (error := task.exception()) is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(task.result())
 
 
 def get() -> Portal:

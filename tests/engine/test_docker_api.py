@@ -502,3 +502,20 @@ async def test_a_removal_that_does_not_come_to_an_end_is_bounded(
         await engine.info()
         with pytest.raises(OperationTimeoutError, match="still on the engine"):
             await engine._remover.remove_container("c", "session 's'")
+
+
+async def test_a_connection_that_never_tells_of_its_end_does_not_hold_up_the_close(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with speaking_to(FakeEngine(), tmp_path) as engine:
+        await engine.info()
+        docker = engine._api._docker
+        assert docker is not None
+        connections = docker.session.connector._conns.values()  # type: ignore[union-attr]
+        for connection, _ in [kept for pool in connections for kept in pool]:
+            # As after an interrupt in the middle of telling it: the event loop tells it once.
+            assert connection.transport is not None
+            connection.transport.set_protocol(asyncio.Protocol())
+        async with asyncio.timeout(SECONDS):
+            await engine.close()
+    assert "told of its end" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from faults.conftest import IMAGE
 PROGRAM = Path(__file__).parent / "client.py"
 SECONDS = 30.0
 """In which a client on a loaded machine has come up, or has ended."""
+PATIENCE = 5.0
+"""Seconds after which somebody who has pressed Ctrl-C presses it again."""
 
 
 class Client:
@@ -43,6 +46,21 @@ class Client:
         assert self.process.stderr is not None
         error = await asyncio.wait_for(self.process.stderr.read(), SECONDS)
         return await asyncio.wait_for(self.process.wait(), SECONDS), error.decode()
+
+    async def is_made_to_end(self) -> tuple[int, str, int]:
+        """Wait for its end, and press Ctrl-C again when it lasts; return also how often.
+
+        An interrupt that hits the code of asyncio's loop makes it lose a task, for which the end of
+        ``asyncio.run`` then waits: its documentation warns of that, and nothing that runs on the
+        loop can help. One more ends it.
+        """
+        ending = asyncio.ensure_future(self.ends())
+        presses = 0
+        while not (await asyncio.wait({ending}, timeout=PATIENCE))[0]:
+            presses += 1
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                self.send(signal.SIGINT)
+        return *await ending, presses
 
 
 @contextlib.asynccontextmanager

