@@ -83,6 +83,7 @@ CLASSES: dict[str, tuple[Class, ...]] = {
                 ("processes.py", "ProcessesPart"),
                 ("terminals.py", "TerminalsPart"),
                 ("files.py", "FilesPart"),
+                ("trees.py", "TreesPart"),
                 ("ports.py", "PortsPart"),
             ),
             kind="session",
@@ -109,7 +110,8 @@ OPENINGS: dict[str, str] = {"SessionRequest": "AsyncSession"}
 
 IMPORTS: dict[str, str] = {
     "session.py": """
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import EllipsisType, TracebackType
 from typing import Literal, Self, overload
@@ -140,6 +142,8 @@ from fumehood.results import (
     Start,
     TextPage,
 )
+from fumehood.transfers import Symlinks, TransferProgress, TransferResult
+from fumehood.trees import MAX_BYTES
 """,
     "sandbox.py": """
 from collections.abc import Callable, Mapping, Sequence

@@ -40,6 +40,7 @@ from fumehood.errors import (
     ImageRefusedError,
     InvalidPathError,
     InvalidRequestError,
+    LocalFileError,
     LocalProtocolError,
     NotRegularFileError,
     OperationTimeoutError,
@@ -98,6 +99,7 @@ from fumehood.results import (
 from fumehood.sandbox import AsyncDockerSandbox
 from fumehood.session import AsyncSession
 from fumehood.terminals import AsyncTerminal
+from fumehood.transfers import Skipped, TransferProgress, TransferResult
 from fumehood.volumes import Volume
 
 __all__ = [
@@ -147,6 +149,7 @@ __all__ = [
     "InvalidRequestError",
     "Lifecycle",
     "Limits",
+    "LocalFileError",
     "LocalProtocolError",
     "Manifest",
     "Network",
@@ -184,6 +187,7 @@ __all__ = [
     "SessionNotFoundError",
     "SessionPausedError",
     "SessionState",
+    "Skipped",
     "Start",
     "Stderr",
     "Stdout",
@@ -191,6 +195,8 @@ __all__ = [
     "SweepReport",
     "Terminal",
     "TextPage",
+    "TransferProgress",
+    "TransferResult",
     "UserNotFoundError",
     "Volume",
     "WorkingDirectoryError",

@@ -48,6 +48,7 @@ builtin that a Python programmer would catch without knowing fumehood.
     │   ├── NotRegularFileError
     │   ├── FileTooLargeError
     │   └── DiskFullError
+    ├── LocalFileError (OSError)                    a file of this machine; has ``path``
     ├── PortError                                   a connection to a port inside; has ``port``
     │   ├── PortRefusedError (ConnectionRefusedError)   nobody listens there
     │   └── PortResetError (ConnectionResetError)       it was cut off by its other end
@@ -113,6 +114,7 @@ class ErrorCode(StrEnum):
     NOT_REGULAR_FILE = "not_regular_file"
     FILE_TOO_LARGE = "file_too_large"
     DISK_FULL = "disk_full"
+    LOCAL_FILE = "local_file"
     PORT = "port"
     PORT_REFUSED = "port_refused"
     PORT_RESET = "port_reset"
@@ -449,6 +451,23 @@ class DiskFullError(FileError):
     """No space or no inodes are left where the file should go."""
 
     code = ErrorCode.DISK_FULL
+
+
+class LocalFileError(SandboxError, OSError):
+    """A file of this machine could not be read or written; ``path`` names it."""
+
+    code = ErrorCode.LOCAL_FILE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        op: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        super().__init__(message, op=op, session_id=session_id)
+        self.path = path
 
 
 class PortError(SandboxError):

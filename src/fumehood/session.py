@@ -23,12 +23,12 @@ from fumehood._wire.table import EndCode, Field, Operation
 from fumehood.engines.base import Engine
 from fumehood.errors import SandboxError, SessionError
 from fumehood.exec import ExecPart
-from fumehood.files import FilesPart
 from fumehood.options import Limits, Network, Seconds, Security, optional_seconds
 from fumehood.ports import PortsPart
 from fumehood.processes import ProcessesPart
 from fumehood.results import EffectiveLimits, EndReason, SessionState, Start
 from fumehood.terminals import TerminalsPart
+from fumehood.trees import TreesPart
 
 logger: logging.Logger = logging.getLogger("fumehood.session")
 
@@ -46,7 +46,7 @@ _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for the exit code of a container whose stream has broken."""
 
 
-class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, FilesPart, PortsPart):
+class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart):
     """A live session. Made by a sandbox's ``create_session`` or ``connect``, never by hand.
 
     Used as a context manager, one that was created is destroyed at the end of the block, and one

@@ -445,10 +445,12 @@ void exec_open(struct channel *channel, const struct wire_message *message)
 void transfer_open(struct channel *channel, const struct wire_message *message)
 {
 	enum operation operation = channel->operation;
+	bool stream = operation == OPERATION_PUT_TREE || operation == OPERATION_GET_TREE;
 
 	(void)message;
-	start(channel, operation == OPERATION_WRITE,
-	      operation == OPERATION_READ || operation == OPERATION_LIST || operation == OPERATION_STAT, false,
+	start(channel, stream || operation == OPERATION_WRITE,
+	      stream || operation == OPERATION_READ || operation == OPERATION_LIST || operation == OPERATION_STAT ||
+		      operation == OPERATION_SCAN_TREE, false,
 	      UINT64_MAX, 0);
 }
 

@@ -162,6 +162,15 @@ static int make_directories(struct job *job, const char *path)
 	return -1;
 }
 
+int files_open_directory(struct job *job, const char *path)
+{
+	int fd = walk_open(job->directory, path, job->mode, O_PATH | O_DIRECTORY);
+
+	if (fd >= 0)
+		return fd;
+	return errno == ENOENT ? make_directories(job, path) : files_fail(job, "open", errno);
+}
+
 int files_open_parent(struct job *job, const char *path, bool parents, char name[NAME_BYTES])
 {
 	char above[WIRE_MAX_PATH + 1];
@@ -196,7 +205,7 @@ int files_open_parent(struct job *job, const char *path, bool parents, char name
 
 /* --- the operations that are a call or two ------------------------------------------------------- */
 
-static uint32_t file_type(mode_t mode)
+uint32_t files_type(mode_t mode)
 {
 	switch (mode & S_IFMT) {
 	case S_IFREG:
@@ -218,8 +227,8 @@ static uint32_t file_type(mode_t mode)
 	}
 }
 
-/* Nanoseconds since 1970 as the wire has them: times outside of what fits become the nearest that does. */
-static uint64_t nanoseconds(const struct timespec *time)
+/* Times outside of what fits become the nearest that does. */
+uint64_t files_nanoseconds(const struct timespec *time)
 {
 	if (time->tv_sec < 0)
 		return 0;
@@ -236,8 +245,8 @@ void files_record(struct wire_writer *writer, const struct stat *status, const c
 	wire_put_uint(writer, FIELD_GID, status->st_gid);
 	wire_put_uint(writer, FIELD_MODE, status->st_mode & 07777);
 	wire_put_uint(writer, FIELD_SIZE, (uint64_t)status->st_size);
-	wire_put_uint(writer, FIELD_TYPE, file_type(status->st_mode));
-	wire_put_uint(writer, FIELD_MODIFIED_NS, nanoseconds(&status->st_mtim));
+	wire_put_uint(writer, FIELD_TYPE, files_type(status->st_mode));
+	wire_put_uint(writer, FIELD_MODIFIED_NS, files_nanoseconds(&status->st_mtim));
 	wire_put_bytes(writer, FIELD_NAME, name, name_length);
 	if (link != NULL)
 		wire_put_bytes(writer, FIELD_LINK, link, link_length);
@@ -368,6 +377,12 @@ static int run(struct job *job)
 		return remove_path(job);
 	case OPERATION_RENAME:
 		return rename_path(job);
+	case OPERATION_PUT_TREE:
+		return files_put_tree(job);
+	case OPERATION_GET_TREE:
+		return files_get_tree(job);
+	case OPERATION_SCAN_TREE:
+		return files_scan_tree(job);
 	default:
 		return files_refuse(job, "operation", ERROR_UNSUPPORTED);
 	}

@@ -13,7 +13,7 @@
 
 #include "wire_table.h"
 
-/* One of the OPERATION_* from READ to RENAME, as OPEN asked for it. What an operation does not use is
+/* One of the OPERATION_* from READ to RENAME, or of those with trees, as OPEN asked for it. What an operation does not use is
  * ignored. The paths are bytes as they came, not terminated, and need no check before. */
 struct file_request {
 	enum operation op;
@@ -23,7 +23,7 @@ struct file_request {
 	const uint8_t *target;     /* rename */
 	size_t target_len;
 	uint64_t offset;           /* read */
-	uint64_t limit;            /* read, write: bytes; list: entries */
+	uint64_t limit;            /* read, write: bytes; put_tree: bytes of each file; list, scan_tree: entries */
 	uint64_t floor;            /* write: what a file of more than 256 KiB leaves on its disk; 0: any */
 	uint32_t mode;             /* write: of a new file; make_directory */
 	bool parents, recursive, follow;
@@ -41,8 +41,9 @@ struct helper_report {
 /* Carry out one request. The process ends afterwards: the umask and signal dispositions are changed.
  *
  * workspace_fd, root_fd: the directories that `root` chooses from (O_PATH is enough).
- * in_fd:     `write` reads it to its end. Otherwise -1.
- * out_fd:    `read` writes bytes to it, `list` and `stat` write records. A blocking pipe. Otherwise -1.
+ * in_fd:     `write`, `put_tree` and `get_tree` read it to its end. Otherwise -1.
+ * out_fd:    `read` writes bytes to it, `list` and `stat` write records, and those with trees write packed ones. A
+ *            blocking pipe. Otherwise -1.
  * commit_fd: `write` puts the file in place only after the single byte 'C' has come from here, once in_fd has ended. The
  *            end of it without that byte aborts: ERROR_CANCELLED, and nothing is left behind. Otherwise -1.
  */

@@ -87,7 +87,7 @@ static int fail_moving(struct job *job, const char *step, int err_no)
 
 /* A large file stops short of the disk's floor, as if the disk ended there: it is removed, and its writer is told. Otherwise
  * the whole session would be ended for it a moment later. */
-static bool at_floor(int fd, uint64_t floor)
+bool files_at_floor(int fd, uint64_t floor)
 {
 	struct statfs status;
 
@@ -107,7 +107,7 @@ static int move_all(struct job *job, struct mover *mover, uint64_t limit, uint64
 		uint64_t left = limit - *size;
 
 		if (*size >= next_look) {
-			if (at_floor(mover->to, floor))
+			if (files_at_floor(mover->to, floor))
 				return files_fail(job, "floor", ENOSPC);
 			next_look = *size + FLOOR_STEP;
 		}
@@ -181,14 +181,6 @@ int files_read(struct job *job)
 
 /* --- write --------------------------------------------------------------------------------------- */
 
-/* Where a write goes: a name in an open directory, and what is there already. */
-struct place {
-	int parent;
-	char name[NAME_BYTES];
-	bool exists;
-	mode_t mode;
-};
-
 /* Put the text of the link `name` where the last component of `path` was. */
 static int follow_link(struct job *job, int parent, const char *name)
 {
@@ -226,6 +218,7 @@ static int find_place(struct job *job, struct place *place)
 		if (place->parent < 0)
 			return -1;
 		place->exists = false;
+		place->mode = job->request->mode & 07777;
 		if (place->name[0] == '\0' || job->path[length - 1] == '/')
 			return files_refuse(job, "path", ERROR_IS_DIRECTORY);
 		if (fstatat(place->parent, place->name, &status, AT_SYMLINK_NOFOLLOW) < 0)
@@ -250,21 +243,13 @@ static int find_place(struct job *job, struct place *place)
 	return files_fail(job, "link", ELOOP);
 }
 
-/* A file that is being written: it has no name yet (O_TMPFILE), so that a helper that is killed leaves nothing behind,
- * or, where the file system cannot do that, a temporary one in the same directory. */
-struct draft {
-	int fd;
-	bool named;
-	char name[sizeof ".fumehood-XXXXXXXX"];
-};
-
-static int temporary_name(char name[sizeof ".fumehood-XXXXXXXX"])
+int files_temporary_name(char name[DRAFT_NAME_BYTES])
 {
 	uint32_t random;
 
 	if (getrandom(&random, sizeof random, 0) != sizeof random)
 		return -1;
-	snprintf(name, sizeof ".fumehood-XXXXXXXX", ".fumehood-%08x", random);
+	snprintf(name, DRAFT_NAME_BYTES, ".fumehood-%08x", random);
 	return 0;
 }
 
@@ -273,7 +258,7 @@ static void proc_path(int fd, char path[32])
 	snprintf(path, 32, "/proc/self/fd/%d", fd);
 }
 
-static int open_draft(struct job *job, int parent, struct draft *draft)
+int files_open_draft(struct job *job, int parent, struct draft *draft)
 {
 	char path[32];
 
@@ -287,7 +272,7 @@ static int open_draft(struct job *job, int parent, struct draft *draft)
 		close(draft->fd);
 	}
 	for (int tries = 0; tries < NAME_TRIES; tries++) {
-		if (temporary_name(draft->name) < 0)
+		if (files_temporary_name(draft->name) < 0)
 			return files_fail(job, "create", errno);
 		draft->fd = openat(parent, draft->name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
 				   0600);
@@ -308,7 +293,7 @@ static int name_draft(struct job *job, int parent, struct draft *draft)
 
 	proc_path(draft->fd, path);
 	for (int tries = 0; tries < NAME_TRIES; tries++) {
-		if (temporary_name(draft->name) < 0)
+		if (files_temporary_name(draft->name) < 0)
 			break;
 		if (linkat(AT_FDCWD, path, parent, draft->name, AT_SYMLINK_FOLLOW) == 0) {
 			draft->named = true;
@@ -334,11 +319,11 @@ static int await_commit(struct job *job)
 	return n == 1 && word == 'C' ? 0 : files_refuse(job, "commit", ERROR_CANCELLED);
 }
 
-static int put_in_place(struct job *job, const struct place *place, struct draft *draft)
+int files_put_in_place(struct job *job, const struct place *place, struct draft *draft)
 {
 	char path[32];
 
-	if (fchmod(draft->fd, place->exists ? place->mode : job->request->mode & 07777) < 0)
+	if (fchmod(draft->fd, place->mode) < 0)
 		return files_fail(job, "mode", errno);
 	proc_path(draft->fd, path);
 	if (!draft->named && !place->exists &&
@@ -352,6 +337,15 @@ static int put_in_place(struct job *job, const struct place *place, struct draft
 	return 0;
 }
 
+void files_close_draft(int parent, struct draft *draft)
+{
+	if (draft->fd >= 0)
+		close(draft->fd);
+	if (draft->named)
+		unlinkat(parent, draft->name, 0);
+	*draft = (struct draft){ .fd = -1 };
+}
+
 static int write_draft(struct job *job, const struct place *place, struct draft *draft)
 {
 	struct mover mover = { .from = job->in_fd, .to = draft->fd, .writing = true };
@@ -360,7 +354,7 @@ static int write_draft(struct job *job, const struct place *place, struct draft 
 	free(mover.buffer);
 	if (done < 0 || await_commit(job) < 0)
 		return -1;
-	return put_in_place(job, place, draft);
+	return files_put_in_place(job, place, draft);
 }
 
 int files_write(struct job *job)
@@ -370,13 +364,10 @@ int files_write(struct job *job)
 	int done = find_place(job, &place);
 
 	if (done == 0)
-		done = open_draft(job, place.parent, &draft);
+		done = files_open_draft(job, place.parent, &draft);
 	if (done == 0)
 		done = write_draft(job, &place, &draft);
-	if (draft.fd >= 0)
-		close(draft.fd);
-	if (draft.named)
-		unlinkat(place.parent, draft.name, 0);
+	files_close_draft(place.parent, &draft);
 	if (place.parent >= 0)
 		close(place.parent);
 	return done;

@@ -25,6 +25,30 @@ struct ends {
 	int in[2], out[2], commit[2], report[2];
 };
 
+/* --- which has what -------------------------------------------------------------------------------------- */
+
+static bool takes_stream(enum operation operation)
+{
+	return operation == OPERATION_PUT_TREE || operation == OPERATION_GET_TREE;
+}
+
+static bool takes_input(enum operation operation)
+{
+	return operation == OPERATION_WRITE || takes_stream(operation);
+}
+
+static bool gives_output(enum operation operation)
+{
+	return operation == OPERATION_READ || operation == OPERATION_LIST || operation == OPERATION_STAT ||
+	       operation == OPERATION_SCAN_TREE || takes_stream(operation);
+}
+
+/* Whether it writes files, of which an unfinished one is to be taken away. */
+static bool writes(enum operation operation)
+{
+	return operation == OPERATION_WRITE || operation == OPERATION_PUT_TREE;
+}
+
 /* --- the end --------------------------------------------------------------------------------------------- */
 
 /* The helper lives among hostile processes: a code outside the table would break the client's trust in us. */
@@ -47,9 +71,9 @@ static void send_done(struct task *task)
 
 	wire_writer_init(&writer, frame, sizeof(frame));
 	wire_begin(&writer, FRAME_DONE, task->channel->id);
-	if (operation == OPERATION_READ || operation == OPERATION_WRITE)
+	if (operation == OPERATION_READ || operation == OPERATION_WRITE || takes_stream(operation))
 		wire_put_uint(&writer, FIELD_SIZE, report->size);
-	if (operation == OPERATION_LIST)
+	if (operation == OPERATION_LIST || operation == OPERATION_SCAN_TREE || takes_stream(operation))
 		wire_put_uint(&writer, FIELD_ENTRIES, report->entries);
 	wire_end(&writer);
 	channel_end(task->channel, &writer);
@@ -137,8 +161,9 @@ static bool waits_for_client(const struct task *task)
 
 	if (!channel)
 		return false;
-	if (channel->operation == OPERATION_WRITE)
-		return !channel->input_ended && !channel->queue.length && !channel->input_broken;
+	if (takes_input(channel->operation) && !channel->input_ended && !channel->queue.length &&
+	    !channel->input_broken)
+		return true;
 	return task->out.blocked;
 }
 
@@ -171,7 +196,7 @@ static void transfer_cancel(struct task *task)
 		return;
 	}
 	transfer->aborted = true;
-	if (transfer->commit < 0 && task->channel->operation != OPERATION_WRITE) {
+	if (!writes(task->channel->operation)) {
 		if (task->pid)
 			kill(task->pid, SIGKILL);
 		return;
@@ -223,7 +248,7 @@ static void read_request(struct file_request *request, enum operation operation,
 	request->target = wire_bytes(message, FIELD_TARGET, &length);
 	request->target_len = length;
 	request->floor = disk_floor_below(request->root);
-	if (operation == OPERATION_WRITE && request->limit > session.max_file_bytes)
+	if (writes(operation) && request->limit > session.max_file_bytes)
 		request->limit = session.max_file_bytes;
 }
 
@@ -265,12 +290,12 @@ static bool make_pipe(int ends[2], int ours)
 
 static bool make_ends(struct ends *ends, enum operation operation)
 {
-	bool reads = operation == OPERATION_READ || operation == OPERATION_LIST || operation == OPERATION_STAT;
-
 	*ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
-	if (operation == OPERATION_WRITE && (!make_pipe(ends->in, 1) || !make_pipe(ends->commit, 1)))
+	if (takes_input(operation) && !make_pipe(ends->in, 1))
 		return false;
-	return (!reads || make_pipe(ends->out, 0)) && make_pipe(ends->report, 0);
+	if (operation == OPERATION_WRITE && !make_pipe(ends->commit, 1))
+		return false;
+	return (!gives_output(operation) || make_pipe(ends->out, 0)) && make_pipe(ends->report, 0);
 }
 
 static bool take_ends(struct task *task, struct ends *ends)

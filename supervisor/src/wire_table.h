@@ -188,6 +188,9 @@ enum operation {
 	OPERATION_STOP = 0x1a,
 	OPERATION_CONNECT = 0x28,
 	OPERATION_WAIT_PORT = 0x29,
+	OPERATION_PUT_TREE = 0x2c,
+	OPERATION_GET_TREE = 0x2d,
+	OPERATION_SCAN_TREE = 0x2e,
 };
 
 enum exec {
@@ -424,7 +427,7 @@ enum violation {
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0xc030047f007feull) \
+	X(OPERATION, 0xc730047f007feull) \
 	X(ROOT, 0x3ull) \
 	X(ERROR, 0x75fc3f03c3f07ffeull) \
 	X(TYPE, 0xffull)
@@ -618,7 +621,16 @@ enum violation {
 	X(STOP, GRACE_MS, 1) \
 	X(CONNECT, PORT, 1) \
 	X(WAIT_PORT, PORT, 1) \
-	X(WAIT_PORT, TIMEOUT_MS, 1)
+	X(WAIT_PORT, TIMEOUT_MS, 1) \
+	X(PUT_TREE, PATH, 1) \
+	X(PUT_TREE, ROOT, 1) \
+	X(PUT_TREE, LIMIT, 1) \
+	X(GET_TREE, PATH, 1) \
+	X(GET_TREE, ROOT, 1) \
+	X(GET_TREE, FOLLOW, 1) \
+	X(SCAN_TREE, PATH, 1) \
+	X(SCAN_TREE, ROOT, 1) \
+	X(SCAN_TREE, LIMIT, 1)
 
 /* record, field, whether it is required */
 #define WIRE_RECORD_FIELDS(X) \
@@ -654,7 +666,10 @@ enum violation {
 	X(SIGNAL, 0, 0) \
 	X(STOP, 0, 0) \
 	X(CONNECT, 1, 1) \
-	X(WAIT_PORT, 0, 0)
+	X(WAIT_PORT, 0, 0) \
+	X(PUT_TREE, 1, 1) \
+	X(GET_TREE, 1, 1) \
+	X(SCAN_TREE, 0, 1)
 
 /* the operations whose other end is a socket */
 #define WIRE_SOCKET_OPERATIONS(X) \

@@ -41,7 +41,12 @@ _RECORD = 4 + table.MAX_RECORD
 _ENDLESS = (1 << 64) - 1
 _MOST_PROCESSES = 4096
 """More than any supervisor keeps."""
-_ENDLESS_OPERATIONS = table.OPERATION_SOCKET | {Operation.TERMINAL}
+_ENDLESS_OPERATIONS = table.OPERATION_SOCKET | {
+    Operation.TERMINAL,
+    Operation.PUT_TREE,
+    Operation.GET_TREE,
+    Operation.SCAN_TREE,
+}
 
 
 class State(Enum):

@@ -199,6 +199,9 @@ class Operation(IntEnum):
     STOP = 0x1a
     CONNECT = 0x28
     WAIT_PORT = 0x29
+    PUT_TREE = 0x2c
+    GET_TREE = 0x2d
+    SCAN_TREE = 0x2e
 
 
 class ExecCode(IntEnum):
@@ -420,7 +423,7 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 50, 51}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 44, 45, 46, 50, 51}),
         Field.ROOT: frozenset({0, 1}),
         Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58, 60, 61, 62}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
@@ -621,6 +624,9 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.STOP: frozenset({Field.PROCESS, Field.GRACE_MS}),
         Operation.CONNECT: frozenset({Field.PORT}),
         Operation.WAIT_PORT: frozenset({Field.PORT, Field.TIMEOUT_MS}),
+        Operation.PUT_TREE: frozenset({Field.PATH, Field.ROOT, Field.LIMIT}),
+        Operation.GET_TREE: frozenset({Field.PATH, Field.ROOT, Field.FOLLOW}),
+        Operation.SCAN_TREE: frozenset({Field.PATH, Field.ROOT, Field.LIMIT}),
     }
 )
 
@@ -648,6 +654,9 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.STOP: frozenset(),
         Operation.CONNECT: frozenset(),
         Operation.WAIT_PORT: frozenset(),
+        Operation.PUT_TREE: frozenset(),
+        Operation.GET_TREE: frozenset(),
+        Operation.SCAN_TREE: frozenset(),
     }
 )
 
@@ -675,6 +684,9 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.STOP: False,
         Operation.CONNECT: True,
         Operation.WAIT_PORT: False,
+        Operation.PUT_TREE: True,
+        Operation.GET_TREE: True,
+        Operation.SCAN_TREE: False,
     }
 )
 
@@ -702,6 +714,9 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.STOP: "none",
         Operation.CONNECT: "stdout",
         Operation.WAIT_PORT: "none",
+        Operation.PUT_TREE: "stdout",
+        Operation.GET_TREE: "stdout",
+        Operation.SCAN_TREE: "stdout",
     }
 )
 
@@ -729,6 +744,9 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.STOP: Frame.EXIT,
         Operation.CONNECT: Frame.DONE,
         Operation.WAIT_PORT: Frame.DONE,
+        Operation.PUT_TREE: Frame.DONE,
+        Operation.GET_TREE: Frame.DONE,
+        Operation.SCAN_TREE: Frame.DONE,
     }
 )
 

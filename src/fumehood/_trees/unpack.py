@@ -1,0 +1,174 @@
+"""The stream of a download, put into files. Everything here blocks."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Sequence
+
+from fumehood._trees import local
+from fumehood._trees.landing import Draft, Landing
+from fumehood._trees.plan import Wanted
+from fumehood._trees.source import Options
+from fumehood._trees.tally import Tally, reason
+from fumehood._wire.codec import WireViolationError
+from fumehood._wire.packed import CHECKED, FAILED, FileEnd, PackedReader, Record, error_code
+from fumehood._wire.table import ErrorCode, FileCode, Violation
+from fumehood.errors import FileTooLargeError
+
+
+class Unpacker:
+    """Takes what ``get_tree`` sends and writes it where it belongs.
+
+    Names come from what was asked for and nowhere else: an answer to anything but the next request
+    breaks the session.
+
+    Args:
+        landing: where to; it stays open.
+        prefix: the tree's place in it.
+        wanted: what has been asked for.
+        options: how.
+        tally: what is counted.
+        max_bytes: of all contents together.
+    """
+
+    def __init__(
+        self,
+        landing: Landing,
+        prefix: tuple[str, ...],
+        wanted: deque[Wanted],
+        options: Options,
+        tally: Tally,
+        max_bytes: int,
+    ) -> None:
+        self._landing = landing
+        self._prefix = prefix
+        self._wanted = wanted
+        self._options = options
+        self._tally = tally
+        self._left = max_bytes
+        self._reader = PackedReader(content=True)
+        self._draft: Draft | None = None
+        self._path = ""
+        self._size = 0
+        self._checksum: int | None = None
+        self.failed: tuple[ErrorCode, int] | None = None
+        """What the supervisor said of the file that came last, if it could not be read."""
+
+    def feed(self, pieces: Sequence[bytes]) -> None:
+        """Take a part of the stream.
+
+        Raises:
+            WireViolationError: bytes that nobody asked for.
+            FileTooLargeError: more than was allowed.
+            OSError: the disk is full, or nothing can be written any more.
+        """
+        for data in pieces:
+            for event in self._reader.feed(data):
+                if isinstance(event, Record):
+                    self._begin(event)
+                elif isinstance(event, FileEnd):
+                    self._end(event)
+                else:
+                    self._write(event)
+
+    def finish(self) -> None:
+        """Note the end of the stream."""
+        self._reader.finish()
+        if self._wanted:
+            raise WireViolationError(Violation.BAD_VALUE, f"{len(self._wanted)} files did not come")
+
+    def close(self) -> None:
+        """Forget a file that is not whole."""
+        if self._draft is not None:
+            self._draft.discard()
+            self._draft = None
+
+    def _begin(self, record: Record) -> None:
+        if not self._wanted or self._wanted[0].path != record.path:
+            raise WireViolationError(Violation.BAD_VALUE, "an answer that nobody asked for")
+        wanted = self._wanted.popleft()
+        self._path = "/".join(wanted.parts)
+        self._size = 0
+        if record.type == FAILED:
+            error = error_code(record.mode)
+            self.failed = (error, record.size)
+            self._tally.skip(self._path, self._refusal(wanted, error, record.size))
+            return
+        if record.type != wanted.kind:
+            raise WireViolationError(Violation.BAD_VALUE, f"a record of type {record.type}")
+        try:
+            self._place(wanted, record)
+        except OSError as exc:
+            self._skip(exc)
+
+    def _place(self, wanted: Wanted, record: Record) -> None:
+        parts = (*self._prefix, *wanted.parts)
+        if wanted.kind is FileCode.DIRECTORY:
+            self._landing.make_directory(parts, self._options.mode(wanted.mode))
+            self._tally.directories += 1
+        elif wanted.kind is FileCode.SYMLINK:
+            self._landing.link(parts, wanted.link)
+            self._tally.symlinks += 1
+        else:
+            if record.size > self._left:
+                raise self._too_large()
+            self._checksum = 0 if record.flags & CHECKED else None
+            mode = self._options.mode(record.mode)
+            self._draft = self._landing.start(parts, mode, record.modified_ns)
+
+    def _refusal(self, wanted: Wanted, error: ErrorCode, number: int) -> str:
+        if wanted.link:
+            return f"a symbolic link: {reason(error, number)}"
+        return reason(error, number)
+
+    def _write(self, data: memoryview) -> None:
+        if len(data) > self._left:
+            raise self._too_large()
+        self._left -= len(data)
+        self._size += len(data)
+        self._tally.bytes += len(data)
+        if self._checksum is not None:
+            self._checksum = zlib.crc32(data, self._checksum)
+        if self._draft is not None:
+            try:
+                self._draft.write(data)
+            except OSError as exc:
+                self._skip(exc)
+
+    def _end(self, end: FileEnd) -> None:
+        draft, self._draft = self._draft, None
+        if draft is None:  # it was skipped for a fault of this side
+            self._tally.bytes -= self._size
+            return
+        fault = None
+        if end.error is not None:
+            fault = f"it could not be read to its end: {reason(end.error)}"
+        elif self._checksum is not None and end.checksum != self._checksum:
+            fault = "its checksum is wrong"
+        if fault is None:
+            try:
+                draft.keep()
+                self._tally.files += 1
+                return
+            except OSError as exc:
+                if local.is_fatal(exc):
+                    raise
+                fault = local.why(exc)
+        else:
+            draft.discard()
+        self._tally.bytes -= self._size
+        self._tally.skip(self._path, fault)
+
+    def _skip(self, error: OSError) -> None:
+        if local.is_fatal(error):
+            raise error
+        self.close()
+        self._tally.skip(self._path, local.why(error))
+
+    def _too_large(self) -> FileTooLargeError:
+        return FileTooLargeError(
+            f"download: more than max_bytes would come, at {self._path!r}; what is whole stays",
+            path=self._path,
+            op="download",
+        )
