@@ -129,7 +129,7 @@ async def until_told(session: AsyncSession) -> None:
 async def interrupted_close(session: AsyncSession) -> None:
     ready()
     await asyncio.to_thread(sys.stdin.readline)
-    await session.destroy()
+    await session.destroy(wait=True)
 
 
 def closed_loop(sandbox: AsyncDockerSandbox, session_id: str) -> None:
