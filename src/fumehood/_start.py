@@ -158,7 +158,12 @@ async def create(
     stream = await engine.create_session(request, steps=steps)
     tether = Tether(
         stream,
-        Connection(nonce=bytes.fromhex(request.nonce), client=_client(), resume=stream.can_break),
+        Connection(
+            nonce=bytes.fromhex(request.nonce),
+            client=_client(),
+            # To move to another stream is to resume.
+            resume=stream.can_break or engine.direct,
+        ),
         session_id=order.session_id,
         heartbeat_timeout=seconds(settings.lifecycle.heartbeat_timeout, "heartbeat_timeout"),
         reopen=_reopener(engine, order.session_id, request.nonce),
@@ -172,6 +177,8 @@ async def create(
                 await tether.settle(SETTLE_TIMEOUT)
         except SupervisorError as exc:
             raise setup_failure(exc, tether.end, user=configure.user) from None
+        if engine.direct:
+            tether.prefer(functools.partial(engine.open_direct, order.session_id, request.nonce))
         published: Mapping[int, int] = {}
         if order.ports:
             with steps.step("ports"):

@@ -15,6 +15,7 @@ from contract.memory import growth
 from contract.observer import Observer
 from contract.programs import TREES, alive, python, write_bytes
 from fumehood import AsyncSession, ExecReason, ExecResult, Exit, Limits, Stderr, Stdout
+from fumehood.engines.docker import ENGINE_ONLY
 
 MIB = 1 << 20
 
@@ -298,8 +299,14 @@ async def test_a_grandchild_that_floods_the_pipe_does_not_keep_the_result(api: A
 
 
 async def test_the_engines_pipe_is_wide_for_a_stream_only(
-    session: AsyncSession, observer: Observer
+    api: Api, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
+    async with api.sandbox() as sandbox, sandbox.create_session() as session:
+        await check_width(session, observer)
+
+
+async def check_width(session: AsyncSession, observer: Observer) -> None:
     await session.exec(["true"], check=True)
     container = await observer.container(session.id)
     assert container is not None

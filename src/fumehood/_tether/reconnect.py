@@ -11,6 +11,7 @@ from fumehood._tether.cleanup import to_the_end
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.messages import Welcome
 from fumehood._wire.resume import Resumption
+from fumehood._wire.table import Violation
 from fumehood.engines.base import ByteStream
 from fumehood.errors import EngineUnavailableError, SandboxError, SessionNotFoundError
 from fumehood.text import printable
@@ -23,6 +24,8 @@ such session any more, and any other SandboxError when it may be worth another t
 
 _ANSWER_SECONDS = 10.0
 """In which a supervisor must answer on a new stream before another one is tried."""
+_MOST_WORDS = 512
+"""Bytes of an engine's error text that are shown."""
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -88,7 +91,8 @@ class Attempt:
             try:
                 self._answer(data)
             except WireViolationError as violation:
-                self._answered.set_exception(violation)
+                words = bytes(data[:_MOST_WORDS])
+                self._answered.set_exception(_engines_word(violation, words) or violation)
 
     def _answer(self, data: bytes | memoryview) -> None:
         rest = self._resumption.receive(data)
@@ -113,6 +117,18 @@ class Attempt:
             )
             failure.__cause__ = error
             self._answered.set_exception(failure)
+
+
+def _engines_word(violation: WireViolationError, data: bytes) -> SandboxError | None:
+    """Return an engine's error text as an error of its own: it comes instead of a stream.
+
+    Docker has promised a stream when it finds that the container is ending, and says so on it. No
+    frame begins with a byte that can be printed.
+    """
+    if violation.violation is not Violation.BAD_FRAME or not 0x20 <= data[0] < 0x7F:
+        return None
+    text = printable(data.decode("utf-8", "replace").strip())
+    return EngineUnavailableError(f"instead of a stream there came: {text}")
 
 
 async def come_back(

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 
 from fumehood._tether.channel import Channel
-from fumehood._tether.cleanup import stop
+from fumehood._tether.cleanup import stop, to_the_end
 from fumehood._tether.ends import END_REASONS, ended_error
 from fumehood._tether.reconnect import Attempt, Reopen, come_back
 from fumehood._tether.vigil import Vigil, WaitExit
@@ -38,6 +38,7 @@ from fumehood.errors import (
     SandboxError,
     SessionEndedError,
     SessionLostError,
+    SessionNotFoundError,
     SupervisorError,
 )
 from fumehood.results import EndReason
@@ -47,6 +48,8 @@ logger = logging.getLogger("fumehood.tether")
 
 _LEAST_LOOK = 0.1
 """Seconds between two looks at a time that has been extended."""
+MOVE_SECONDS = 10.0
+"""In which a connection that moves to a better stream must have done so."""
 _BEATS = 3
 """Pings that go unanswered, one each third of the heartbeat time, before the other end is lost."""
 
@@ -102,6 +105,7 @@ class Tether:
         self._ponger: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._last_words: asyncio.Future[bool] | None = None
+        self._moving: asyncio.Task[None] | None = None
         self.welcome: Welcome | None = None
         self.ready: Ready | None = None
         self.end: End | None = None
@@ -148,7 +152,11 @@ class Tether:
     def begin(self, configure: Configure | None) -> None:
         """Start to talk; channels may be opened at once, before anything has come back."""
         self._connection.start(configure)
-        self._stream.start(self._on_data, functools.partial(self._stream_ended, self._stream))
+        stream = self._stream
+        self._stream.start(
+            functools.partial(self._stream_brought, stream),
+            functools.partial(self._stream_ended, stream),
+        )
         self._flush()
 
     async def settle(self, timeout: float) -> None:
@@ -172,6 +180,39 @@ class Tether:
         if self._failure is not None:
             raise self._failure()
         self._arm_heartbeat()
+
+    def prefer(self, reopen: Reopen) -> None:
+        """Go on over another stream than the first one, as soon as there is one.
+
+        What is under way moves along, nothing is lost or repeated. Where there is no such stream,
+        or it does not last, nothing has changed.
+        """
+        if self._moving is None and self._connection.resumable:
+            self._moving = self._loop.create_task(self._move(reopen))
+
+    async def _move(self, reopen: Reopen) -> None:
+        try:
+            stream = await reopen()
+        except SandboxError as exc:
+            logger.debug("session %s: stays on its stream: %s", self._session_id, exc)
+            return
+        if (
+            self._failure is not None
+            or self._returning is not None
+            or not self._connection.resumable
+        ):
+            await to_the_end(stream.close())
+            return
+        again = functools.partial(self._first, [stream])
+        self._returning = self._loop.create_task(self._come_back(again, MOVE_SECONDS, moving=True))
+
+    async def _first(self, streams: list[ByteStream]) -> ByteStream:
+        """Return the stream that is there, and after that whatever another look finds."""
+        if streams:
+            return streams.pop()
+        if self._reopen is None:
+            raise SessionNotFoundError("there is no other stream", session_id=self._session_id)
+        return await self._reopen()
 
     def watch(self, on_end: Callable[[EndReason], None]) -> None:
         """Be told, once, of an end that this client did not ask for; at once if it has come."""
@@ -201,6 +242,7 @@ class Tether:
             )
         )
         await stop(self._ponger)
+        await stop(self._moving)
         await stop(self._returning)
         self._returning = None
         if self._vigil is not None:
@@ -399,6 +441,11 @@ class Tether:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
+    def _stream_brought(self, stream: ByteStream, data: bytes | memoryview) -> None:
+        # After a move the first one lives on for a moment, and brings what the other brings again.
+        if stream is self._stream:
+            self._on_data(data)
+
     def _on_data(self, data: bytes | memoryview) -> None:
         if self._last_words is not None and not self._last_words.done():
             self._listen_for_the_end(self._last_words, data)
@@ -502,6 +549,7 @@ class Tether:
         text = f": {error}" if error is not None else ""
         grace = 0 if self.ready is None else self.ready.grace_ms / 1000
         if self._reopen is not None and grace and self._connection.resumable:
+            logger.warning("session %s: the stream broke%s; reconnecting", self._session_id, text)
             self._returning = self._loop.create_task(self._come_back(self._reopen, grace, text))
         else:
             self._lost(text)
@@ -534,16 +582,25 @@ class Tether:
         if self._failure is None:
             self._lost(f": its container has ended (exit code {code})")
 
-    async def _come_back(self, reopen: Reopen, grace: float, text: str) -> None:
-        """Find another stream; what is under way waits, as everything does that is begun now."""
-        logger.warning("session %s: the stream broke%s; reconnecting", self._session_id, text)
+    async def _come_back(
+        self, reopen: Reopen, within: float, text: str = "", *, moving: bool = False
+    ) -> None:
+        """Find another stream; what is under way waits, as everything does that is begun now.
+
+        Args:
+            reopen: how.
+            within: seconds.
+            text: how the last one has ended.
+            moving: it has not, and is closed only when there is another: the supervisor must not
+                take this client for a lost one in between.
+        """
         self._away_since = self._loop.time()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        closing = self._loop.create_task(self._stream.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        old = self._stream
+        if not moving:
+            self._close_behind(old)
 
         def attempt(stream: ByteStream) -> Attempt:
             return Attempt(
@@ -555,7 +612,7 @@ class Tether:
             )
 
         try:
-            why_not = await come_back(reopen, attempt, session_id=self._session_id, within=grace)
+            why_not = await come_back(reopen, attempt, session_id=self._session_id, within=within)
             if why_not:
                 self._lost(f"{text}; {why_not}")
         except WireViolationError as violation:
@@ -564,8 +621,16 @@ class Tether:
             logger.exception("session %s: reconnecting failed", self._session_id)
             self._lost(f"{text}; {exc!r}")
         finally:
+            if moving:
+                self._close_behind(old)
             if self._returning is asyncio.current_task():
                 self._returning = None
+
+    def _close_behind(self, stream: ByteStream) -> None:
+        """Close a stream that is no longer this tether's; :meth:`close` waits for it."""
+        closing = self._loop.create_task(stream.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _resumed(self, stream: ByteStream, welcome: Welcome) -> None:
         self._flush()

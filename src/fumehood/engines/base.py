@@ -106,6 +106,8 @@ class Container:
     ttl: float | None = None
     idle_timeout: float | None = None
     owner: str = ""
+    pid: int = 0
+    """The number of its first process on the engine's machine; 0 when the engine did not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +263,19 @@ class Engine(Protocol):
 
         Raises:
             SessionNotFoundError: the container is gone or not running.
+        """
+        ...
+
+    @property
+    def direct(self) -> bool:
+        """Whether :meth:`open_direct` may find a way. Known once the engine has answered a call."""
+        ...
+
+    async def open_direct(self, session_id: str, nonce: str) -> ByteStream:
+        """Open one more stream to a running session's supervisor, past the engine.
+
+        Raises:
+            SandboxError: there is no such way; one through the engine is as good as before.
         """
         ...
 

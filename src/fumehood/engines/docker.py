@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -18,7 +19,7 @@ from fumehood._steps import Steps
 from fumehood._supervisor import binary as supervisor_binary
 from fumehood._supervisor.install import Installer
 from fumehood._version import __version__
-from fumehood.engines import docker_facts, docker_listing, labels
+from fumehood.engines import docker_direct, docker_facts, docker_listing, labels
 from fumehood.engines.base import (
     ByteStream,
     Container,
@@ -38,10 +39,18 @@ from fumehood.engines.docker_images import Images
 from fumehood.engines.docker_release import Failed, Releases
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_sweep import Sweeper
-from fumehood.errors import EngineError, SessionNotFoundError, WorkspaceBusyError
+from fumehood.errors import (
+    EngineError,
+    EngineUnsupportedError,
+    SessionNotFoundError,
+    WorkspaceBusyError,
+)
 from fumehood.options import RESERVED_UID, check_name
 
 _log = logging.getLogger("fumehood.engine")
+
+ENGINE_ONLY = "FUMEHOOD_TETHER"
+"""The environment variable whose value ``engine`` keeps every stream in the engine's hands."""
 
 
 class DockerEngine:
@@ -71,6 +80,7 @@ class DockerEngine:
         self._facts: tuple[EngineInfo, Installer] | None = None
         self._masked_paths: tuple[str, ...] | None = None
         self._creator: Creator | None = None
+        self._may_pass = os.environ.get(ENGINE_ONLY) != "engine" and docker_direct.possible()
 
     def __repr__(self) -> str:
         return f"<DockerEngine {self._api.address}>"
@@ -169,6 +179,11 @@ class DockerEngine:
         gone = SessionNotFoundError(
             f"session {container.session_id!r} is not running any more", op="connect"
         )
+        if self.direct and container.pid:
+            try:
+                return await self._direct(container)
+            except OSError as exc:
+                _log.debug("session %s: not past the engine: %s", container.session_id, exc)
         can_break = docker_facts.streams_can_break(await self.info())
         try:
             made = docker_listing.mapping(
@@ -199,6 +214,30 @@ class DockerEngine:
             if exc.status == 404 or (exc.status == 409 and "paused" not in exc.detail):
                 raise gone from exc
             raise
+
+    @property
+    def direct(self) -> bool:
+        """Whether streams may go past the engine: root, beside an engine of this machine."""
+        return self._may_pass and self._api.local
+
+    async def open_direct(self, session_id: str, nonce: str) -> ByteStream:
+        """Open one more stream to a running session's supervisor, past the engine."""
+        container = await self.find_session(session_id)
+        if container is None or container.nonce != nonce or not container.pid:
+            raise SessionNotFoundError(
+                f"session {session_id!r} is not running any more", session_id=session_id
+            )
+        try:
+            return await self._direct(container)
+        except OSError as exc:
+            raise EngineUnsupportedError(
+                f"session {session_id!r} cannot be reached past the engine: {exc}"
+            ) from exc
+
+    async def _direct(self, container: Container) -> ByteStream:
+        return await docker_direct.open_direct(
+            container.pid, container.id, what=f"session {container.session_id!r}"
+        )
 
     async def find_session(self, session_id: str) -> Container | None:
         """Return the session's container, by exact name and label, or ``None``."""

@@ -20,7 +20,7 @@ import aiohttp
 from yarl import URL
 
 from fumehood.engines import docker_errors, docker_host, docker_listing
-from fumehood.engines.docker_endpoints import Endpoint
+from fumehood.engines.docker_endpoints import Endpoint, UnixEndpoint
 from fumehood.engines.docker_stream import DockerStream, take_over
 from fumehood.engines.docker_text import printable
 from fumehood.errors import EngineError, EngineUnavailableError, EngineUnsupportedError
@@ -62,6 +62,11 @@ class ApiClient:
         if self._endpoint is not None:
             return self._endpoint.address
         return self._host or "the address of `docker context`"
+
+    @property
+    def local(self) -> bool:
+        """Whether the engine is behind a socket of this machine."""
+        return isinstance(self._endpoint, UnixEndpoint)
 
     @property
     def api_version(self) -> str:

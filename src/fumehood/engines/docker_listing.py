@@ -96,6 +96,7 @@ def from_inspect(item: object) -> Container | None:
         state=str(mapping(data.get("State")).get("Status", "")),
         created_at=timestamp(data.get("Created")),
         ports=ports,
+        pid=mapping(data.get("State")).get("Pid"),
     )
 
 
@@ -107,6 +108,7 @@ def _container(
     state: str,
     created_at: float,
     ports: Mapping[int, int],
+    pid: object = 0,
 ) -> Container | None:
     """Return the session's container if its name and its labels agree on which one it is."""
     session_id = marks.get(labels.SESSION, "")
@@ -133,4 +135,5 @@ def _container(
         ttl=labels.number(marks, labels.TTL),
         idle_timeout=labels.number(marks, labels.IDLE),
         owner=marks.get(labels.OWNER, ""),
+        pid=pid if isinstance(pid, int) else 0,
     )

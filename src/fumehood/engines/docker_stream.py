@@ -20,7 +20,7 @@ import aiohttp
 
 from fumehood.engines.docker_framing import StdcopyParser
 from fumehood.engines.docker_pace import REST_SECONDS, Pace
-from fumehood.engines.docker_text import printable
+from fumehood.engines.docker_text import Ring, printable
 from fumehood.errors import EngineUnavailableError, LocalProtocolError, ProtocolError, SandboxError
 
 _log = logging.getLogger("fumehood.engine")
@@ -33,6 +33,37 @@ class _Connection(Protocol):
     """What is left of the HTTP exchange: kept alive with the stream, told when it is over."""
 
     def connection_lost(self, exc: BaseException | None) -> None: ...
+
+
+class Parser(Protocol):
+    """What takes an engine's own framing off a stream."""
+
+    stderr: Ring
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the stream may end here."""
+        ...
+
+    def feed(self, data: bytes, out: Callable[[memoryview], object]) -> None:
+        """Call ``out`` with each piece of the supervisor's bytes in ``data``."""
+        ...
+
+
+class Unframed:
+    """The parser of a stream without a framing of its own."""
+
+    def __init__(self) -> None:
+        self.stderr: Ring = Ring(0)
+
+    @property
+    def at_boundary(self) -> bool:
+        """Always."""
+        return True
+
+    def feed(self, data: bytes, out: Callable[[memoryview], object]) -> None:
+        """Hand everything on."""
+        out(memoryview(data))
 
 
 class DockerStream(asyncio.Protocol):
@@ -52,6 +83,8 @@ class DockerStream(asyncio.Protocol):
         handler: _Connection | None = None,
         early: bytes = b"",
         can_break: bool = False,
+        parser: Parser | None = None,
+        paced: bool = True,
     ) -> None:
         self._transport = transport
         self._can_break = can_break
@@ -60,8 +93,8 @@ class DockerStream(asyncio.Protocol):
         self._response = response
         self._handler = handler
         self._loop = asyncio.get_running_loop()
-        self._parser = StdcopyParser()
-        self._pace = Pace()
+        self._parser: Parser = StdcopyParser() if parser is None else parser
+        self._pace = Pace() if paced else None
         self._pieces: deque[bytes | memoryview] = deque()
         self._early = early
         self._on_data: Callable[[bytes | memoryview], None] | None = None
@@ -173,7 +206,9 @@ class DockerStream(asyncio.Protocol):
             return
         self._arrived(pieces)
         self._deliver()
-        if self._pace.wants_rest(len(data), self._loop.time()) and not self._stopped:
+        if self._pace is None or self._stopped:
+            return
+        if self._pace.wants_rest(len(data), self._loop.time()):
             self._transport.pause_reading()
             self._loop.call_later(REST_SECONDS, self._rested)
 
