@@ -156,6 +156,7 @@ from fumehood._sync.session import Session
 from fumehood.engines.base import EngineInfo, PullPolicy, PullProgress, SweepReport
 from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
 from fumehood.volumes import Volume

@@ -73,11 +73,13 @@ from fumehood.hooks import (
     ExecStarted,
     FileWritten,
     Hooks,
+    PoolChanged,
     RemovalFailed,
     SessionCreated,
     SessionDestroyed,
 )
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.pool import Pool, PoolChange, PoolStats
 from fumehood.ports import AsyncPortStream
 from fumehood.process_results import Gap, ProcessEvent, ProcessLogs, ProcessStatus
 from fumehood.processes import AsyncProcess
@@ -156,6 +158,10 @@ __all__ = [
     "NotRegularFileError",
     "OperationTimeoutError",
     "PathEscapesError",
+    "Pool",
+    "PoolChange",
+    "PoolChanged",
+    "PoolStats",
     "PortError",
     "PortForward",
     "PortRefusedError",

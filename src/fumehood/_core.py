@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,8 @@ class SessionCore:
     """Which container it is, whatever has its name."""
     workspace_id: str | None = None
     """The persistent workspace's id; None when the workspace goes with the container."""
+    naming: asyncio.Task[None] | None = None
+    """Gives the container of a pool its session's name."""
     start: Start | None = None
     """How this client made it; None when it has joined it."""
     session: object = None

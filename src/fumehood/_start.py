@@ -35,6 +35,7 @@ from fumehood.engines.base import (
     PullPolicy,
 )
 from fumehood.engines.base import SessionRequest as ContainerRequest
+from fumehood.engines.labels import decode_metadata
 from fumehood.errors import (
     FileTooLargeError,
     InvalidRequestError,
@@ -107,6 +108,8 @@ class Order:
     metadata: Mapping[str, str]
     ports: tuple[int, ...]
     volumes: tuple[Volume, ...]
+    chosen: bool = True
+    """Whether the caller has chosen the id; if not, any other will do."""
 
 
 def check_image(reference: str) -> str:
@@ -153,20 +156,20 @@ async def create(
     On an error or a cancellation everything of it is removed before this returns: by name, so no
     reply of the engine is needed for it.
     """
-    request = _container_request(settings, order, image)
-    configure = _configure(settings, order, image, request)
+    request = container_request(settings, order, image)
+    configure = configuration(settings, order, image, request)
     stream = await engine.create_session(request, steps=steps)
     tether = Tether(
         stream,
         Connection(
             nonce=bytes.fromhex(request.nonce),
-            client=_client(),
+            client=client_name(),
             # To move to another stream is to resume.
             resume=stream.can_break or engine.direct,
         ),
         session_id=order.session_id,
         heartbeat_timeout=seconds(settings.lifecycle.heartbeat_timeout, "heartbeat_timeout"),
-        reopen=_reopener(engine, order.session_id, request.nonce),
+        reopen=reopener(engine, order.session_id, request.nonce),
         ended=functools.partial(engine.wait_exit, request.nonce),
     )
     session: AsyncSession | None = None
@@ -206,7 +209,7 @@ async def create(
             forget=forget,
         )
         with steps.step("manifest"):
-            await _stage(session, order.manifest)
+            await stage(session, order.manifest)
         core.start = Start(
             kind="cold", reason=why_cold, duration=steps.total, steps=steps.seconds()
         )
@@ -223,7 +226,7 @@ async def _undo(engine: Engine, tether: Tether, request: ContainerRequest) -> No
     await engine.remove_session(request.session_id, destroy_workspace=request.destroy_workspace)
 
 
-async def _stage(session: AsyncSession, manifest: Manifest) -> None:
+async def stage(session: AsyncSession, manifest: Manifest) -> None:
     """Make the manifest's directories, then write its files, several at a time."""
     for path in manifest.directories:
         await session.make_directory(path)
@@ -243,7 +246,7 @@ async def _stage(session: AsyncSession, manifest: Manifest) -> None:
         raise failures.exceptions[0] from None
 
 
-def _container_request(settings: Settings, order: Order, image: Image) -> ContainerRequest:
+def container_request(settings: Settings, order: Order, image: Image) -> ContainerRequest:
     lifecycle, workspace = settings.lifecycle, order.workspace
     user = settings.user if settings.user is not None else image.user
     return ContainerRequest(
@@ -270,7 +273,7 @@ def _container_request(settings: Settings, order: Order, image: Image) -> Contai
     )
 
 
-def _configure(
+def configuration(
     settings: Settings, order: Order, image: Image, request: ContainerRequest
 ) -> Configure:
     lifecycle = settings.lifecycle
@@ -339,11 +342,18 @@ async def join(
         limits=limits,
         network=settings.network,
         security=settings.security,
-        metadata=container.metadata,
+        metadata=known_metadata(container, tether),
         published_ports=container.published_ports,
         destroy_workspace=container.destroy_workspace,
         forget=forget,
     )
+
+
+def known_metadata(container: Container, tether: Tether) -> Mapping[str, str]:
+    """Return what a session's creator noted: in its labels or, from a pool, by its supervisor."""
+    if container.pool_id and tether.ready is not None:
+        return decode_metadata(tether.ready.metadata)
+    return container.metadata
 
 
 async def open_tether(
@@ -356,10 +366,12 @@ async def open_tether(
     stream = await engine.open_relay(container)
     tether = Tether(
         stream,
-        Connection(nonce=bytes.fromhex(container.nonce), client=_client(), resume=stream.can_break),
+        Connection(
+            nonce=bytes.fromhex(container.nonce), client=client_name(), resume=stream.can_break
+        ),
         session_id=container.session_id,
         heartbeat_timeout=_HEARTBEAT_DEFAULT,
-        reopen=_reopener(engine, container.session_id, container.nonce),
+        reopen=reopener(engine, container.session_id, container.nonce),
         ended=functools.partial(engine.wait_exit, container.nonce),
     )
     try:
@@ -374,7 +386,7 @@ async def open_tether(
     return tether
 
 
-def _reopener(engine: Engine, session_id: str, nonce: str) -> Reopen:
+def reopener(engine: Engine, session_id: str, nonce: str) -> Reopen:
     """Return what opens another stream to this session, and to none that has taken its name."""
 
     async def reopen() -> ByteStream:
@@ -414,7 +426,7 @@ def _bytes(size_mb: int | None) -> int | None:
     return None if size_mb is None else size_mb * MIB
 
 
-def _client() -> str:
+def client_name() -> str:
     return f"fumehood/{__version__} pid {os.getpid()}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fumehood.errors import SandboxError
+from fumehood.pool import PoolChange, PoolStats
 from fumehood.results import EndReason, ExecResult, Start
 
 logger: logging.Logger = logging.getLogger("fumehood.hooks")
@@ -78,6 +79,15 @@ class RemovalFailed:
     error: SandboxError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolChanged:
+    """Something has happened to a sandbox's pool."""
+
+    change: PoolChange
+    stats: PoolStats
+    """The pool as it was then."""
+
+
 _Event = TypeVar("_Event")
 Hook = Callable[[_Event], Awaitable[None] | None]
 """A plain function or a coroutine function. It runs on the event loop and must not block."""
@@ -101,6 +111,7 @@ class Hooks:
     on_file_write: Hook[FileWritten] | None = None
     on_destroy: Hook[SessionDestroyed] | None = None
     on_removal_error: Hook[RemovalFailed] | None = None
+    on_pool_change: Hook[PoolChanged] | None = None
 
 
 async def ask(hook: Hook[_Event] | None, event: _Event) -> None:

@@ -12,6 +12,17 @@ from typing import Self, TypedDict, Unpack
 
 from fumehood import hooks as hooks_module
 from fumehood import options, paths
+from fumehood._claim import (
+    Warm,
+    WarmLostError,
+    claim,
+    claim_configuration,
+    discard,
+    prepare,
+    why_cold,
+)
+from fumehood._listing import pooled_metadata
+from fumehood._pool import WarmPool
 from fumehood._start import (
     Order,
     Settings,
@@ -28,6 +39,7 @@ from fumehood.engines.base import (
     Container,
     Engine,
     EngineInfo,
+    Image,
     PullPolicy,
     PullProgress,
     SweepReport,
@@ -35,6 +47,7 @@ from fumehood.engines.base import (
 from fumehood.errors import InvalidRequestError, SandboxError
 from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.session import AsyncSession, SessionRequest
 from fumehood.text import brief
@@ -64,6 +77,7 @@ class SandboxOptions(TypedDict, total=False):
     progress: Callable[[PullProgress], None] | None
     docker_host: str | None
     volumes: Sequence[Volume]
+    pool: Pool | None
 
 
 class AsyncDockerSandbox:
@@ -90,6 +104,8 @@ class AsyncDockerSandbox:
         progress: called for each step of an image pull, on the event loop.
         docker_host: the engine's address; default: as the ``docker`` command finds it.
         volumes: data of the engine that every session sees, beside its workspace.
+        pool: containers that are to wait for sessions, started and never used. Filling it begins
+            with the first session, or with :meth:`warm_up`.
 
     Example::
 
@@ -117,6 +133,7 @@ class AsyncDockerSandbox:
         progress: Callable[[PullProgress], None] | None = None,
         docker_host: str | None = None,
         volumes: Sequence[Volume] = (),
+        pool: Pool | None = None,
     ) -> None:
         for name, value, kind in (
             ("workspace", workspace, Workspace),
@@ -150,6 +167,14 @@ class AsyncDockerSandbox:
             platform=platform,
             volumes=check_volumes(volumes),
         )
+        if pool is not None and not isinstance(pool, Pool):
+            raise InvalidRequestError(f"pool must be a Pool, not {brief(pool)}")
+        self._pool: WarmPool | None = None
+        if pool is not None:
+            self._pool = WarmPool(
+                pool, fill=self._fill, discard=self._discard, hook=hooks.on_pool_change
+            )
+        self._naming: set[asyncio.Task[None]] = set()
         self._progress = progress
         self._docker_host = docker_host
         self._engine: Engine | None = None
@@ -228,6 +253,7 @@ class AsyncDockerSandbox:
             metadata=options.check_labels(metadata, "metadata"),
             ports=tuple(options.whole(p, "port", minimum=1, maximum=65535) for p in ports),
             volumes=self._settings.volumes if volumes is None else check_volumes(volumes),
+            chosen=id is not None,
         )
         check_manifest(order.manifest, self._settings.limits)
         return SessionRequest(lambda: self._create(order))
@@ -244,9 +270,37 @@ class AsyncDockerSandbox:
         return SessionRequest(lambda: self._connect(session_id))
 
     async def list_sessions(self) -> list[SessionInfo]:
-        """Return every session of the engine, whoever made it, oldest first."""
-        containers = await self._use().list_sessions()
-        return sorted(map(_info, containers), key=lambda info: (info.created_at, info.id))
+        """Return every session of the engine, whoever made it, oldest first.
+
+        Of a session that came from another client's pool the supervisor is asked for its metadata;
+        one that does not answer within 5 s is listed without.
+        """
+        engine = self._use()
+        if self._naming:
+            await asyncio.wait(self._naming)
+        containers = await engine.list_sessions()
+        own = {session.nonce: session.metadata for session in self._sessions}
+        metadata = await pooled_metadata(engine, containers, known=own)
+        infos = [_info(item, metadata.get(item.nonce, item.metadata)) for item in containers]
+        return sorted(infos, key=lambda info: (info.created_at, info.id))
+
+    async def warm_up(self) -> None:
+        """Wait until the pool holds ``Pool.min_idle`` containers that wait.
+
+        When cancelled, filling goes on in the background.
+
+        Raises:
+            InvalidRequestError: the sandbox has no pool.
+            SandboxError: a container could not be made; the pool goes on trying by itself.
+        """
+        if self._pool is None:
+            raise InvalidRequestError("this sandbox has no pool: make it with pool=Pool(...)")
+        self._use()
+        await self._pool.warm_up()
+
+    def pool_stats(self) -> PoolStats | None:
+        """Return what the pool holds and has done; None without one."""
+        return None if self._pool is None else self._pool.stats()
 
     async def list_workspaces(self) -> list[str]:
         """Return the ids of the persistent workspaces on the engine."""
@@ -289,14 +343,19 @@ class AsyncDockerSandbox:
         """
         if self._closing is None:
             self._closed = True
+            if self._pool is not None:
+                self._pool.stop()
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         sessions = list(self._sessions)
+        pool = () if self._pool is None else (self._pool.close(),)
         results = await asyncio.gather(
-            *(self._leave(session) for session in sessions), return_exceptions=True
+            *(self._leave(session) for session in sessions), *pool, return_exceptions=True
         )
+        if self._naming:
+            await asyncio.wait(self._naming)
         if self._sweeper is not None:
             await stop(self._sweeper)
         if self._engine is not None:
@@ -347,24 +406,24 @@ class AsyncDockerSandbox:
         with steps.step("client"):
             engine = self._use()
         settings = self._settings
-        with steps.step("image"):
-            image = await engine.prepare_image(
-                settings.image,
-                pull=settings.pull,
-                platform=settings.platform,
-                progress=self._progress,
+        session = await self._create_warm(engine, order, steps)
+        if isinstance(session, str):
+            reason = session
+            with steps.step("image"):
+                image = await self._image(engine)
+            session = await create(
+                engine,
+                settings,
+                order,
+                image,
+                steps=steps,
+                why_cold=reason,
+                forget=self._forget,
             )
-        session = await create(
-            engine,
-            settings,
-            order,
-            image,
-            steps=steps,
-            why_cold="the sandbox has no pool",
-            forget=self._forget,
-        )
         self._sessions.add(session)
         self._start_sweeper()
+        if self._pool is not None:
+            self._pool.start()
         start = session.start
         assert start is not None
         logger.info("session %s is ready after %.0f ms", session.id, start.duration * 1000)
@@ -383,6 +442,65 @@ class AsyncDockerSandbox:
             await to_the_end(session.destroy(wait=True))
             raise
         return session
+
+    async def _image(self, engine: Engine) -> Image:
+        settings = self._settings
+        return await engine.prepare_image(
+            settings.image, pull=settings.pull, platform=settings.platform, progress=self._progress
+        )
+
+    # --- the pool -----------------------------------------------------------------------------
+
+    async def _create_warm(self, engine: Engine, order: Order, steps: Steps) -> AsyncSession | str:
+        """Return a session from the pool, or why there is none."""
+        pool = self._pool
+        if pool is None:
+            return "the sandbox has no pool"
+        if reason := why_cold(self._settings, order):
+            return reason
+        while (warm := pool.take()) is not None:
+            try:
+                configure = claim_configuration(self._settings, order, warm)
+            except BaseException:
+                pool.give_back(warm)
+                raise
+            try:
+                session = await claim(
+                    engine,
+                    self._settings,
+                    order,
+                    warm,
+                    configure,
+                    steps=steps,
+                    forget=self._forget,
+                )
+            except WarmLostError as exc:
+                pool.lost(warm, str(exc))
+                continue
+            self._name(session)
+            pool.claimed()
+            return session
+        return "the pool was empty"
+
+    def _name(self, session: AsyncSession) -> None:
+        naming = session.naming
+        if naming is not None:
+            self._naming.add(naming)
+            naming.add_done_callback(self._named)
+
+    def _named(self, naming: asyncio.Task[None]) -> None:
+        self._naming.discard(naming)
+        if not naming.cancelled() and (error := naming.exception()) is not None:
+            # Its owner has it all the same; others do not find it, unless it is over anyway.
+            logger.info("a session from the pool did not get its name: %s", error)
+
+    async def _fill(self) -> Warm:
+        engine = self._use()
+        return await prepare(engine, self._settings, await self._image(engine))
+
+    async def _discard(self, warm: Warm) -> None:
+        assert self._engine is not None
+        await discard(self._engine, warm)
 
     async def _connect(self, session_id: str) -> AsyncSession:
         session = await join(self._use(), self._settings, session_id, forget=self._forget)
@@ -411,7 +529,7 @@ class AsyncDockerSandbox:
             logger.warning("the sweep at start-up failed: %s", exc)
 
 
-def _info(container: Container) -> SessionInfo:
+def _info(container: Container, metadata: Mapping[str, str]) -> SessionInfo:
     return SessionInfo(
         id=container.session_id,
         state=container.state,
@@ -420,7 +538,7 @@ def _info(container: Container) -> SessionInfo:
         workspace_id=container.workspace_id,
         detached=container.detached,
         owner=container.owner,
-        metadata=dict(container.metadata),
+        metadata=dict(metadata),
         ttl=container.ttl,
         idle_timeout=container.idle_timeout,
     )

@@ -258,6 +258,16 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart)
         if wait and self._core.nonce:
             await self._engine.remove_session(self.id, nonce=self._core.nonce)
 
+    @property
+    def nonce(self) -> str:
+        """Which container it is."""
+        return self._core.nonce
+
+    @property
+    def naming(self) -> asyncio.Task[None] | None:
+        """What gives a container of a pool its session's name."""
+        return self._core.naming
+
     def disown(self) -> None:
         """Mark a session that never came to be: its maker removes what there is of it."""
         self._state = SessionState.ENDED
@@ -300,6 +310,9 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart)
         """Leave the session without ending it: its lease decides how long it lives. Idempotent."""
         if self._state is SessionState.RUNNING:
             self._state = SessionState.DETACHED
+        if self._core.naming is not None:
+            # Others are to find it from now on.
+            await asyncio.wait({self._core.naming})
         await self._core.tether.close()
         self._forget(self)
 

@@ -18,6 +18,7 @@ COMMANDS = [
     "cp",
     "rm",
     "gc",
+    "pool",
     "doctor",
     "self-check",
     "version",

@@ -80,6 +80,12 @@ class Observer:
         found = await self.call("GET", f"containers/fumehood-{session_id}/json", absent=True)
         return found if found is None else dict(found)
 
+    async def containers(self, label: str, value: str) -> list[str]:
+        """Return the names of all containers with this label, whatever they are."""
+        filters = json.dumps({"label": [f"{label}={value}"]})
+        found = await self.call("GET", "containers/json", all="1", filters=filters)
+        return sorted(name.lstrip("/") for item in found for name in item["Names"])
+
     async def volumes(self, session_id: str) -> list[str]:
         """Return the names of the volumes that go with a session."""
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -21,7 +22,12 @@ from fumehood.engines.base import (
     SweepReport,
 )
 from fumehood.engines.docker_release import Failed, Releases
-from fumehood.errors import EngineError, SessionExistsError, WorkspaceBusyError
+from fumehood.errors import (
+    EngineError,
+    SessionExistsError,
+    SessionNotFoundError,
+    WorkspaceBusyError,
+)
 
 
 def obliging(peer: FakeSupervisor, channel: Opened) -> None:
@@ -69,6 +75,7 @@ class MemoryEngine:
         self.supervisors: dict[str, FakeSupervisor] = {}
         self.requests: list[SessionRequest] = []
         self.removed: list[tuple[str, bool]] = []
+        self.discarded: list[str] = []
         self.exit_codes: dict[str, int] = {}
         self.asked_since: list[float] = []
         self.exits: dict[str, asyncio.Future[int]] = {}
@@ -79,6 +86,11 @@ class MemoryEngine:
         self.fail_removal: EngineError | None = None
         self.hold_removal = asyncio.Event()
         self.hold_removal.set()
+        self.hold_creation = asyncio.Event()
+        self.hold_creation.set()
+        self.fail_creation: EngineError | None = None
+        self.hold_naming = asyncio.Event()
+        self.hold_naming.set()
         self.greet = True
         self.image_user = "1000"
         self.image_env: tuple[tuple[str, str], ...] = (("PATH", "/bin"),)
@@ -108,6 +120,9 @@ class MemoryEngine:
         self, request: SessionRequest, *, steps: Steps | None = None
     ) -> ByteStream:
         await asyncio.sleep(0)
+        await self.hold_creation.wait()
+        if self.fail_creation is not None:
+            raise self.fail_creation
         await self._releases.wait(request.session_id)
         if request.session_id in self.containers:
             raise SessionExistsError(f"session {request.session_id} exists")
@@ -130,6 +145,8 @@ class MemoryEngine:
             owner=request.owner,
             ttl=request.ttl,
             idle_timeout=request.idle_timeout,
+            pool_id=request.session_id if request.warm else "",
+            warm=request.warm,
         )
         peer = FakeSupervisor(greet=self.greet, script=self.script)
         self.prepare(peer)
@@ -149,10 +166,42 @@ class MemoryEngine:
 
     async def find_session(self, session_id: str) -> Container | None:
         found = self.containers.get(session_id)
-        return None if found is None or self._releases.covers(found.nonce) else found
+        if found is None or found.warm or self._releases.covers(found.nonce):
+            return None
+        return found
 
     async def list_sessions(self) -> Sequence[Container]:
-        return [item for item in self.containers.values() if not self._releases.covers(item.nonce)]
+        return [
+            item
+            for item in self.containers.values()
+            if not item.warm and not self._releases.covers(item.nonce)
+        ]
+
+    async def claim_session(self, pool_id: str, session_id: str) -> None:
+        await self.hold_naming.wait()
+        await self._releases.wait(session_id)
+        container = self.containers.get(pool_id)
+        if container is None:
+            raise SessionNotFoundError(f"{pool_id} is gone")
+        if session_id != pool_id and session_id in self.containers:
+            raise SessionExistsError(f"session {session_id} exists")
+        del self.containers[pool_id]
+        self.containers[session_id] = dataclasses.replace(
+            container, session_id=session_id, warm=False
+        )
+        self.supervisors[session_id] = self.supervisors[pool_id]
+
+    async def discard(self, nonce: str) -> None:
+        await self.hold_removal.wait()
+        for name, container in list(self.containers.items()):
+            if container.nonce == nonce:
+                self.discarded.append(name)
+                del self.containers[name]
+
+    @property
+    def waiting(self) -> list[str]:
+        """The ids of the containers that wait in pools."""
+        return [item.session_id for item in self.containers.values() if item.warm]
 
     async def remove_session(
         self, session_id: str, *, destroy_workspace: bool = False, nonce: str | None = None
@@ -168,6 +217,8 @@ class MemoryEngine:
         if self.fail_removal is not None:
             raise self.fail_removal
         found = self.containers.get(session_id)
+        if found is None and nonce is not None:
+            await self.discard(nonce)
         if found is not None and nonce not in (None, found.nonce):
             return
         self.removed.append((session_id, destroy_workspace))

@@ -123,7 +123,7 @@ class ResumingSupervisor(FakeSupervisor):
             self.received += len(data)
             self.feed(data)
 
-    def welcome(self, *, configured: bool = False) -> None:
+    def welcome(self, *, configured: bool = False, waits: bool = False) -> None:
         more: dict[Field, int | str] = {Field.CONFIGURED: int(configured)}
         self.send(
             welcome({Field.CAPABILITY: (table.CAPABILITY_RESUME,), Field.RESUME_KEY: KEY}, more)

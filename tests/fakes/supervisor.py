@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fumehood._wire import codec
+from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, RawFrame, Value
 from fumehood._wire.messages import Configure
 from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, FileCode, Frame, Operation
@@ -246,7 +246,11 @@ class FakeSupervisor:
             else:
                 channel.credit += codec.decode_credit(raw)
         elif self._greet and raw.frame is Frame.HELLO:
-            self.welcome(configured=self._configured)
+            asked = codec.decode_frame_fields(raw).get(Field.CAPABILITY, [])
+            self.welcome(
+                configured=self._configured,
+                waits=isinstance(asked, list) and table.CAPABILITY_WAIT in asked,
+            )
             if self._configured:
                 self.ready()
         elif self._greet and raw.frame is Frame.CONFIGURE:
@@ -279,8 +283,14 @@ class FakeSupervisor:
     def send_fields(self, frame: Frame, channel: int, fields: Mapping[Field, int | str]) -> None:
         self.send(frame_of(frame, channel, fields))
 
-    def welcome(self, *, configured: bool = False) -> None:
-        self.send_fields(Frame.WELCOME, 0, {**WELCOME, Field.CONFIGURED: int(configured)})
+    def welcome(self, *, configured: bool = False, waits: bool = False) -> None:
+        fields: dict[Field, int | str | tuple[str, ...]] = {
+            **WELCOME,
+            Field.CONFIGURED: int(configured),
+        }
+        if waits:
+            fields[Field.CAPABILITY] = (table.CAPABILITY_WAIT,)
+        self.send(codec.encode_frame(Frame.WELCOME, 0, codec.encode_fields(fields)))
 
     def ready(self) -> None:
         self.send_fields(Frame.READY, 0, self.ready_fields)

@@ -23,6 +23,7 @@ from fumehood import (
     DockerSandbox,
     Lifecycle,
     Limits,
+    Pool,
     Session,
     SessionEndedError,
 )
@@ -192,9 +193,20 @@ async def create(sandbox: AsyncDockerSandbox, session_id: str) -> None:
         await asyncio.Event().wait()
 
 
+async def pool(sandbox: AsyncDockerSandbox, session_id: str) -> None:
+    """Have containers that wait, one session from among them, and more on their way."""
+    await sandbox.warm_up()
+    first = await sandbox.create_session(id=session_id)
+    await first.exec(["true"], check=True)
+    ready()
+    await asyncio.Event().wait()
+
+
 async def play(scene: str, sandbox: AsyncDockerSandbox, session_id: str) -> None:
     if scene == "create":
         await create(sandbox, session_id)
+    elif scene == "pool":
+        await pool(sandbox, session_id)
     else:
         await SCENES[scene](await sandbox.create_session(id=session_id))
 
@@ -213,7 +225,12 @@ def main(scene: str, address: str, image: str, session_id: str, grace: str, hear
         )
         return
     sandbox = AsyncDockerSandbox(
-        image=image, pull="never", docker_host=address, lifecycle=lifecycle, limits=LIMITS
+        image=image,
+        pull="never",
+        docker_host=address,
+        lifecycle=lifecycle,
+        limits=LIMITS,
+        pool=Pool(min_idle=3) if scene == "pool" else None,
     )
     if scene == "closed_loop":
         closed_loop(sandbox, session_id)

@@ -43,6 +43,22 @@ def test_it_waits_and_then_is_what_it_is_told_to_be(containers: Containers) -> N
     assert second.ready == ready
 
 
+def test_one_that_can_be_resumed_acknowledges_while_it_waits(containers: Containers) -> None:
+    container = containers()
+    peer = container.peer
+    both = (table.CAPABILITY_RESUME, table.CAPABILITY_WAIT)
+    peer.send_bytes(Hello(nonce=NONCE, client="test", capabilities=both).encode())
+    raw = peer.expect(Frame.WELCOME)
+    assert set(Welcome.decode(raw).capabilities) == set(both)
+    received = table.HEADER_BYTES + len(raw.payload)
+    peer.send(Frame.ACK, 0, received.to_bytes(table.ACK_BYTES, "big"))
+    peer.send(Frame.PING, 0, b"12345678")
+    assert peer.expect(Frame.PONG).payload == b"12345678"
+    assert peer.expect(Frame.ACK)
+    peer.configure(configuration(container.workspace, grace_ms=60_000))
+    assert peer.run("true").exit.exit_code == 0
+
+
 def test_it_ends_with_its_client_and_has_no_grace(containers: Containers) -> None:
     container = in_stock(containers)
     container.peer.close()

@@ -32,7 +32,7 @@ PAIRS = [
     (fumehood.AsyncProcess, fumehood.Process),
 ]
 # Of the asynchronous classes' making alone.
-INTERNAL = {"disown"}
+INTERNAL = {"disown", "naming", "nonce"}
 LIFE = {
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",

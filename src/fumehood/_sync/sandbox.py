@@ -12,6 +12,7 @@ from fumehood._sync.session import Session
 from fumehood.engines.base import EngineInfo, PullPolicy, PullProgress, SweepReport
 from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
 from fumehood.volumes import Volume
@@ -41,6 +42,8 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         progress: called for each step of an image pull, on fumehood's own thread.
         docker_host: the engine's address; default: as the ``docker`` command finds it.
         volumes: data of the engine that every session sees, beside its workspace.
+        pool: containers that are to wait for sessions, started and never used. Filling it begins
+            with the first session, or with :meth:`warm_up`.
 
     Example::
 
@@ -70,6 +73,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         progress: Callable[[PullProgress], None] | None = None,
         docker_host: str | None = None,
         volumes: Sequence[Volume] = (),
+        pool: Pool | None = None,
     ) -> None:
         super().__init__(
             _sandbox.AsyncDockerSandbox(
@@ -89,6 +93,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
                 progress=progress,
                 docker_host=docker_host,
                 volumes=volumes,
+                pool=pool,
             )
         )
         self._portal.on_exit(self._async)
@@ -160,8 +165,27 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         return Session(self._call(lambda: self._await(opening)))
 
     def list_sessions(self) -> list[SessionInfo]:
-        """Return every session of the engine, whoever made it, oldest first."""
+        """Return every session of the engine, whoever made it, oldest first.
+
+        Of a session that came from another client's pool the supervisor is asked for its metadata;
+        one that does not answer within 5 s is listed without.
+        """
         return self._call(lambda: self._async.list_sessions())
+
+    def warm_up(self) -> None:
+        """Wait until the pool holds ``Pool.min_idle`` containers that wait.
+
+        When cancelled, filling goes on in the background.
+
+        Raises:
+            InvalidRequestError: the sandbox has no pool.
+            SandboxError: a container could not be made; the pool goes on trying by itself.
+        """
+        return self._call(lambda: self._async.warm_up())
+
+    def pool_stats(self) -> PoolStats | None:
+        """Return what the pool holds and has done; None without one."""
+        return self._look(lambda: self._async.pool_stats())
 
     def list_workspaces(self) -> list[str]:
         """Return the ids of the persistent workspaces on the engine."""

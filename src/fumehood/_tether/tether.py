@@ -14,6 +14,7 @@ from fumehood._tether.cleanup import stop, to_the_end
 from fumehood._tether.ends import END_REASONS, ended_error
 from fumehood._tether.reconnect import Attempt, Reopen, come_back
 from fumehood._tether.vigil import Vigil, WaitExit
+from fumehood._wire import table
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import (
     Configured,
@@ -106,6 +107,7 @@ class Tether:
         self._leaving: asyncio.Task[None] | None = None
         self._last_words: asyncio.Future[bool] | None = None
         self._moving: asyncio.Task[None] | None = None
+        self._move_on: asyncio.Task[None] | None = None
         self.welcome: Welcome | None = None
         self.ready: Ready | None = None
         self.end: End | None = None
@@ -159,8 +161,26 @@ class Tether:
         )
         self._flush()
 
+    def claim(self, session_id: str, configure: Configure, reopen: Reopen | None) -> None:
+        """Say what a supervisor that waits in stock is to be; :meth:`settle` tells when it is.
+
+        Raises:
+            SupervisorError: it has ended meanwhile.
+        """
+        self.check_alive()
+        self._session_id = session_id
+        self._reopen = reopen
+        self._on_end = None
+        self._settled = self._loop.create_future()
+        self._connection.configure(configure)
+        self._flush()
+        if self._timer is not None:
+            # What was the pool's rhythm; :meth:`settle` begins the session's.
+            self._timer.cancel()
+            self._timer = None
+
     async def settle(self, timeout: float) -> None:
-        """Wait until the session is ready.
+        """Wait until the session is ready or, where it is to wait in stock, until it does.
 
         Raises:
             SupervisorError: it did not come up, or refused its configuration.
@@ -205,6 +225,7 @@ class Tether:
             return
         again = functools.partial(self._first, [stream])
         self._returning = self._loop.create_task(self._come_back(again, MOVE_SECONDS, moving=True))
+        self._move_on = self._returning
 
     async def _first(self, streams: list[ByteStream]) -> ByteStream:
         """Return the stream that is there, and after that whatever another look finds."""
@@ -264,6 +285,9 @@ class Tether:
             Whether it came: every process of the session is dead. ``False`` when the tether was
             over before, the stream ended or broke a rule without it, or the time is over.
         """
+        await stop(self._moving)
+        if self._returning is not None and self._returning is self._move_on:
+            await asyncio.wait({self._returning}, timeout=seconds)
         if self._failure is not None or self._returning is not None:
             return False
         self._last_words = self._loop.create_future()
@@ -471,6 +495,8 @@ class Tether:
         elif isinstance(event, Welcomed):
             self.welcome = event.welcome
             logger.debug("session %s: %s", self._session_id, event.welcome)
+            if self._connection.state is State.WAITING:
+                self._settle()
         elif isinstance(event, Configured):
             self.ready = event.ready
             self._settle()
@@ -676,7 +702,10 @@ class Tether:
 
     def _arm_heartbeat(self) -> None:
         if self._failure is None and self._timer is None:
-            self._timer = self._loop.call_later(self._heartbeat / _BEATS, self._beat)
+            patience = self._heartbeat
+            if self._connection.state is State.WAITING:
+                patience = min(patience, table.WAIT_SILENCE_MS / 1000)
+            self._timer = self._loop.call_later(patience / _BEATS, self._beat)
 
     def _beat(self) -> None:
         """Ask for a sign of life, or find that there was none.

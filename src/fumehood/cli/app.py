@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fumehood import __version__
-from fumehood.cli import copy, doctor, output, port, processes, run, running, sessions, shell
+from fumehood.cli import copy, doctor, output, pool, port, processes, run, running, sessions, shell
 from fumehood.cli.self_check import command as self_check
 
 app: typer.Typer = typer.Typer(
@@ -106,6 +106,7 @@ app.command("pause")(sessions.pause)
 app.command("unpause")(sessions.unpause)
 app.add_typer(sessions.workspaces, name="workspace")
 app.command("gc")(sessions.gc)
+app.command("pool")(pool.command)
 app.command("doctor")(doctor.doctor)
 app.command("self-check")(self_check.self_check)
 app.command("version")(version)

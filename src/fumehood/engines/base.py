@@ -82,6 +82,9 @@ class SessionRequest:
     volumes: tuple[Volume, ...] = ()
     """Volumes that are on the engine already, none within another one's directory."""
     platform: str | None = None
+    warm: bool = False
+    """For a pool: no session yet. It gets its name when it is claimed, and until then it has one
+    that no session can have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,11 @@ class Container:
     owner: str = ""
     pid: int = 0
     """The number of its first process on the engine's machine; 0 when the engine did not say."""
+    pool_id: str = ""
+    """What a container of a pool was made as; its labels say this for ever. Empty for others. Its
+    metadata is the supervisor's to tell, and its TTL counts from the claim."""
+    warm: bool = False
+    """Whether it is in a pool still: no session, and nothing has run in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +266,19 @@ class Engine(Protocol):
         """
         ...
 
+    async def claim_session(self, pool_id: str, session_id: str) -> None:
+        """Give a container of a pool the name of a session, at once for all who look.
+
+        Raises:
+            SessionExistsError: the id is in use.
+            SessionNotFoundError: the container is gone.
+        """
+        ...
+
+    async def discard(self, nonce: str) -> None:
+        """Remove whatever carries this nonce, by whatever name; idempotent."""
+        ...
+
     async def open_relay(self, container: Container) -> ByteStream:
         """Open one more stream to a running session's supervisor, through the engine's exec.
 
@@ -280,11 +301,14 @@ class Engine(Protocol):
         ...
 
     async def find_session(self, session_id: str) -> Container | None:
-        """Return the session's container, by exact name and label, or None."""
+        """Return the session's container, by exact name and label, or None.
+
+        A container of a pool that has just been claimed under this id is waited for.
+        """
         ...
 
     async def list_sessions(self) -> Sequence[Container]:
-        """Return every container of ours, running or not."""
+        """Return every session's container, running or not; not those that wait in pools."""
         ...
 
     async def remove_session(

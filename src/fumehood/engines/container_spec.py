@@ -101,6 +101,14 @@ def container_name(session_id: str) -> str:
     return f"fumehood-{session_id}"
 
 
+def warm_name(pool_id: str) -> str:
+    """Return the name of a container that waits in a pool: one that no session's id can make.
+
+    Ids begin with a letter or a digit.
+    """
+    return f"fumehood-_warm-{pool_id}"
+
+
 def workspace_volume(workspace_id: str) -> str:
     """Return the name of a persistent workspace's volume."""
     return f"fumehood-ws-{workspace_id}"
@@ -203,7 +211,7 @@ def build(request: SessionRequest, facts: EngineFacts) -> ContainerSpec:
         "HostConfig": _host_config(request, facts),
     }
     return ContainerSpec(
-        name=container_name(request.session_id),
+        name=(warm_name if request.warm else container_name)(request.session_id),
         body=body,
         workspace_volume=(
             workspace_volume(request.workspace_id) if request.workspace_id is not None else None

@@ -174,6 +174,17 @@ class DockerEngine:
             self._images.forget()
             raise
 
+    async def claim_session(self, pool_id: str, session_id: str) -> None:
+        """Give a container of a pool the name of a session."""
+        check_name(session_id, "session id")
+        await self._releases.wait(session_id)
+        creator = await self._creating()
+        await creator.claim(pool_id, session_id)
+
+    async def discard(self, nonce: str) -> None:
+        """Remove whatever carries this nonce."""
+        await self._remover.remove_by_nonce(nonce)
+
     async def open_relay(self, container: Container) -> ByteStream:
         """Open one more stream to a running session's supervisor."""
         gone = SessionNotFoundError(
@@ -243,6 +254,8 @@ class DockerEngine:
         """Return the session's container, by exact name and label, or ``None``."""
         check_name(session_id, "session id")
         found = await self._remover.find(session_id)
+        if found is None:
+            found = await self._remover.find_claimed(session_id)
         return None if found is None or self._releases.covers(found.nonce) else found
 
     async def list_sessions(self) -> Sequence[Container]:
@@ -257,7 +270,7 @@ class DockerEngine:
         return [
             session
             for session in sessions
-            if session is not None and not self._releases.covers(session.nonce)
+            if session is not None and not session.warm and not self._releases.covers(session.nonce)
         ]
 
     async def remove_session(
@@ -284,7 +297,8 @@ class DockerEngine:
         filters = {
             "type": ["container"],
             "event": ["die"],
-            "label": [f"{labels.SESSION}={session_id}"],
+            # Its name counts, and not the label of its id: one from a pool was made with another.
+            "label": [labels.NONCE],
         }
         code: int | None = None
         events = self._api.lines(

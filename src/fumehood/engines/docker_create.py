@@ -36,6 +36,7 @@ from fumehood.errors import (
     OperationTimeoutError,
     SandboxError,
     SessionExistsError,
+    SessionNotFoundError,
     SupervisorError,
     WorkspaceBusyError,
 )
@@ -106,9 +107,9 @@ class Creator:
             await self._volumes.check(request)
             await self._installer.ensure(self._binary, request.image.id)
         with steps.step("turn"):
-            await self._turns.enter()
+            await self._turns.enter(background=request.warm)
         work = asyncio.ensure_future(self._bring_up(request, steps))
-        work.add_done_callback(lambda _: self._turns.leave())
+        work.add_done_callback(lambda _: self._turns.leave(background=request.warm))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -224,6 +225,36 @@ class Creator:
                 + "; ".join(warnings)
             )
         return str(answer["Id"])
+
+    async def claim(self, pool_id: str, session_id: str) -> None:
+        """Rename a container of a pool to what a session's is called; see the engine's protocol."""
+        doing = f"naming session {session_id!r}"
+        taken: ApiError | None = None
+        for _ in range(2):
+            try:
+                await self._api.request(
+                    "POST",
+                    f"containers/{container_spec.warm_name(pool_id)}/rename",
+                    params={"name": container_spec.container_name(session_id)},
+                    doing=doing,
+                )
+            except ApiError as exc:
+                if exc.status == 404:
+                    raise SessionNotFoundError(
+                        f"{doing}: its container is gone", session_id=session_id
+                    ) from exc
+                # The engine says 500 in some versions, 409 in others.
+                if exc.status not in (409, 500) or "already in use" not in exc.detail:
+                    raise
+                taken = exc
+                if not await self._name_comes_free(session_id):
+                    break
+            else:
+                return
+        raise SessionExistsError(
+            f"a session with the id {session_id!r} is already on this engine",
+            session_id=session_id,
+        ) from taken
 
     async def _name_comes_free(self, session_id: str) -> bool:
         """Return whether a taken name is free now: its holder had ended, or was never started."""

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from fumehood.engines import labels
 from fumehood.engines.base import Container
-from fumehood.engines.container_spec import container_name
+from fumehood.engines.container_spec import container_name, warm_name
 from fumehood.errors import InvalidRequestError
 from fumehood.options import check_name
 
@@ -110,14 +110,19 @@ def _container(
     ports: Mapping[int, int],
     pid: object = 0,
 ) -> Container | None:
-    """Return the session's container if its name and its labels agree on which one it is."""
-    session_id = marks.get(labels.SESSION, "")
+    """Return the session's container if its name and its labels agree on which one it is.
+
+    One that was made for a pool has no name of a session yet, or that of the session for which it
+    was claimed, which its labels cannot say.
+    """
+    made_as = marks.get(labels.SESSION, "")
     nonce = marks.get(labels.NONCE, "")
-    try:
-        check_name(session_id, "session id")
-    except InvalidRequestError:
+    if not _is_id(made_as) or not labels.is_nonce(nonce):
         return None
-    if f"/{container_name(session_id)}" not in names or not labels.is_nonce(nonce):
+    pooled = marks.get(labels.POOL) == "1"
+    warm = pooled and f"/{warm_name(made_as)}" in names
+    session_id = _claimed_as(names) if pooled and not warm else made_as
+    if not warm and f"/{container_name(session_id)}" not in names:
         return None
     return Container(
         id=engine_id,
@@ -136,4 +141,20 @@ def _container(
         idle_timeout=labels.number(marks, labels.IDLE),
         owner=marks.get(labels.OWNER, ""),
         pid=pid if isinstance(pid, int) else 0,
+        pool_id=made_as if pooled else "",
+        warm=warm,
     )
+
+
+def _is_id(text: str) -> bool:
+    try:
+        check_name(text, "session id")
+    except InvalidRequestError:
+        return False
+    return True
+
+
+def _claimed_as(names: Sequence[str]) -> str:
+    """Return the id in a container's name; ``""`` if there is none in it."""
+    ids = (name.removeprefix(f"/{container_name('')}") for name in names)
+    return next((text for text in ids if _is_id(text)), "")

@@ -9,7 +9,12 @@ import time
 
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.base import Container
-from fumehood.engines.container_spec import container_name, creation_token, workspace_volume
+from fumehood.engines.container_spec import (
+    container_name,
+    creation_token,
+    warm_name,
+    workspace_volume,
+)
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_errors import ApiError
 from fumehood.errors import EngineError, OperationTimeoutError
@@ -20,6 +25,8 @@ REMOVAL_SECONDS = 60.0
 _FIRST_RETRY_SECONDS = 0.01
 _LAST_RETRY_SECONDS = 0.5
 _RELEASE_SECONDS = 5.0
+_NAMING_LOOKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Seconds between looks for the name of a container that is being claimed."""
 _RELEASE_POLL_SECONDS = 0.05
 
 
@@ -51,6 +58,24 @@ class Remover:
         container = docker_listing.from_inspect(found)
         return container if container and container.session_id == session_id else None
 
+    async def find_claimed(self, session_id: str) -> Container | None:
+        """Return a session's container that is just being given its name, once it has it.
+
+        That is so for a moment after a claim under the id that the container was made with.
+        """
+        for pause in _NAMING_LOOKS:
+            found = await self._api.find(
+                f"containers/{warm_name(session_id)}/json",
+                doing=f"looking for session {session_id!r} in a pool",
+            )
+            if found is None:
+                break
+            await asyncio.sleep(pause)
+        else:
+            # Nobody has claimed it: whoever knows its id has read it from the engine.
+            return None
+        return await self.find(session_id)
+
     async def remove(
         self, session_id: str, *, destroy_workspace: bool, nonce: str | None = None
     ) -> None:
@@ -59,9 +84,11 @@ class Remover:
         With a ``nonce``, no container but the one that carries it.
         """
         container = await self.find(session_id)
-        if container is not None and nonce is not None and container.nonce != nonce:
-            # It has ended by itself, and its name is another session's now.
+        if nonce is not None and (container is None or container.nonce != nonce):
+            # It has ended by itself, and its name may be another session's now; or it comes from a
+            # pool, and its name has not reached the engine yet.
             container = None
+            await self.remove_by_nonce(nonce)
         workspace_id = self._goes_with.pop(session_id, None)
         if container is not None:
             await self.remove_container(container.id, f"session {session_id!r}")

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fumehood._supervisor.install import INSTALLER_PREFIX, Installer
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.base import Container, SweepReport
-from fumehood.engines.container_spec import container_name, workspace_volume
+from fumehood.engines.container_spec import container_name, warm_name, workspace_volume
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_removal import Remover
 from fumehood.errors import SandboxError
@@ -102,8 +102,9 @@ class Sweeper:
             if container is None:
                 # Its labels say one thing and its name another: not ours to remove.
                 continue
-            seen.add(container.session_id)
-            name = container_name(container.session_id)
+            # Volumes carry the id that their container was made with.
+            seen.update({container.session_id, container.pool_id} - {""})
+            name = (warm_name if container.warm else container_name)(container.session_id)
             try:
                 await self._sweep_session(container, name, now, minimum_age, expired)
             except SandboxError as exc:
@@ -123,8 +124,11 @@ class Sweeper:
         over = container.state == "exited"
         if container.state == "created":
             over = age >= minimum_age
-        elif runs and container.ttl is not None:
+        elif runs and container.ttl is not None and not container.warm:
+            # In a pool nobody's time runs yet: such a one ends with the client whose pool it is.
             over = age > container.ttl + TTL_SLACK
+            if container.pool_id and expired is None:
+                over = False  # its time counts from its claim, which only its supervisor knows
             if over and expired is not None:
                 over = await expired(container)
         if over and await self._remover.remove_container(container.id, name, force=runs):

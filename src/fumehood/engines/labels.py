@@ -35,6 +35,10 @@ SUPERVISOR = "fumehood.supervisor"
 INSTALL = "fumehood.install"
 """On the short-lived container that fills such a volume."""
 
+POOL = "fumehood.pool"
+"""On a container that was made for a pool: ``fumehood.session`` says what it was made as, and its
+name what it is."""
+
 MAX_OWNER = 256
 _NONCE = re.compile(r"[0-9a-f]{64}")
 
@@ -63,7 +67,8 @@ def of_session(request: SessionRequest, *, version: str) -> dict[str, str]:
         IDLE: _number(request.idle_timeout),
         DETACHED: "1" if request.detached else "",
         OWNER: request.owner[:MAX_OWNER],
-        METADATA: json.dumps(dict(request.metadata), sort_keys=True, ensure_ascii=False),
+        METADATA: encode_metadata(request.metadata),
+        POOL: "1" if request.warm else "",
     }
 
 
@@ -99,11 +104,21 @@ def number(labels: Mapping[str, str], key: str) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
+def encode_metadata(metadata: Mapping[str, str]) -> str:
+    """Return metadata as it is stored."""
+    return json.dumps(dict(metadata), sort_keys=True, ensure_ascii=False)
+
+
 def metadata(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the caller's metadata; what is not a flat object of strings is nothing of ours."""
+    return decode_metadata(labels.get(METADATA, ""))
+
+
+def decode_metadata(text: str | bytes) -> dict[str, str]:
+    """Read what :func:`encode_metadata` has written, with the same distrust."""
     try:
-        value: object = json.loads(labels.get(METADATA, "") or "{}")
-    except ValueError:
+        value: object = json.loads(text or "{}")
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(value, dict):
         return {}
