@@ -27,6 +27,8 @@
 #define SETTLE (20 * MILLISECOND)
 /* What the commands' processors show without anybody having run: the spare, a reaper on its way out. */
 #define RAN_NS 50000
+/* For one reading of the times that nothing comes between. */
+#define READINGS 3
 /* The least kernel memory that a new file's entry takes. */
 #define FILE_BYTES 256
 #define READ_ONLY 1 /* ST_RDONLY in statfs's f_flags */
@@ -42,6 +44,12 @@ static struct place {
 
 #define PLACES (sizeof(places) / sizeof(places[0]))
 
+/* How long the commands' processes ran, all together: between these two. */
+struct ran {
+	bool known;
+	uint64_t least_ns, most_ns;
+};
+
 static struct {
 	bool watching;
 	uint64_t floor_bytes;      /* as configured; CGROUP_NO_LIMIT: by default */
@@ -49,7 +57,7 @@ static struct {
 	uint64_t next;             /* NEVER: at rest */
 	uint64_t settles;          /* work has ended: the look that closes it */
 	bool near, waiting;
-	uint64_t ran_ns;           /* at the last look */
+	struct ran ran;            /* at the last look */
 	struct cgroup_writes writes;
 } disk = {.next = NEVER, .settles = NEVER};
 
@@ -116,14 +124,37 @@ static bool working(void)
 	return channel_count() || trees();
 }
 
-/* What the commands' processes ran, all together: the container's time without PID 1's own. */
-static uint64_t commands_ran_ns(void)
+static uint64_t own_ns(void)
 {
 	struct timespec own = {0};
-	uint64_t all = cgroup_ran_ns();
 
 	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
-	return all - ((uint64_t)own.tv_sec * 1000000000u + (uint64_t)own.tv_nsec);
+	return (uint64_t)own.tv_sec * 1000000000u + (uint64_t)own.tv_nsec;
+}
+
+/* The container's time without PID 1's own. PID 1 is running, and the kernel adds to a group what a running process had only
+ * now and then: when somebody asks for the process's own time, for one. So that is asked first, and once more after: the
+ * group's time has at least the former in it, and at most the latter. */
+static struct ran commands_ran(void)
+{
+	struct ran best = {.known = false};
+
+	for (int i = 0; i < READINGS; i++) {
+		uint64_t before = own_ns(), all = cgroup_ran_ns(), after = own_ns();
+
+		if (!all)
+			break;
+		if (!best.known || after - before < best.most_ns - best.least_ns)
+			best = (struct ran){.known = true, .least_ns = all - after, .most_ns = all - before};
+	}
+	return best;
+}
+
+/* Whether they certainly ran since the last look. Who cannot see the container's times has no alibi. */
+static bool have_run(const struct ran *ran)
+{
+	return !ran->known || !disk.ran.known ||
+	       (ran->least_ns > disk.ran.most_ns && ran->least_ns - disk.ran.most_ns > RAN_NS);
 }
 
 static bool is_near(const struct floor *floor, uint64_t left)
@@ -185,9 +216,8 @@ static void begin_place(struct place *place)
 static void look(uint64_t now, bool begins)
 {
 	struct cgroup_writes writes = {0, 0};
-	uint64_t ran_ns = commands_ran_ns();
-	/* A container that cannot see its own times has no alibi. */
-	bool ran = !cgroup_ran_ns() || ran_ns - disk.ran_ns > RAN_NS;
+	struct ran times = commands_ran();
+	bool ran = have_run(&times);
 
 	if (disk.near)
 		cgroup_written(&writes);
@@ -200,7 +230,7 @@ static void look(uint64_t now, bool begins)
 		else
 			judge_place(&places[i], now, ran, &writes);
 	}
-	disk.ran_ns = ran_ns;
+	disk.ran = times;
 	disk.writes = writes;
 	disk.settles = NEVER;
 	disk.next = working() || disk.waiting ? now + (disk.near ? LOOK_NEAR : LOOK) : NEVER;

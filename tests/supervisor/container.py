@@ -74,6 +74,7 @@ class Container:
         no_new_privileges: bool = True,
         pids: int | None = None,
         memory: int | None = None,
+        measured: bool = False,
         terminals: bool = True,
         groups: Path | None = None,
         prefix: tuple[str, ...] = (),
@@ -87,9 +88,11 @@ class Container:
         self.workspace.mkdir()
         self.groups: dict[str, Path] = {}
         if pids:
-            self._limit("pids", "pids.max", pids)
-        if memory:
-            self._limit("memory", "memory.limit_in_bytes", memory)
+            (self._group("pids") / "pids.max").write_text(str(pids))
+        if memory or measured:
+            (self._group("memory") / "memory.limit_in_bytes").write_text(str(memory or -1))
+        if measured:
+            self._group("cpuacct")
         ours, theirs = socket.socketpair()
         self.errors: IO[bytes] = (self.base / "stderr").open("w+b")
         command = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--net", "--kill-child"]
@@ -99,8 +102,11 @@ class Container:
         setup.append(_TERMINALS if terminals else "umount --lazy /dev/pts")
         if groups:
             setup.append(f"mount --bind {groups} {_CGROUPS}")
-        if "memory" in self.groups:
-            setup.append(f"mount --bind {self.groups['memory']} {_CGROUPS}/memory")
+        setup += [
+            f"mount --bind {group} {_CGROUPS}/{controller}"
+            for controller, group in self.groups.items()
+            if controller in ("memory", "cpuacct")
+        ]
         command += ["sh", "-c", f'{" && ".join(setup)} && exec "$@"', "sh"]
         command += ["setpriv", "--bounding-set", f"-all,{capabilities}"]
         command += ["--no-new-privs"] if no_new_privileges else []
@@ -116,11 +122,11 @@ class Container:
         self._guests: list[tuple[socket.socket, subprocess.Popen[bytes]]] = []
         self._pid = 0
 
-    def _limit(self, controller: str, file: str, value: int) -> None:
+    def _group(self, controller: str) -> Path:
         group = _CGROUPS / controller / f"fumehood-test-{uuid.uuid4().hex}"
         group.mkdir()
-        (group / file).write_text(str(value))
         self.groups[controller] = group
+        return group
 
     def _join(self) -> None:
         for group in self.groups.values():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fumehood._wire.messages import Ready
-from fumehood._wire.table import EndCode, ErrorCode
+from fumehood._wire.table import EndCode, ErrorCode, Frame
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually
 
@@ -51,12 +53,14 @@ def _unmounted(place: Path) -> bool:
     return subprocess.run(["umount", str(place)], check=False, capture_output=True).returncode == 0
 
 
-def on(disk: Path, containers: Containers, **changes: object) -> Container:
-    """Begin a session whose workspace is on the disk."""
+def on(
+    disk: Path, containers: Containers, *, measured: bool = False, **changes: object
+) -> Container:
+    """Begin a session whose workspace is on the disk; one that is measured sees its own times."""
     workspace = disk / "workspace"
     workspace.mkdir(exist_ok=True)
     changes.setdefault("disk_floor_bytes", FLOOR)
-    return containers().begin(workdir=os.fsencode(workspace), **changes)
+    return containers(measured=measured).begin(workdir=os.fsencode(workspace), **changes)
 
 
 def promised(container: Container) -> Ready:
@@ -69,9 +73,9 @@ def left(disk: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def fill(disk: Path, but: int) -> None:
+def fill(disk: Path, but: int, name: str = "others") -> None:
     """Be somebody else who uses the disk, and leave so much."""
-    with (disk / "others").open("wb") as file:
+    with (disk / name).open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, left(disk) - but)
 
 
@@ -146,6 +150,25 @@ def test_a_session_is_not_ended_for_what_others_write_while_it_rests(
     container.destroy()
 
 
+def test_a_busy_supervisor_is_no_sign_that_its_sleeping_command_ran(
+    containers: Containers, make_disk: MakeDisk
+) -> None:
+    disk = make_disk()
+    container = on(disk, containers, measured=True)
+    container.peer.start("sleep", "1000")
+    eventually(lambda: "sleep 1000" in container.processes().values(), "a command that sleeps")
+    fill(disk, FLOOR)
+    keep_busy(container, 1.5)
+    # A look each fifth of a second: every one of them sees that the disk has lost some.
+    for number in range(12):
+        fill(disk, left(disk) - MIB, f"more-{number}")
+        keep_busy(container, 0.25)
+    assert left(disk) < FLOOR / 2
+    # Who is suspected is ended after three seconds.
+    keep_busy(container, 4.0)
+    container.destroy()
+
+
 def test_a_session_on_a_full_disk_works_on_as_long_as_it_writes_little(
     containers: Containers, make_disk: MakeDisk
 ) -> None:
@@ -192,6 +215,17 @@ def test_the_floor_is_a_twentieth_where_nobody_says_otherwise(
     assert abs(floor - status.f_blocks * status.f_frsize // 20) <= 1
     container.peer.start("sh", "-c", "yes >full")
     assert container.peer.wait_end().reason is EndCode.DISK_FULL
+
+
+def keep_busy(container: Container, seconds: float) -> None:
+    """Keep PID 1 from its rest, always for another while before it can look around."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pings = random.randrange(1, 50)
+        for _ in range(pings):
+            container.peer.send(Frame.PING, 0, bytes(8))
+        for _ in range(pings):
+            container.peer.expect(Frame.PONG)
 
 
 def wakes(container: Container) -> int:
