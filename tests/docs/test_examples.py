@@ -16,6 +16,7 @@ SAYS = {
     "streaming.py": ["exit code 3", "lines counted: 20000", r"b'y\ny\n'"],
     "persistent_workspace.py": ["busy: one session", "still there: day one", "kept: False"],
     "async_fanout.py": ["sum of squares: 40425"],
+    "coding_agent.py": ["writable: src", "replaced once", "the model is done: fixed"],
     "detached.py": ["found a session for: example", "ended: destroyed"],
 }
 

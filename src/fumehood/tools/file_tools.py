@@ -1,0 +1,160 @@
+"""The tools for files: pages, whole files, edits, directories."""
+
+from __future__ import annotations
+
+import posixpath
+
+from fumehood.tools.arguments import EditFile, ListFiles, ReadFile, WriteFile
+from fumehood.tools.call import Call
+from fumehood.tools.real_paths import TooManyLinksError, beneath, real_path
+from fumehood.tools.results import FileChanged, FileList, FilePage, Listed, Refused
+
+
+async def read_file(call: Call, asked: ReadFile) -> tuple[FilePage, str]:
+    """Read a page of a file."""
+    rules = call.rules
+    path = call.place(asked.path)
+    most = rules.max_lines if asked.max_lines is None else min(asked.max_lines, rules.max_lines)
+    page = await call.session.read_text_file_page(
+        path,
+        start_line=asked.start_line,
+        max_lines=most,
+        max_bytes=rules.max_bytes,
+        root=call.policy.root,
+    )
+    value = FilePage(
+        path=path,
+        text=page.text,
+        start_line=page.start_line,
+        end_line=page.end_line,
+        next_start_line=page.next_start_line,
+    )
+    if page.end_line < page.start_line:
+        what = "is empty" if page.start_line == 1 else f"has no line {page.start_line}"
+        return value, f"{path} {what}"
+    more = page.next_start_line
+    rest = "end of file" if more is None else f"more: start_line={more}"
+    cut = "; this line is longer than a page, and cut" if page.cut else ""
+    head = f"{path}: lines {page.start_line}-{page.end_line} ({rest}{cut})"
+    return value, f"{head}\n{page.text}"
+
+
+async def write_file(call: Call, asked: WriteFile) -> tuple[FileChanged, str]:
+    """Write a whole file."""
+    path = call.place(asked.path)
+    data = _checked(call, asked.content)
+    await writable(call, path)
+    await call.approve(f"write {path}: {len(data)} bytes")
+    await call.session.write_file(path, data, root=call.policy.root)
+    return FileChanged(path=path, bytes=len(data)), f"wrote {path}: {len(data)} bytes"
+
+
+async def edit_file(call: Call, asked: EditFile) -> tuple[FileChanged, str]:
+    """Replace a text in a file. Line ends and everything else stay as they are."""
+    path = call.place(asked.path)
+    await writable(call, path)
+    raw = await call.session.read_file(path, root=call.policy.root)
+    old, new = asked.old_text.encode(), asked.new_text.encode()
+    count = raw.count(old)
+    if not count:
+        raise Refused("failed", f"{path}: old_text is not in the file{_near(raw, old)}")
+    if count > 1 and not asked.replace_all:
+        at = [str(number) for number in _line_numbers(raw, old)]
+        raise Refused(
+            "failed",
+            f"{path}: old_text is there {count} times, at lines {', '.join(at)}: give more of what "
+            "stands around the one that is meant, or set replace_all",
+        )
+    changed = raw.replace(old, new)
+    if len(changed) > call.policy.max_write_bytes:
+        raise Refused("policy", _too_large(call, len(changed)))
+    await call.approve(f"edit {path}: {count} replacements")
+    await call.session.write_file(path, changed, root=call.policy.root)
+    lines = ", ".join(str(number) for number in _line_numbers(raw, old))
+    times = "once" if count == 1 else f"{count} times"
+    return (
+        FileChanged(path=path, bytes=len(changed), replaced=count),
+        f"edited {path}: replaced {times}, at line {lines}",
+    )
+
+
+async def list_files(call: Call, asked: ListFiles) -> tuple[FileList, str]:
+    """List a directory."""
+    rules = call.rules
+    path = call.place(asked.path)
+    entries = await call.session.list_files(path, recursive=asked.recursive, root=call.policy.root)
+    lines: list[str] = []
+    kept: list[Listed] = []
+    room = rules.max_bytes
+    for entry in entries[: rules.max_lines]:
+        name = entry.path + {"directory": "/"}.get(entry.type, "")
+        line = f"{entry.type:<9} {entry.size:>9}  {name}"
+        if entry.target is not None:
+            line += f" -> {entry.target}"
+        room -= len(line.encode("utf-8", "replace")) + 1
+        if room < 0:
+            break
+        lines.append(line)
+        kept.append(Listed(path=entry.path, type=entry.type, size=entry.size))
+    left_out = len(entries) - len(kept)
+    if left_out:
+        lines.append(f"[… {left_out} more entries: list a directory of these …]")
+    value = FileList(path=path, entries=tuple(kept), left_out=left_out)
+    return value, "\n".join([f"{path}: {len(entries)} entries", *lines])
+
+
+async def writable(call: Call, path: str) -> None:
+    """Refuse a path that the policy does not let be written, wherever its links lead.
+
+    Raises:
+        Refused: it is not beneath a writable prefix.
+    """
+    prefixes = call.policy.writable
+    if prefixes is None:
+        return
+    session = call.session
+    base = "/" if call.policy.root == "/" else session.workdir
+    try:
+        real, _ = await real_path(session, posixpath.join(base, path))
+        for prefix in prefixes:
+            top, _ = await real_path(session, posixpath.join(base, prefix))
+            if beneath(real, top):
+                return
+    except TooManyLinksError:
+        raise Refused("failed", f"{path}: too many links") from None
+    raise Refused(
+        "policy", f"{path} may not be written; writable: {', '.join(prefixes) or 'nothing'}"
+    )
+
+
+def _checked(call: Call, content: str) -> bytes:
+    data = content.encode("utf-8", "surrogatepass")
+    if len(data) > call.policy.max_write_bytes:
+        raise Refused("policy", _too_large(call, len(data)))
+    return data
+
+
+def _too_large(call: Call, size: int) -> str:
+    return f"{size} bytes are more than the {call.policy.max_write_bytes} that may be written"
+
+
+def _line_numbers(raw: bytes, text: bytes) -> list[int]:
+    """Return at which lines a text begins: the first twenty."""
+    found: list[int] = []
+    at, line, behind = raw.find(text), 1, 0
+    while at >= 0 and len(found) < 20:
+        line += raw.count(b"\n", behind, at)
+        found.append(line)
+        behind, at = at, raw.find(text, at + len(text))
+    return found
+
+
+def _near(raw: bytes, old: bytes) -> str:
+    """Return a hint where the text is there but for its white space."""
+    first = old.strip().split(b"\n")[0].strip()
+    if not first:
+        return ""
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        if first in line:
+            return f"; line {number} is like its first line: compare white space and what follows"
+    return ": read it again, it may have changed"
