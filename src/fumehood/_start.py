@@ -182,6 +182,7 @@ async def create(
             raise setup_failure(exc, tether.end, user=configure.user) from None
         if engine.direct:
             tether.prefer(functools.partial(engine.open_direct, order.session_id, request.nonce))
+            tether.watch_engine()
         published: Mapping[int, int] = {}
         if order.ports:
             with steps.step("ports"):
@@ -383,6 +384,8 @@ async def open_tether(
     except BaseException:
         await to_the_end(tether.close())
         raise
+    if engine.direct:
+        tether.watch_engine()
     return tether
 
 

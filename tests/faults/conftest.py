@@ -18,7 +18,7 @@ from cases.report import note_engine, register
 from faults.engine import OwnEngine
 from faults.proxy import Proxy, between, over_tcp
 from fumehood import AsyncDockerSandbox, Lifecycle, Limits
-from fumehood.engines.docker import DockerEngine
+from fumehood.engines.docker import ENGINE_ONLY, DockerEngine
 from fumehood.sandbox import SandboxOptions
 
 HERE = Path(__file__).parent
@@ -113,11 +113,13 @@ def sandbox(engine: OwnEngine) -> MakeSandbox:
 
 
 @pytest.fixture
-def open_proxy(engine: OwnEngine) -> OpenProxy:
+def open_proxy(engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OpenProxy:
     """Return what gives a proxy before the engine, and the address to reach it at.
 
-    A client that comes over TCP asks for a way back when its stream breaks.
+    Everything goes through it: no client goes past an engine here. One that comes over TCP asks for
+    a way back when its stream breaks.
     """
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
 
     @asynccontextmanager
     async def open_(*, tcp: bool = False) -> AsyncIterator[tuple[Proxy, str]]:

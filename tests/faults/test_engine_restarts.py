@@ -18,6 +18,7 @@ from fumehood import (
     SandboxError,
     Workspace,
 )
+from fumehood.engines.docker import ENGINE_ONLY
 
 LOST = "After the client dies in any way"
 LEASE = "TTL and idle time end a session"
@@ -43,10 +44,17 @@ async def start_anew(engine: OwnEngine, *, live_restore: bool) -> None:
     await engine.start(live_restore=live_restore)
 
 
+@pytest.mark.parametrize("way", ["engine", "direct"])
 @pytest.mark.parametrize(("how", "live_restore"), ENDS.values(), ids=ENDS)
 async def test_every_call_ends_typed_when_the_engine_does_and_nothing_stays(
-    engine: OwnEngine, sandbox: MakeSandbox, how: str, live_restore: bool
+    engine: OwnEngine,
+    sandbox: MakeSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    live_restore: bool,
+    way: str,
 ) -> None:
+    monkeypatch.setenv(ENGINE_ONLY, way)
     await start_anew(engine, live_restore=live_restore)
     async with sandbox() as box:
         session = await box.create_session()
@@ -67,8 +75,10 @@ async def test_every_call_ends_typed_when_the_engine_does_and_nothing_stays(
 
 @case("F07", RESTART)
 async def test_a_block_that_ends_while_the_engine_is_down_says_so_and_nothing_stays(
-    engine: OwnEngine, sandbox: MakeSandbox
+    engine: OwnEngine, sandbox: MakeSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Past the engine the session itself says that it has ended, and nothing is wrong.
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
     await start_anew(engine, live_restore=False)
     with pytest.raises(EngineUnavailableError):
         async with sandbox() as box:

@@ -11,7 +11,7 @@ import pytest
 
 from fakes.resuming import ResumingSupervisor
 from fakes.supervisor import CONFIGURE, PATIENCE, FakeSupervisor
-from fumehood import EndReason, SessionEndedError, SessionLostError
+from fumehood import EndReason, EngineUnavailableError, SessionEndedError, SessionLostError
 from fumehood._tether import vigil
 from fumehood._tether.tether import Tether
 from fumehood._wire.connection import Connection
@@ -97,6 +97,26 @@ async def test_an_end_that_the_stream_does_not_tell_is_learned_from_the_engine()
                     await channel.answer()
         assert ends == [EndReason.LOST]
         assert engine.asked == 1
+
+
+async def test_a_stream_past_an_engine_ends_with_it() -> None:
+    engine = Engine()
+    async with watched(engine) as (peer, tether):
+        ends: list[EndReason] = []
+        tether.watch(ends.append)
+        tether.watch_engine()
+        await until_asked(engine)
+        channel = tether.open(COMMAND)
+        await peer.opened(1)
+        engine.exit_code.set_exception(EngineUnavailableError("the engine has ended"))
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(SessionLostError, match="the engine has ended"):
+                await channel.answer()
+        assert ends == [EndReason.LOST]
+        assert engine.asked == 1
+        async with asyncio.timeout(PATIENCE):
+            while not peer.stream.closed:
+                await asyncio.sleep(0)
 
 
 async def test_what_the_stream_still_brings_comes_first() -> None:

@@ -24,7 +24,10 @@ def died(nonce: str, code: str = "137") -> Event:
 class Api:
     """Streams of events, as a test feeds them."""
 
+    address = "unix:///there"
+
     def __init__(self) -> None:
+        self.outlived = True
         self.events: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
         self.asked = 0
         self.open = 0
@@ -48,7 +51,7 @@ def api() -> Api:
 
 @pytest.fixture
 def exits(api: Api) -> Exits:
-    return Exits(cast("ApiClient", api))
+    return Exits(cast("ApiClient", api), outlived=lambda: api.outlived)
 
 
 async def settled() -> None:
@@ -101,6 +104,20 @@ async def test_a_stream_that_is_over_is_asked_for_again(
     api.events.put_nowait(died(A, "64"))
     assert await waiting == 64
     assert api.asked == 2
+
+
+async def test_all_who_wait_hear_of_an_engine_that_takes_its_containers_along(
+    api: Api, exits: Exits
+) -> None:
+    api.outlived = False
+    waiting = [asyncio.ensure_future(exits.wait(nonce)) for nonce in (A, A, B)]
+    await settled()
+    api.events.put_nowait(EngineUnavailableError("away"))
+    for one in waiting:
+        with pytest.raises(EngineUnavailableError, match="its containers end with it"):
+            await one
+    await settled()
+    assert api.open == 0
 
 
 async def test_events_that_say_nothing_of_use_are_passed_over(api: Api, exits: Exits) -> None:

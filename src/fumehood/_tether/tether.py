@@ -83,7 +83,9 @@ class Tether:
         self._returns = 0
         self._vigil: Vigil | None = None
         if ended is not None:
-            self._vigil = Vigil(ended, busy=self._busy, over=self._container_ended)
+            self._vigil = Vigil(
+                ended, busy=self._busy, over=self._container_ended, lost=self._engine_ended
+            )
         self._closing: set[asyncio.Task[None]] = set()
         self._away = 0.0
         self._away_since: float | None = None
@@ -200,6 +202,11 @@ class Tether:
         if self._failure is not None:
             raise self._failure()
         self._arm_heartbeat()
+
+    def watch_engine(self) -> None:
+        """End with the engine, also on a stream that does not go through it."""
+        if self._vigil is not None:
+            self._vigil.stay()
 
     def prefer(self, reopen: Reopen) -> None:
         """Go on over another stream than the first one, as soon as there is one.
@@ -607,6 +614,12 @@ class Tether:
         """Take the engine's word for an end of which the stream does not tell."""
         if self._failure is None:
             self._lost(f": its container has ended (exit code {code})")
+
+    def _engine_ended(self, error: SandboxError) -> None:
+        """Leave a session whose engine is gone: nobody could limit, show or remove it any more."""
+        if self._failure is None:
+            self._close_behind(self._stream)
+            self._lost(f": {error}")
 
     async def _come_back(
         self, reopen: Reopen, within: float, text: str = "", *, moving: bool = False

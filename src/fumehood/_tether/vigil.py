@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fumehood._tether.cleanup import stop
+from fumehood.errors import SandboxError
 
 WaitExit = Callable[[], Awaitable[int]]
 """Waits until the engine says that the container has ended; returns its exit code."""
@@ -28,14 +29,21 @@ class Vigil:
         ended: how the engine is asked.
         busy: whether calls are under way.
         over: called with the exit code when the container has ended and the stream has not.
+        lost: called with the reason when the engine cannot tell any more.
     """
 
     def __init__(
-        self, ended: WaitExit, *, busy: Callable[[], bool], over: Callable[[int], None]
+        self,
+        ended: WaitExit,
+        *,
+        busy: Callable[[], bool],
+        over: Callable[[int], None],
+        lost: Callable[[SandboxError], None],
     ) -> None:
         self._ended = ended
         self._busy = busy
         self._over = over
+        self._lost = lost
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self.heard: bool = False
@@ -58,8 +66,19 @@ class Vigil:
             # From now on to the end of the session: a second silence costs nothing more.
             self._task = asyncio.get_running_loop().create_task(self._wait())
 
+    def stay(self) -> None:
+        """Ask the engine from now on, whatever the stream says."""
+        if self._task is None:
+            self.end()
+            self._task = asyncio.get_running_loop().create_task(self._wait())
+
     async def _wait(self) -> None:
-        code = await self._ended()
+        try:
+            code = await self._ended()
+        except SandboxError as exc:
+            await asyncio.sleep(LAST_WORDS_SECONDS)
+            self._lost(exc)
+            return
         await asyncio.sleep(LAST_WORDS_SECONDS)
         self._over(code)
 

@@ -343,8 +343,12 @@ class Engine(Protocol):
     async def wait_exit(self, nonce: str) -> int:
         """Wait until the container of the session with this nonce has ended; return its exit code.
 
-        Waits for as long as it takes, also while the engine is away. Many may wait at once, at no
-        cost each; what began to end up to half a minute before is told too.
+        Waits for as long as it takes, also while an engine is away that its containers outlive.
+        Many may wait at once, at no cost each; what began to end up to half a minute before is told
+        too.
+
+        Raises:
+            EngineUnavailableError: the engine has ended, and its containers with it.
         """
         ...
 

@@ -75,7 +75,7 @@ class DockerEngine:
         self._images = Images(self._api)
         self._remover = Remover(self._api)
         self._releases = Releases(self._remove_released)
-        self._exits = Exits(self._api)
+        self._exits = Exits(self._api, outlived=self._outlived)
         self._preparing = asyncio.Lock()
         self._facts: tuple[EngineInfo, Installer] | None = None
         self._masked_paths: tuple[str, ...] | None = None
@@ -124,6 +124,9 @@ class DockerEngine:
                     ),
                 )
             return self._facts
+
+    def _outlived(self) -> bool:
+        return self._facts is None or docker_facts.streams_can_break(self._facts[0])
 
     async def _creating(self) -> Creator:
         if self._creator is None:

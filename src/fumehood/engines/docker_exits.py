@@ -7,11 +7,12 @@ import json
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import aclosing
 
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.docker_client import ApiClient
-from fumehood.errors import SandboxError
+from fumehood.errors import EngineUnavailableError, SandboxError
 
 _log = logging.getLogger("fumehood.engine")
 
@@ -26,16 +27,25 @@ class Exits:
     """Tells when containers end. Asks the engine nothing while nobody waits.
 
     Containers are known by their nonce, which no two ever share.
+
+    Args:
+        api: the engine.
+        outlived: whether containers live on when the engine ends.
     """
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, *, outlived: Callable[[], bool]) -> None:
         self._api = api
+        self._outlived = outlived
         self._waiting: dict[str, set[asyncio.Future[int]]] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._listening: asyncio.Task[None] | None = None
 
     async def wait(self, nonce: str) -> int:
-        """Wait until the container with this nonce has ended; return its exit code."""
+        """Wait until the container with this nonce has ended; return its exit code.
+
+        Raises:
+            EngineUnavailableError: the engine has ended, and its containers with it.
+        """
         if nonce in self._ended:
             return self._ended[nonce]
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -60,8 +70,21 @@ class Exits:
                 await self._read()
             except SandboxError as exc:
                 _log.debug("watching for the ends of containers: %s", exc)
+            if not self._outlived():
+                self._fail()
             # The engine has ended the stream, or is away: it is asked again, also for what it did.
             await asyncio.sleep(_PAUSE)
+
+    def _fail(self) -> None:
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(
+                        EngineUnavailableError(
+                            f"the engine at {self._api.address} has ended, and its containers end "
+                            "with it"
+                        )
+                    )
 
     async def _read(self) -> None:
         filters = {"type": ["container"], "event": ["die"], "label": [labels.NONCE]}
