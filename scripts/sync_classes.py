@@ -85,6 +85,7 @@ CLASSES: dict[str, tuple[Class, ...]] = {
                 ("files.py", "FilesPart"),
                 ("trees.py", "TreesPart"),
                 ("ports.py", "PortsPart"),
+                ("state.py", "StatePart"),
             ),
             kind="session",
         ),
@@ -94,7 +95,7 @@ CLASSES: dict[str, tuple[Class, ...]] = {
             "DockerSandbox",
             "AsyncDockerSandbox",
             "_sandbox",
-            (("sandbox.py", "AsyncDockerSandbox"),),
+            (("sandbox.py", "AsyncDockerSandbox"), ("_stored.py", "StoredPart")),
             kind="sandbox",
         ),
     ),
@@ -129,7 +130,7 @@ from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
-from fumehood.options import Seconds
+from fumehood.options import Lifecycle, Seconds
 from fumehood.process_results import ProcessEvent, ProcessLogs, ProcessStatus
 from fumehood.processes import GRACE, LOG_BYTES
 from fumehood.results import (
@@ -142,6 +143,8 @@ from fumehood.results import (
     Start,
     TextPage,
 )
+from fumehood.snapshots import Snapshot
+from fumehood.state import STOPPED_SECONDS
 from fumehood.transfers import Symlinks, TransferProgress, TransferResult
 from fumehood.trees import MAX_BYTES
 """,
@@ -159,6 +162,7 @@ from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Wor
 from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
+from fumehood.snapshots import Snapshot
 from fumehood.volumes import Volume
 """,
 }

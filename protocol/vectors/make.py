@@ -145,7 +145,7 @@ EXAMPLES: dict[str, Value] = {
     "resume_key": NONCE[::-1], "received": 1 << 20, "port": 8080,
     "process": 7, "log_bytes": 1 << 20, "process_name": "dev-server", "at_end": 0, "group": 1, "close": 0,
     "pid": 42, "started_ns": 1_700_000_000_000_000_000, "ended_ns": 1_700_000_001_000_000_000,
-    "log_first": 100, "log_end": 5000, "argv_cut": 1,
+    "log_first": 100, "log_end": 5000, "argv_cut": 1, "tied": 1, "environment": b"A=1\0B=2\0",
 }  # fmt: skip
 
 

@@ -62,6 +62,8 @@ from fumehood.errors import (
     SessionLostError,
     SessionNotFoundError,
     SessionPausedError,
+    SnapshotExistsError,
+    SnapshotNotFoundError,
     SupervisorError,
     UserNotFoundError,
     WorkingDirectoryError,
@@ -100,6 +102,7 @@ from fumehood.results import (
 )
 from fumehood.sandbox import AsyncDockerSandbox
 from fumehood.session import AsyncSession
+from fumehood.snapshots import Snapshot
 from fumehood.terminals import AsyncTerminal
 from fumehood.transfers import Skipped, TransferProgress, TransferResult
 from fumehood.volumes import Volume
@@ -194,6 +197,9 @@ __all__ = [
     "SessionPausedError",
     "SessionState",
     "Skipped",
+    "Snapshot",
+    "SnapshotExistsError",
+    "SnapshotNotFoundError",
     "Start",
     "Stderr",
     "Stdout",

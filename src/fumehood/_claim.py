@@ -42,6 +42,7 @@ from fumehood.errors import SandboxError, SupervisorError
 from fumehood.options import Manifest, Workspace, seconds
 from fumehood.results import Start
 from fumehood.session import AsyncSession
+from fumehood.state import Maker
 
 CLAIM_SECONDS = 10.0
 """What a supervisor that waits has to carry out its configuration, before another container is
@@ -152,6 +153,7 @@ async def claim(
     *,
     steps: Steps,
     forget: Forget,
+    maker: Maker | None = None,
 ) -> AsyncSession:
     """Make a session of a container that waits.
 
@@ -190,6 +192,7 @@ async def claim(
             published_ports={},
             destroy_workspace=False,
             forget=forget,
+            maker=maker,
         )
         with steps.step("manifest"):
             await stage(session, order.manifest)

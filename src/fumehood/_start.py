@@ -12,9 +12,10 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from fumehood import _record
 from fumehood._core import SessionCore
 from fumehood._failures import setup_failure
 from fumehood._limits import capability_mask
@@ -36,6 +37,7 @@ from fumehood.engines.base import (
 )
 from fumehood.engines.base import SessionRequest as ContainerRequest
 from fumehood.engines.labels import decode_metadata
+from fumehood.engines.state import HoldsState
 from fumehood.errors import (
     FileTooLargeError,
     InvalidRequestError,
@@ -57,6 +59,7 @@ from fumehood.options import (
 )
 from fumehood.results import Start
 from fumehood.session import AsyncSession
+from fumehood.state import Maker
 from fumehood.text import brief
 from fumehood.volumes import Volume
 
@@ -150,8 +153,10 @@ async def create(
     steps: Steps,
     why_cold: str,
     forget: Forget,
+    maker: Maker | None = None,
+    fill: Callable[[AsyncSession], Awaitable[None]] | None = None,
 ) -> AsyncSession:
-    """Make the container, wait for its supervisor, stage the manifest.
+    """Make the container, wait for its supervisor, fill the workspace, stage the manifest.
 
     On an error or a cancellation everything of it is removed before this returns: by name, so no
     reply of the engine is needed for it.
@@ -208,7 +213,11 @@ async def create(
             published_ports=published,
             destroy_workspace=request.destroy_workspace,
             forget=forget,
+            maker=maker,
         )
+        if fill is not None:
+            with steps.step("files"):
+                await fill(session)
         with steps.step("manifest"):
             await stage(session, order.manifest)
         core.start = Start(
@@ -271,6 +280,7 @@ def container_request(settings: Settings, order: Order, image: Image) -> Contain
         ports=order.ports,
         volumes=order.volumes,
         platform=settings.platform,
+        settings=_record.to_text(settings, order, user=user),
     )
 
 
@@ -308,7 +318,12 @@ def configuration(
 
 
 async def join(
-    engine: Engine, settings: Settings, session_id: str, *, forget: Forget
+    engine: Engine,
+    settings: Settings,
+    session_id: str,
+    *,
+    forget: Forget,
+    maker: Maker | None = None,
 ) -> AsyncSession:
     """Connect to a live session that any process has made.
 
@@ -316,6 +331,14 @@ async def join(
         SessionNotFoundError: there is none of this id, or it does not run.
     """
     container = await engine.find_session(session_id)
+    if (
+        container is None
+        and isinstance(engine, HoldsState)
+        and await engine.find_holding("stopped", session_id) is not None
+    ):
+        raise SessionNotFoundError(
+            f"session {session_id!r} is stopped: resume it", op="connect", session_id=session_id
+        )
     if container is None or container.state != "running":
         found = "there is no session" if container is None else f"{container.state}: session"
         raise SessionNotFoundError(
@@ -347,6 +370,7 @@ async def join(
         published_ports=container.published_ports,
         destroy_workspace=container.destroy_workspace,
         forget=forget,
+        maker=maker,
     )
 
 

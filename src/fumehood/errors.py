@@ -23,6 +23,8 @@ builtin that a Python programmer would catch without knowing fumehood.
     │   ├── SessionExistsError
     │   ├── SessionPausedError                         no command starts before ``unpause``
     │   ├── WorkspaceBusyError
+    │   ├── SnapshotNotFoundError (LookupError)
+    │   ├── SnapshotExistsError                        the name is taken
     │   └── SessionEndedError                          TTL, idle, destroyed, …: see ``reason``
     │       └── SessionLostError (ConnectionError)        the stream broke, the session with it
     ├── CommandError
@@ -89,6 +91,8 @@ class ErrorCode(StrEnum):
     SESSION_EXISTS = "session_exists"
     SESSION_PAUSED = "session_paused"
     WORKSPACE_BUSY = "workspace_busy"
+    SNAPSHOT_NOT_FOUND = "snapshot_not_found"
+    SNAPSHOT_EXISTS = "snapshot_exists"
     SESSION_ENDED = "session_ended"
     SESSION_LOST = "session_lost"
     COMMAND = "command"
@@ -268,6 +272,18 @@ class WorkspaceBusyError(SessionError):
 
     code = ErrorCode.WORKSPACE_BUSY
     retryable = True
+
+
+class SnapshotNotFoundError(SessionError, LookupError):
+    """There is no snapshot of this name on the engine."""
+
+    code = ErrorCode.SNAPSHOT_NOT_FOUND
+
+
+class SnapshotExistsError(SessionError):
+    """A snapshot of this name is on the engine: delete it, or choose another name."""
+
+    code = ErrorCode.SNAPSHOT_EXISTS
 
 
 class SessionEndedError(SessionError):

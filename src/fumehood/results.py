@@ -280,7 +280,8 @@ class SessionInfo:
     """A session as the engine lists it."""
 
     id: str
-    state: Literal["created", "running", "paused", "exited", "removing"]
+    state: Literal["created", "running", "paused", "exited", "removing", "stopped"]
+    """``"stopped"``: only its files are there, for ``resume(id)``."""
     image: str
     created_at: datetime
     workspace_id: str | None
@@ -289,3 +290,5 @@ class SessionInfo:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     ttl: float | None = None
     idle_timeout: float | None = None
+    expires_at: datetime | None = None
+    """Of a stopped session: when a sweep may remove it; None: never."""

@@ -33,6 +33,7 @@ from fumehood._start import (
     new_session_id,
 )
 from fumehood._steps import Steps
+from fumehood._stored import Fill, StoredPart, check_snapshot
 from fumehood._sweep import sweep
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood.engines.base import (
@@ -50,6 +51,7 @@ from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Wor
 from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.session import AsyncSession, SessionRequest
+from fumehood.snapshots import Snapshot
 from fumehood.text import brief
 from fumehood.volumes import Volume, check_volumes
 
@@ -80,7 +82,7 @@ class SandboxOptions(TypedDict, total=False):
     pool: Pool | None
 
 
-class AsyncDockerSandbox:
+class AsyncDockerSandbox(StoredPart):
     """Sandbox sessions on a Docker engine.
 
     Everything is checked here, before anything is created; nothing is created before the first
@@ -217,6 +219,7 @@ class AsyncDockerSandbox:
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
         volumes: Sequence[Volume] | None = None,
+        from_snapshot: Snapshot | str | None = None,
     ) -> SessionRequest:
         """Make a session: ``await`` it, or use it with ``async with``.
 
@@ -229,9 +232,12 @@ class AsyncDockerSandbox:
             metadata: noted with the session, shown by :meth:`list_sessions`.
             ports: container ports that the engine publishes on loopback (bridge networks only).
             volumes: instead of the sandbox's.
+            from_snapshot: begin with the files of a snapshot, or of the one of this name, instead
+                of the sandbox's image and an empty workspace. The workspace is then ephemeral.
 
         Raises:
             InvalidRequestError: before anything was created.
+            SnapshotNotFoundError: there is no such snapshot.
             EngineUnavailableError: no engine answers.
             ImageNotFoundError, ImagePullError, ImageRefusedError: about the image.
             SessionExistsError: the id is in use.
@@ -239,6 +245,13 @@ class AsyncDockerSandbox:
             SupervisorError: PID 1 did not come up.
         """
         chosen = self._settings.workspace if workspace is None else workspace
+        if from_snapshot is not None:
+            if workspace is not None and workspace.mode != "ephemeral":
+                raise InvalidRequestError(
+                    "a snapshot's files go to an ephemeral workspace: leave workspace= out"
+                )
+            chosen = Workspace()
+            check_snapshot(from_snapshot)
         if not isinstance(chosen, Workspace):
             raise InvalidRequestError(f"workspace must be a Workspace, not {brief(workspace)}")
         if manifest is not None and not isinstance(manifest, Manifest):
@@ -256,7 +269,9 @@ class AsyncDockerSandbox:
             chosen=id is not None,
         )
         check_manifest(order.manifest, self._settings.limits)
-        return SessionRequest(lambda: self._create(order))
+        if from_snapshot is not None:
+            return SessionRequest(lambda: self._create_from(from_snapshot, order))
+        return SessionRequest(lambda: self._create(order, given=id is not None))
 
     def connect(self, id: str) -> SessionRequest:
         """Join a live session of this engine, made by any process: ``await`` it or ``async with``.
@@ -282,6 +297,7 @@ class AsyncDockerSandbox:
         own = {session.nonce: session.metadata for session in self._sessions}
         metadata = await pooled_metadata(engine, containers, known=own)
         infos = [_info(item, metadata.get(item.nonce, item.metadata)) for item in containers]
+        infos += await self._stopped({info.id for info in infos})
         return sorted(infos, key=lambda info: (info.created_at, info.id))
 
     async def warm_up(self) -> None:
@@ -315,12 +331,13 @@ class AsyncDockerSandbox:
         await self._use().remove_workspace(options.check_name(id, "workspace id"))
 
     async def destroy_session(self, id: str) -> None:
-        """End a session of this engine by its id, without joining it. Idempotent."""
+        """End a session of this engine, also a stopped one, by its id alone. Idempotent."""
         session_id = options.check_name(id, "session id")
         engine = self._use()
         container = await engine.find_session(session_id)
         destroy = container is not None and container.destroy_workspace
         await engine.remove_session(session_id, destroy_workspace=destroy)
+        await self._destroy_stopped(session_id)
 
     async def gc(self, *, supervisors: bool = False) -> SweepReport:
         """Remove what no lease could: leftovers of crashed clients and engines.
@@ -401,25 +418,48 @@ class AsyncDockerSandbox:
             )
         return self._engine
 
-    async def _create(self, order: Order) -> AsyncSession:
+    async def _create(self, order: Order, *, given: bool) -> AsyncSession:
         steps = Steps()
         with steps.step("client"):
             engine = self._use()
-        settings = self._settings
+        if given:
+            await self._check_not_stopped(order.session_id)
         session = await self._create_warm(engine, order, steps)
-        if isinstance(session, str):
-            reason = session
-            with steps.step("image"):
-                image = await self._image(engine)
-            session = await create(
-                engine,
-                settings,
-                order,
-                image,
-                steps=steps,
-                why_cold=reason,
-                forget=self._forget,
-            )
+        if not isinstance(session, str):
+            return await self._made(session, self._settings)
+        with steps.step("image"):
+            image = await self._image(engine)
+        return await self._make(self._settings, order, image, steps=steps, why_cold=session)
+
+    async def _create_from(self, snapshot: Snapshot | str, order: Order) -> AsyncSession:
+        await self._check_not_stopped(order.session_id)
+        holding = await self._snapshot(snapshot)
+        return await self._make_of(holding, self._settings, order)
+
+    async def _make(
+        self,
+        settings: Settings,
+        order: Order,
+        image: Image,
+        *,
+        steps: Steps,
+        why_cold: str,
+        fill: Fill | None = None,
+    ) -> AsyncSession:
+        session = await create(
+            self._use(),
+            settings,
+            order,
+            image,
+            steps=steps,
+            why_cold=why_cold,
+            forget=self._forget,
+            maker=self,
+            fill=fill,
+        )
+        return await self._made(session, settings)
+
+    async def _made(self, session: AsyncSession, settings: Settings) -> AsyncSession:
         self._sessions.add(session)
         self._start_sweeper()
         if self._pool is not None:
@@ -473,6 +513,7 @@ class AsyncDockerSandbox:
                     configure,
                     steps=steps,
                     forget=self._forget,
+                    maker=self,
                 )
             except WarmLostError as exc:
                 pool.lost(warm, str(exc))
@@ -503,7 +544,9 @@ class AsyncDockerSandbox:
         await discard(self._engine, warm)
 
     async def _connect(self, session_id: str) -> AsyncSession:
-        session = await join(self._use(), self._settings, session_id, forget=self._forget)
+        session = await join(
+            self._use(), self._settings, session_id, forget=self._forget, maker=self
+        )
         self._sessions.add(session)
         return session
 

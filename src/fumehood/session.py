@@ -23,10 +23,11 @@ from fumehood._wire.table import EndCode, Field, Operation
 from fumehood.engines.base import Engine
 from fumehood.errors import SandboxError, SessionError
 from fumehood.exec import ExecPart
-from fumehood.options import Limits, Network, Seconds, Security, optional_seconds
+from fumehood.options import Lifecycle, Limits, Network, Seconds, Security, optional_seconds
 from fumehood.ports import PortsPart
 from fumehood.processes import ProcessesPart
 from fumehood.results import EffectiveLimits, EndReason, SessionState, Start
+from fumehood.state import Maker, StatePart
 from fumehood.terminals import TerminalsPart
 from fumehood.trees import TreesPart
 
@@ -46,7 +47,7 @@ _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for the exit code of a container whose stream has broken."""
 
 
-class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart):
+class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart, StatePart):
     """A live session. Made by a sandbox's ``create_session`` or ``connect``, never by hand.
 
     Used as a context manager, one that was created is destroyed at the end of the block, and one
@@ -72,6 +73,7 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart)
         published_ports: Mapping[int, int],
         destroy_workspace: bool,
         forget: Callable[[AsyncSession], None],
+        maker: Maker | None = None,
     ) -> None:
         self._core = core
         self._engine = engine
@@ -83,6 +85,8 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart)
         self._published_ports = dict(published_ports)
         self._destroy_workspace = destroy_workspace
         self._forget = forget
+        self._maker = maker
+        self._stillness = asyncio.Lock()
         self._state = SessionState.RUNNING
         self._end_reason: EndReason | None = None
         self._paused = False
@@ -230,6 +234,26 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart)
         assert isinstance(answer, Done)
         return answer
 
+    # --- its copies ---------------------------------------------------------------------------
+
+    async def fork(self, n: int = 1, *, lifecycle: Lifecycle | None = None) -> list[AsyncSession]:
+        """Make ``n`` independent sessions that begin with this one's files.
+
+        They have its settings (limits, network, lease, user, environment, shared volumes) and
+        nothing else: ids of their own, ephemeral workspaces, no process, no labels, no metadata.
+        One snapshot is taken for all, and removed. They belong to the caller, as sessions made with
+        ``create_session`` do; on an error or a cancellation none is left.
+
+        Args:
+            n: how many, 1 to 1000.
+            lifecycle: a lease instead of the session's own.
+
+        Raises:
+            SessionEndedError: the session is over.
+            EngineDiskFullError: the engine has no room for them.
+        """
+        return await self._fork(n, lifecycle)
+
     # --- its end ------------------------------------------------------------------------------
 
     async def destroy(self, *, wait: bool = False) -> None:
@@ -268,23 +292,35 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart)
         """What gives a container of a pool its session's name."""
         return self._core.naming
 
+    async def give_up(self) -> None:
+        """Destroy a session whose files are kept elsewhere, the persistent workspace too."""
+        self._destroy_workspace = False
+        await self.destroy()
+
+    async def _leave_stopped(self) -> None:
+        # Who destroys it meanwhile waits for the same end.
+        self._destroy_workspace = False
+        if self._destroying is None or _failed(self._destroying):
+            self._destroying = asyncio.create_task(self._destroy(EndReason.STOPPED))
+        await asyncio.shield(self._destroying)
+
     def disown(self) -> None:
         """Mark a session that never came to be: its maker removes what there is of it."""
         self._state = SessionState.ENDED
         self._end_reason = EndReason.DESTROYED
         self._told = True  # nobody was told of its beginning
 
-    async def _destroy(self) -> None:
+    async def _destroy(self, reason: EndReason = EndReason.DESTROYED) -> None:
         if self._end_reason is None:
-            self._end_reason = EndReason.DESTROYED
+            self._end_reason = reason
         self._state = SessionState.ENDED
         core, session_id = self._core, self.id
 
         def over() -> SandboxError:
-            return ended_error(session_id, EndReason.DESTROYED)
+            return ended_error(session_id, reason)
 
         acknowledged = False
-        if core.nonce and core.workspace_id is None:
+        if core.nonce and core.workspace_id is None and reason is EndReason.DESTROYED:
             acknowledged = await core.tether.last_words(over, LAST_WORDS_SECONDS)
         core.tether.refuse(over)
         if self._ending is not None:

@@ -649,12 +649,17 @@ bool pause_active(void)
 	return false;
 }
 
-void pause_answer(struct connection *connection, uint32_t channel, bool pause)
+void pause_answer(struct connection *connection, uint32_t channel, const struct wire_message *message)
 {
 	static const uint8_t tags[] = { FIELD_ENTRIES };
 
-	(void)pause;
+	(void)message;
 	put_fields(connection, FRAME_DONE, channel, tags, sizeof tags);
+}
+
+void pause_left(struct connection *connection)
+{
+	(void)connection;
 }
 
 void lease_joined(void)

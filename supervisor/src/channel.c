@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "environment.h"
 #include "exec.h"
 #include "lease.h"
 #include "managed.h"
@@ -113,7 +114,11 @@ uint32_t channel_open(struct connection *connection, uint32_t id, const struct w
 		return 0;
 	}
 	if (operation == OPERATION_PAUSE || operation == OPERATION_UNPAUSE) {
-		pause_answer(connection, id, operation == OPERATION_PAUSE);
+		pause_answer(connection, id, &message);
+		return 0;
+	}
+	if (operation == OPERATION_ENVIRONMENT) {
+		environment_answer(connection, id, &message);
 		return 0;
 	}
 	if (pause_active() && starts_command(operation)) {

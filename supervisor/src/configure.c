@@ -46,6 +46,7 @@ static bool copy_environment(const struct wire_message *message)
 		at[length] = '\0';
 		at += (size_t)length + 1;
 		session.env_count++;
+		session.env_bytes += (size_t)length + 1;
 	}
 	return true;
 }

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "dispatch.h"
 #include "lease.h"
+#include "pause.h"
 #include "process.h"
 #include "session.h"
 
@@ -308,6 +309,7 @@ static void connection_close(struct connection *connection)
 	bool parked = resume_parked(connection);
 
 	channels_abandon(connection);
+	pause_left(connection);
 	close_stream(connection);
 	connection_free(connection);
 	if (connection->number == 1 && !session.ready)

@@ -33,6 +33,7 @@ struct connection {
 	bool pending;              /* frames are waiting in the reader */
 	bool paused;               /* reading waits for room in the queue */
 	bool wide;                 /* its pipes have been widened for a stream */
+	bool holds_pause;          /* commands stand still for its sake */
 	struct source in, out;
 	struct wire_reader reader;
 	struct buffer queue;

@@ -1,7 +1,9 @@
-/* One binary, four persons: PID 1 of a session, the relay of a second client, its own installer, and its version. */
+/* One binary, five persons: PID 1 of a session, the relay of a second client, its own installer, the copier of a workspace, and
+ * its version. */
 #include <stdio.h>
 #include <string.h>
 
+#include "copy.h"
 #include "install.h"
 #include "loop.h"
 #include "relay.h"
@@ -21,8 +23,10 @@ int main(int argc, char **argv)
 		return relay();
 	if (argc == 3 && strcmp(argv[1], "install") == 0)
 		return install(argv[2]);
+	if (argc == 4 && strcmp(argv[1], "copy") == 0)
+		return copy_tree(argv[2], argv[3]);
 	if (argc == 2 && strcmp(argv[1], "version") == 0)
 		return printf("fumehood supervisor %s\n", FUMEHOOD_BUILD_ID) < 0;
-	fprintf(stderr, "usage: supervisor [version | relay | install TARGET]\n");
+	fprintf(stderr, "usage: supervisor [version | relay | install TARGET | copy FROM TO]\n");
 	return INSTALL_USAGE;
 }

@@ -6,11 +6,13 @@
 #include "channel.h"
 #include "clock.h"
 #include "connection.h"
+#include "fields.h"
 #include "lease.h"
 #include "procs.h"
 #include "task.h"
 
 static bool active;
+static bool lasting;              /* not only for the sake of some connections */
 static uint32_t stopped;
 static uint64_t began, total;     /* monotonic; of the pauses that are over */
 /* As everything was before it was stopped: what stood still then is left so. */
@@ -188,14 +190,57 @@ static void end(void)
 		lease_quiet();
 }
 
-void pause_answer(struct connection *connection, uint32_t channel, bool pause)
+/* Whether anybody wants the commands to stand still. */
+static bool is_held(void)
+{
+	bool held = lasting;
+
+	for (uint32_t i = 0; i < WIRE_MAX_CONNECTIONS; i++)
+		held |= connection_at(i)->holds_pause;
+	return held;
+}
+
+static bool hold(struct connection *connection, bool tied)
+{
+	if (!active && !begin())
+		return false;
+	if (tied)
+		connection->holds_pause = true;
+	else
+		lasting = true;
+	return true;
+}
+
+/* Without a tie, whoever holds it: the session's users have the last word. */
+static void release(struct connection *connection, bool tied)
+{
+	if (tied) {
+		connection->holds_pause = false;
+	} else {
+		lasting = false;
+		for (uint32_t i = 0; i < WIRE_MAX_CONNECTIONS; i++)
+			connection_at(i)->holds_pause = false;
+	}
+	if (active && !is_held())
+		end();
+}
+
+void pause_left(struct connection *connection)
+{
+	if (connection->holds_pause)
+		release(connection, true);
+}
+
+void pause_answer(struct connection *connection, uint32_t channel, const struct wire_message *message)
 {
 	struct wire_writer writer;
 	uint8_t frame[128];
-	bool done = active == pause || !pause || begin();
+	bool tied = wire_flag(message, FIELD_TIED), done = true;
 
-	if (!pause && active)
-		end();
+	if (wire_uint(message, FIELD_OPERATION, 0) == OPERATION_PAUSE)
+		done = hold(connection, tied);
+	else
+		release(connection, tied);
 	wire_writer_init(&writer, frame, sizeof(frame));
 	wire_begin(&writer, done ? FRAME_DONE : FRAME_FAIL, channel);
 	if (done) {

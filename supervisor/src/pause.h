@@ -10,9 +10,13 @@
 #include <stdint.h>
 
 struct connection;
+struct wire_message;
 
-/* Operations `pause` and `unpause`: each may come again, and changes nothing then. */
-void pause_answer(struct connection *connection, uint32_t channel, bool pause);
+/* Operations `pause` and `unpause`: each may come again, and changes nothing then. One that is tied holds for as long as its
+ * connection does, and beside those of others: the last of them ends the pause. */
+void pause_answer(struct connection *connection, uint32_t channel, const struct wire_message *message);
+/* The connection is gone, and with it the pause that was tied to it. */
+void pause_left(struct connection *connection);
 bool pause_active(void);
 /* Looks for those who were born late, for a short time after a pause. */
 uint64_t pause_deadline(void);

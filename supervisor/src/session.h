@@ -30,6 +30,7 @@ struct session {
 	char workdir[WIRE_MAX_PATH + 1];
 	char *environment;         /* env_count terminated strings, one after the other */
 	uint32_t env_count;
+	size_t env_bytes;          /* all of them, with what terminates them */
 	uint32_t caps;             /* of the workload, as a mask */
 	uint64_t max_file_bytes;
 	uint64_t max_processes;

@@ -154,6 +154,8 @@ enum field {
 	FIELD_LOG_FIRST = 0x63,
 	FIELD_LOG_END = 0x64,
 	FIELD_ARGV_CUT = 0x65,
+	FIELD_TIED = 0x66,
+	FIELD_ENVIRONMENT = 0x67,
 	FIELD_ERROR = 0x68,
 	FIELD_ERRNO = 0x69,
 	FIELD_STEP = 0x6a,
@@ -179,6 +181,7 @@ enum operation {
 	OPERATION_TERMINAL = 0x1e,
 	OPERATION_PAUSE = 0x32,
 	OPERATION_UNPAUSE = 0x33,
+	OPERATION_ENVIRONMENT = 0x34,
 	OPERATION_START = 0x14,
 	OPERATION_ATTACH = 0x15,
 	OPERATION_LOGS = 0x16,
@@ -415,6 +418,8 @@ enum violation {
 	X(LOG_FIRST, KIND_UINT, 0) \
 	X(LOG_END, KIND_UINT, 0) \
 	X(ARGV_CUT, KIND_FLAG, 0) \
+	X(TIED, KIND_FLAG, 0) \
+	X(ENVIRONMENT, KIND_BYTES, 0) \
 	X(ERROR, KIND_UINT, 0) \
 	X(ERRNO, KIND_UINT, 0) \
 	X(STEP, KIND_TEXT, 0) \
@@ -427,7 +432,7 @@ enum violation {
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0xc730047f007feull) \
+	X(OPERATION, 0x1c730047f007feull) \
 	X(ROOT, 0x3ull) \
 	X(ERROR, 0x75fc3f03c3f07ffeull) \
 	X(TYPE, 0xffull)
@@ -526,6 +531,7 @@ enum violation {
 	X(DONE, PROCESS, 0) \
 	X(DONE, PID, 0) \
 	X(DONE, STARTED_NS, 0) \
+	X(DONE, ENVIRONMENT, 0) \
 	X(FAIL, ERROR, 1) \
 	X(FAIL, ERRNO, 1) \
 	X(FAIL, STEP, 1) \
@@ -599,6 +605,9 @@ enum violation {
 	X(TERMINAL, ARGUMENT, 0) \
 	X(TERMINAL, ENV, 0) \
 	X(TERMINAL, USER, 0) \
+	X(PAUSE, TIED, 0) \
+	X(UNPAUSE, TIED, 0) \
+	X(ENVIRONMENT, OFFSET, 1) \
 	X(START, ARGUMENT, 1) \
 	X(START, CWD, 1) \
 	X(START, STDIN, 1) \
@@ -658,6 +667,7 @@ enum violation {
 	X(TERMINAL, 1, 1) \
 	X(PAUSE, 0, 0) \
 	X(UNPAUSE, 0, 0) \
+	X(ENVIRONMENT, 0, 0) \
 	X(START, 0, 0) \
 	X(ATTACH, 0, 2) \
 	X(LOGS, 0, 2) \
@@ -799,6 +809,8 @@ enum violation {
 	X(FIELD_LOG_FIRST, "log_first") \
 	X(FIELD_LOG_END, "log_end") \
 	X(FIELD_ARGV_CUT, "argv_cut") \
+	X(FIELD_TIED, "tied") \
+	X(FIELD_ENVIRONMENT, "environment") \
 	X(FIELD_ERROR, "error") \
 	X(FIELD_ERRNO, "errno") \
 	X(FIELD_STEP, "step") \

@@ -22,6 +22,7 @@ from fumehood import (
     DockerSandbox,
     Manifest,
     Session,
+    Snapshot,
     Volume,
     Workspace,
 )
@@ -97,6 +98,7 @@ class _AsyncSandbox(AsyncDockerSandbox):
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
         volumes: Sequence[Volume] | None = None,
+        from_snapshot: Snapshot | str | None = None,
     ) -> SessionRequest:
         name = self._api.new_id() if id is None else id
         return super().create_session(
@@ -106,6 +108,7 @@ class _AsyncSandbox(AsyncDockerSandbox):
             metadata=metadata,
             ports=ports,
             volumes=volumes,
+            from_snapshot=from_snapshot,
         )
 
 
@@ -123,6 +126,7 @@ class _BlockingSandbox(DockerSandbox):
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
         volumes: Sequence[Volume] | None = None,
+        from_snapshot: Snapshot | str | None = None,
     ) -> Session:
         name = self._api.new_id() if id is None else id
         return super().create_session(
@@ -132,6 +136,7 @@ class _BlockingSandbox(DockerSandbox):
             metadata=metadata,
             ports=ports,
             volumes=volumes,
+            from_snapshot=from_snapshot,
         )
 
 

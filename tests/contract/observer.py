@@ -107,10 +107,17 @@ class Observer:
         containers = await self.call("GET", "containers/json", all="1")
         names = [name.lstrip("/") for item in containers for name in item["Names"]]
         found = [name for name in names if name.startswith(f"fumehood-{prefix}")]
+        found += [name for name in names if name.startswith("fumehood.")]
+        found += await self.layers()
         for name, labels in (await self._volumes()).items():
             ids = (labels.get("fumehood.session"), labels.get("fumehood.workspace"))
             found += [f"volume {name} of {id}" for id in ids if id and id.startswith(prefix)]
         return sorted(found)
+
+    async def layers(self) -> list[str]:
+        """Return the images of sessions' file systems."""
+        images = await self.call("GET", "images/json", filters='{"reference": ["fumehood-layer"]}')
+        return [tag for item in images for tag in item["RepoTags"] or ()]
 
     async def processes(self, session_id: str) -> list[str]:
         """Return the command line of every process in a session's container."""

@@ -17,8 +17,9 @@ A, B = "a" * 64, "b" * 64
 Event = Mapping[str, object]
 
 
-def died(nonce: str, code: str = "137") -> Event:
-    return {"Actor": {"Attributes": {"fumehood.nonce": nonce, "exitCode": code}}}
+def died(nonce: str, code: str = "137", *, name: str = "fumehood-one") -> Event:
+    marks = {"fumehood.session": "one", "fumehood.nonce": nonce}
+    return {"Actor": {"Attributes": {**marks, "name": name, "exitCode": code}}}
 
 
 class Api:
@@ -75,6 +76,18 @@ async def test_all_who_wait_share_one_stream_and_each_hears_of_its_own(
     assert await third == 66
     await settled()
     assert api.open == 0, "nobody waits any more"
+
+
+async def test_what_bears_a_sessions_labels_and_not_its_name_is_none(
+    api: Api, exits: Exits
+) -> None:
+    waiting = asyncio.ensure_future(exits.wait(A))
+    await settled()
+    api.events.put_nowait(died(A, "1", name="made-by-docker-commit"))
+    await settled()
+    assert not waiting.done()
+    api.events.put_nowait(died(A, "64"))
+    assert await waiting == 64
 
 
 async def test_who_gives_up_is_forgotten(api: Api, exits: Exits) -> None:

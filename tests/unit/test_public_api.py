@@ -32,7 +32,7 @@ PAIRS = [
     (fumehood.AsyncProcess, fumehood.Process),
 ]
 # Of the asynchronous classes' making alone.
-INTERNAL = {"disown", "naming", "nonce"}
+INTERNAL = {"disown", "fork_session", "give_up", "naming", "nonce", "take_files"}
 LIFE = {
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",

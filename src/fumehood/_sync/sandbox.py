@@ -15,6 +15,7 @@ from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Wor
 from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
+from fumehood.snapshots import Snapshot
 from fumehood.volumes import Volume
 
 
@@ -122,6 +123,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         metadata: Mapping[str, str] | None = None,
         ports: Sequence[int] = (),
         volumes: Sequence[Volume] | None = None,
+        from_snapshot: Snapshot | str | None = None,
     ) -> Session:
         """Make a session: use it with ``with``.
 
@@ -134,9 +136,12 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
             metadata: noted with the session, shown by :meth:`list_sessions`.
             ports: container ports that the engine publishes on loopback (bridge networks only).
             volumes: instead of the sandbox's.
+            from_snapshot: begin with the files of a snapshot, or of the one of this name, instead
+                of the sandbox's image and an empty workspace. The workspace is then ephemeral.
 
         Raises:
             InvalidRequestError: before anything was created.
+            SnapshotNotFoundError: there is no such snapshot.
             EngineUnavailableError: no engine answers.
             ImageNotFoundError, ImagePullError, ImageRefusedError: about the image.
             SessionExistsError: the id is in use.
@@ -150,6 +155,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
             metadata=metadata,
             ports=ports,
             volumes=volumes,
+            from_snapshot=from_snapshot,
         )
         return Session(self._call(lambda: self._await(opening)))
 
@@ -200,7 +206,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         return self._call(lambda: self._async.remove_workspace(id))
 
     def destroy_session(self, id: str) -> None:
-        """End a session of this engine by its id, without joining it. Idempotent."""
+        """End a session of this engine, also a stopped one, by its id alone. Idempotent."""
         return self._call(lambda: self._async.destroy_session(id))
 
     def gc(self, *, supervisors: bool = False) -> SweepReport:
@@ -223,6 +229,39 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         Idempotent. Once begun it goes on to its end even when the caller is interrupted.
         """
         return self._call(lambda: self._async.close())
+
+    def resume(self, id: str, *, lifecycle: Lifecycle | None = None) -> Session:
+        """Bring a stopped session back, in any process.
+
+        It has its id, files, limits, network, lease, user, environment, labels and metadata again;
+        its time to live begins anew, and no process of before runs. The hooks are this sandbox's,
+        everything else is the session's own. An ephemeral workspace is copied, which takes time
+        and, until it is done, room for both. On an error or a cancellation the stopped session is
+        there as before.
+
+        Args:
+            id: the session's.
+            lifecycle: a lease instead of the session's own.
+
+        Raises:
+            SessionNotFoundError: no stopped session has this id.
+            SessionExistsError: a live session has it.
+            WorkspaceBusyError: another session holds its persistent workspace.
+            EngineDiskFullError: the engine has no room for its files.
+        """
+        opening = self._async.resume(id, lifecycle=lifecycle)
+        return Session(self._call(lambda: self._await(opening)))
+
+    def list_snapshots(self) -> list[Snapshot]:
+        """Return every snapshot of the engine, whoever took it, oldest first."""
+        return self._call(lambda: self._async.list_snapshots())
+
+    def delete_snapshot(self, name: str | Snapshot) -> None:
+        """Delete a snapshot with its files; an unknown one is no error.
+
+        Sessions that were made of it live on. What they still use of it goes with the last of them.
+        """
+        return self._call(lambda: self._async.delete_snapshot(name))
 
     def __enter__(self) -> Self:
         """Return itself."""

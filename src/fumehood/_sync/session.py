@@ -21,7 +21,7 @@ from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
-from fumehood.options import Seconds
+from fumehood.options import Lifecycle, Seconds
 from fumehood.process_results import ProcessEvent, ProcessLogs, ProcessStatus
 from fumehood.processes import GRACE, LOG_BYTES
 from fumehood.results import (
@@ -34,6 +34,8 @@ from fumehood.results import (
     Start,
     TextPage,
 )
+from fumehood.snapshots import Snapshot
+from fumehood.state import STOPPED_SECONDS
 from fumehood.transfers import Symlinks, TransferProgress, TransferResult
 from fumehood.trees import MAX_BYTES
 
@@ -683,6 +685,25 @@ class Session(Blocking[_session.AsyncSession]):
             SessionEndedError: the session is over.
         """
         return self._call(lambda: self._async.ping())
+
+    def fork(self, n: int = 1, *, lifecycle: Lifecycle | None = None) -> list[Session]:
+        """Make ``n`` independent sessions that begin with this one's files.
+
+        They have its settings (limits, network, lease, user, environment, shared volumes) and
+        nothing else: ids of their own, ephemeral workspaces, no process, no labels, no metadata.
+        One snapshot is taken for all, and removed. They belong to the caller, as sessions made with
+        ``create_session`` do; on an error or a cancellation none is left.
+
+        Args:
+            n: how many, 1 to 1000.
+            lifecycle: a lease instead of the session's own.
+
+        Raises:
+            SessionEndedError: the session is over.
+            EngineDiskFullError: the engine has no room for them.
+        """
+        made = self._call(lambda: self._async.fork(n, lifecycle=lifecycle))
+        return [Session(item) for item in made]
 
     def destroy(self, *, wait: bool = False) -> None:
         """End the session and remove everything of it: processes, container, ephemeral workspace.
@@ -1382,6 +1403,56 @@ class Session(Blocking[_session.AsyncSession]):
             SessionEndedError: the session is over, or ended first.
         """
         return self._call(lambda: self._async.wait_for_port(port, timeout=timeout))
+
+    def stop(self, *, expires: Seconds | None = STOPPED_SECONDS) -> None:
+        """End all processes and keep the files: ``sandbox.resume(id)`` brings the session back.
+
+        Kept are the container's own file system and the workspace, with the session's settings and
+        its environment. Not kept are processes, memory, /tmp, open connections and forwarded ports.
+        After it this object is at its end (``EndReason.STOPPED``). Any client may stop a session.
+
+        When cancelled, the session lives on; only the last step, once its files are kept, goes on
+        to the end. A client that dies leaves the live session or the stopped one.
+
+        Args:
+            expires: seconds after which the stopped session may be swept; None: it is kept until
+                it is resumed or destroyed.
+
+        Raises:
+            SessionEndedError: it is over.
+            SessionExistsError: a stopped session of this id is there.
+            EngineDiskFullError: the engine has no room for its files.
+            ResourceLimitError: its processes could not be made to stand still.
+        """
+        return self._call(lambda: self._async.stop(expires=expires))
+
+    def snapshot(
+        self,
+        name: str | None = None,
+        *,
+        expires: Seconds | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Snapshot:
+        """Keep the session's files as they are now, and let it live on.
+
+        Its commands stand still meanwhile, so that what they write is there whole or not at all;
+        their timeouts do not run. Files that clients write through the API in the same moment may
+        be in it or not. Neither the session's environment nor its labels are part of it.
+
+        When cancelled, nothing is left of it and the commands go on.
+
+        Args:
+            name: unique on the engine; made up when not given.
+            expires: seconds after which it may be swept; None: it is kept until it is deleted.
+            labels: noted with it, shown by ``list_snapshots()``.
+
+        Raises:
+            SnapshotExistsError: the name is taken.
+            SessionEndedError: the session is over.
+            EngineDiskFullError: the engine has no room for it.
+            ResourceLimitError: its processes could not be made to stand still.
+        """
+        return self._call(lambda: self._async.snapshot(name, expires=expires, labels=labels))
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -416,17 +416,18 @@ class Done:
     process: int | None = None
     pid: int | None = None
     started_ns: int | None = None
+    environment: bytes | None = None
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Done:
         """Build it from a frame."""
         fields = codec.decode_frame_fields(raw)
-        return cls(
-            **{
-                field.name.lower(): _optional_uint(fields, field)
-                for field in table.FRAME_OPTIONAL[Frame.DONE]
-            }
-        )
+        numbers = {
+            field.name.lower(): _optional_uint(fields, field)
+            for field in table.FRAME_OPTIONAL[Frame.DONE] - {Field.ENVIRONMENT}
+        }
+        environment = cast("bytes | None", fields.get(Field.ENVIRONMENT))
+        return cls(**numbers, environment=environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

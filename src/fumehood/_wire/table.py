@@ -163,6 +163,8 @@ class Field(IntEnum):
     LOG_FIRST = 0x63
     LOG_END = 0x64
     ARGV_CUT = 0x65
+    TIED = 0x66
+    ENVIRONMENT = 0x67
     ERROR = 0x68
     ERRNO = 0x69
     STEP = 0x6a
@@ -190,6 +192,7 @@ class Operation(IntEnum):
     TERMINAL = 0x1e
     PAUSE = 0x32
     UNPAUSE = 0x33
+    ENVIRONMENT = 0x34
     START = 0x14
     ATTACH = 0x15
     LOGS = 0x16
@@ -409,6 +412,8 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.LOG_FIRST: "uint",
         Field.LOG_END: "uint",
         Field.ARGV_CUT: "flag",
+        Field.TIED: "flag",
+        Field.ENVIRONMENT: "bytes",
         Field.ERROR: "uint",
         Field.ERRNO: "uint",
         Field.STEP: "text",
@@ -423,7 +428,7 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 44, 45, 46, 50, 51}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 44, 45, 46, 50, 51, 52}),
         Field.ROOT: frozenset({0, 1}),
         Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58, 60, 61, 62}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
@@ -591,7 +596,7 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset({Field.OFFSET}),
-        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES, Field.PAUSED_MS, Field.OFFSET, Field.PROCESS, Field.PID, Field.STARTED_NS}),
+        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES, Field.PAUSED_MS, Field.OFFSET, Field.PROCESS, Field.PID, Field.STARTED_NS, Field.ENVIRONMENT}),
         Frame.FAIL: frozenset({Field.MESSAGE, Field.SIZE}),
         Frame.RESIZE: frozenset(),
         Frame.POSITION: frozenset(),
@@ -615,6 +620,7 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.TERMINAL: frozenset({Field.CWD, Field.ROWS, Field.COLUMNS}),
         Operation.PAUSE: frozenset(),
         Operation.UNPAUSE: frozenset(),
+        Operation.ENVIRONMENT: frozenset({Field.OFFSET}),
         Operation.START: frozenset({Field.ARGUMENT, Field.CWD, Field.STDIN, Field.LOG_BYTES}),
         Operation.ATTACH: frozenset({Field.PROCESS, Field.OFFSET, Field.AT_END}),
         Operation.LOGS: frozenset({Field.PROCESS, Field.OFFSET}),
@@ -643,8 +649,9 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.LEASE: frozenset(),
         Operation.STATUS: frozenset(),
         Operation.TERMINAL: frozenset({Field.ARGUMENT, Field.ENV, Field.USER}),
-        Operation.PAUSE: frozenset(),
-        Operation.UNPAUSE: frozenset(),
+        Operation.PAUSE: frozenset({Field.TIED}),
+        Operation.UNPAUSE: frozenset({Field.TIED}),
+        Operation.ENVIRONMENT: frozenset(),
         Operation.START: frozenset({Field.ENV, Field.USER, Field.PROCESS_NAME}),
         Operation.ATTACH: frozenset(),
         Operation.LOGS: frozenset(),
@@ -675,6 +682,7 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.TERMINAL: True,
         Operation.PAUSE: False,
         Operation.UNPAUSE: False,
+        Operation.ENVIRONMENT: False,
         Operation.START: False,
         Operation.ATTACH: False,
         Operation.LOGS: False,
@@ -705,6 +713,7 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.TERMINAL: "stdout",
         Operation.PAUSE: "none",
         Operation.UNPAUSE: "none",
+        Operation.ENVIRONMENT: "none",
         Operation.START: "none",
         Operation.ATTACH: "both",
         Operation.LOGS: "both",
@@ -735,6 +744,7 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.TERMINAL: Frame.EXIT,
         Operation.PAUSE: Frame.DONE,
         Operation.UNPAUSE: Frame.DONE,
+        Operation.ENVIRONMENT: Frame.DONE,
         Operation.START: Frame.DONE,
         Operation.ATTACH: Frame.EXIT,
         Operation.LOGS: Frame.DONE,

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from fumehood import __version__
-from fumehood.cli import copy, doctor, output, pool, port, processes, run, running, sessions, shell
+from fumehood.cli import (
+    copy,
+    doctor,
+    output,
+    pool,
+    port,
+    processes,
+    run,
+    running,
+    sessions,
+    shell,
+    state,
+)
 from fumehood.cli.self_check import command as self_check
 
 app: typer.Typer = typer.Typer(
@@ -104,6 +116,10 @@ app.command("rm")(sessions.rm)
 app.command("port")(port.command)
 app.command("pause")(sessions.pause)
 app.command("unpause")(sessions.unpause)
+app.command("resume")(state.resume)
+app.command("snapshot")(state.snapshot)
+app.add_typer(state.snapshots, name="snapshots")
+app.command("fork")(state.fork)
 app.add_typer(sessions.workspaces, name="workspace")
 app.command("gc")(sessions.gc)
 app.command("pool")(pool.command)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fumehood import AsyncProcess, AsyncSession, Exit, Gap, Stderr, Stdout
-from fumehood.cli import flags, output, running, values
+from fumehood.cli import flags, output, running, state, values
 from fumehood.cli.commands import Command
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The session's id: see 'fumehood ls'.")]
@@ -137,25 +137,43 @@ async def _show(terminal: output.CommandOutput, event: Stdout | Stderr | Gap) ->
 def stop(
     ctx: typer.Context,
     id: _Id,
-    process: _Process,
+    process: Annotated[
+        str | None,
+        typer.Argument(metavar="[PROCESS]", help="Of a managed process: its id or name."),
+    ] = None,
     grace: Annotated[
-        str, typer.Option("--grace", help="How long it may take to end by itself; 0 kills it.")
+        str,
+        typer.Option("--grace", help="How long the process may take to end; 0 kills it."),
     ] = "10s",
+    expires: Annotated[
+        str,
+        typer.Option("--expires", help="How long a stopped session is kept; 0: for ever."),
+    ] = "7d",
 ) -> None:
-    """End a managed process with all that it has started.
+    """Stop a session and keep its files; or end one managed process in it.
+
+    A stopped session comes back with 'fumehood resume', and goes for good with
+    'fumehood rm'. A process ends with all that it has started.
 
     [bold]Examples[/bold]
 
+      fumehood stop ID
+      fumehood stop --expires 30d ID
       fumehood stop ID web
       fumehood stop --grace 0 ID p3
     """
     patience = values.duration(grace, "--grace") or 0.0
+    kept = values.duration(expires, "--expires")
 
     async def work() -> int:
-        async with running.common(ctx).sandbox() as sandbox, sandbox.connect(id) as session:
-            found = await session.get_process(process)
-            await found.stop(grace=patience)
-            output.line(found.id)
+        async with running.common(ctx).sandbox() as sandbox:
+            if process is None:
+                await state.stop(sandbox, id, kept)
+                return 0
+            async with sandbox.connect(id) as session:
+                found = await session.get_process(process)
+                await found.stop(grace=patience)
+                output.line(found.id)
         return 0
 
-    running.finish(work, after="The session ends the process by itself.")
+    running.finish(work, after="The session ends the process by itself, or is as it was.")

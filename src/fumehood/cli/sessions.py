@@ -69,6 +69,7 @@ def _data(info: SessionInfo) -> dict[str, Any]:
         "workspace_id": info.workspace_id,
         "owner": info.owner,
         "metadata": dict(info.metadata),
+        "expires_at": None if info.expires_at is None else info.expires_at.isoformat(),
     }
 
 
@@ -238,7 +239,12 @@ def gc(
         if as_json:
             typer.echo(json.dumps(_report(report), indent=2))
         else:
-            removed = (*report.containers, *report.volumes, *report.supervisors)
+            removed = (
+                *report.containers,
+                *report.volumes,
+                *report.supervisors,
+                *report.images,
+            )
             for name in removed:
                 output.line(f"removed {name}")
             for name, reason in report.failed.items():
@@ -254,6 +260,7 @@ def _report(report: SweepReport) -> dict[str, Any]:
         "containers": list(report.containers),
         "volumes": list(report.volumes),
         "supervisors": list(report.supervisors),
+        "images": list(report.images),
         "kept": list(report.kept),
         "failed": dict(report.failed),
     }

@@ -51,6 +51,8 @@ class Image:
     volumes: tuple[str, ...] = ()
     reserved_labels: tuple[str, ...] = ()
     """Names of labels that it carries and that only we may set."""
+    layer: str = ""
+    """The tag of one that was made of a session's file system; ``""`` for any other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class SessionRequest:
     warm: bool = False
     """For a pool: no session yet. It gets its name when it is claimed, and until then it has one
     that no session can have."""
+    settings: str = ""
+    """All that it takes to make the session anew, but for its environment: a label, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +120,10 @@ class Container:
     metadata is the supervisor's to tell, and its TTL counts from the claim."""
     warm: bool = False
     """Whether it is in a pool still: no session, and nothing has run in it."""
+    settings: str = ""
+    """As in the request that made it; ``""`` where another version of fumehood did."""
+    layer: str = ""
+    """The tag of the image it runs on, where that was made of a session's file system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +166,8 @@ class SweepReport:
     containers: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     supervisors: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    """Of sessions' file systems that nothing uses any more."""
     kept: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
 

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
@@ -182,7 +182,7 @@ class ApiClient:
         doing: str,
         params: Mapping[str, str] | None = None,
         body: object = None,
-        data: bytes | None = None,
+        data: bytes | AsyncIterable[bytes] | None = None,
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
         seconds: float | None = CALL_SECONDS,
@@ -255,6 +255,25 @@ class ApiClient:
                     raise EngineError(f"{doing}: the engine's answer has an endless line")
             if pending.strip():
                 yield cast("Mapping[str, object]", json.loads(pending))
+
+    async def chunks(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        params: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Make one call and yield the bytes of its answer as they come. Close the generator."""
+        async with (
+            self.calling(doing, seconds=seconds) as docker,
+            self._open(docker, method, path, params=params, data=None, headers=None) as response,
+        ):
+            if response.status >= 400:
+                await self._checked(response, doing)
+            async for chunk in response.content.iter_any():
+                yield chunk
 
     @asynccontextmanager
     async def waiting(
@@ -335,7 +354,7 @@ class ApiClient:
         path: str,
         *,
         params: Mapping[str, str] | None,
-        data: bytes | None,
+        data: bytes | AsyncIterable[bytes] | None,
         headers: Mapping[str, str] | None,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return docker.session.request(

@@ -102,7 +102,10 @@ class Exits:
                 actor = docker_listing.mapping(event.get("Actor"))
                 attributes = docker_listing.mapping(actor.get("Attributes"))
                 code = str(attributes.get("exitCode", ""))
-                if code.isdecimal():
+                marks = docker_listing.text_map(attributes)
+                if code.isdecimal() and docker_listing.is_sessions_name(
+                    marks.get("name", ""), marks
+                ):
                     self._note(str(attributes.get(labels.NONCE, "")), int(code))
 
     def _note(self, nonce: str, code: int) -> None:

@@ -45,6 +45,11 @@ _REFUSED = re.compile(r"unauthorized|denied|authentication|no basic auth", re.IG
 _UNKNOWN = re.compile(r"not found|manifest unknown|does not exist", re.IGNORECASE)
 
 
+def layer_reference(tag: str) -> str:
+    """Return the reference of an image that was made of a session's file system."""
+    return f"fumehood-layer:{tag}"
+
+
 def check_reference(reference: str) -> str:
     """Return an image reference, or raise before it becomes part of a request's path."""
     if (
@@ -232,6 +237,12 @@ def _serves(platform: str, found: Mapping[str, object]) -> bool:
     )
 
 
+def _layer(data: Mapping[str, object], config: Mapping[str, object]) -> str:
+    """Return the tag of an image of a session's file system: label and name must agree on it."""
+    tag = text_map(config.get("Labels")).get(labels.LAYER, "")
+    return tag if tag and layer_reference(tag) in sequence(data.get("RepoTags")) else ""
+
+
 def read_image(data: Mapping[str, object], reference: str) -> Image:
     """Return what an inspection says of an image."""
     config = mapping(data.get("Config"))
@@ -249,6 +260,7 @@ def read_image(data: Mapping[str, object], reference: str) -> Image:
         workdir=str(config.get("WorkingDir") or ""),
         architecture=architecture(data.get("Architecture"), f"image {reference!r}"),
         volumes=tuple(sorted(mapping(config.get("Volumes")))),
+        layer=_layer(data, config),
         reserved_labels=tuple(
             sorted(key for key in text_map(config.get("Labels")) if labels.is_reserved(key))
         ),

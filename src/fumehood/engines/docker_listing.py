@@ -100,6 +100,17 @@ def from_inspect(item: object) -> Container | None:
     )
 
 
+def is_sessions_name(name: str, marks: Mapping[str, str]) -> bool:
+    """Whether a container of this name and these labels is a session's, or a pool's.
+
+    Who commits a container of ours has its labels in an image of his own.
+    """
+    container = _container(
+        engine_id="", names=[f"/{name}"], marks=marks, state="exited", created_at=0.0, ports={}
+    )
+    return container is not None
+
+
 def _container(
     *,
     engine_id: str,
@@ -143,6 +154,8 @@ def _container(
         pid=pid if isinstance(pid, int) else 0,
         pool_id=made_as if pooled else "",
         warm=warm,
+        settings=marks.get(labels.SETTINGS, ""),
+        layer=marks.get(labels.LAYER, ""),
     )
 
 

@@ -17,6 +17,7 @@ from fumehood.engines.container_spec import (
 )
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_errors import ApiError
+from fumehood.engines.docker_images import layer_reference
 from fumehood.errors import EngineError, OperationTimeoutError
 
 _log = logging.getLogger("fumehood.engine")
@@ -93,6 +94,8 @@ class Remover:
         if container is not None:
             await self.remove_container(container.id, f"session {session_id!r}")
             workspace_id = container.workspace_id
+            if labels.is_token(container.layer):
+                await self.remove_layer(container.layer)
         if (
             destroy_workspace
             and workspace_id is not None
@@ -240,6 +243,24 @@ class Remover:
         if only_made_by is not None and marks.get(labels.TOKEN) != creation_token(only_made_by):
             return True
         return await self.remove_volume(name, f"workspace {workspace_id!r}")
+
+    async def remove_layer(self, tag: str) -> bool:
+        """Delete an image of a session's file system; return ``False`` if anything uses it.
+
+        By its tag: an image that somebody has given another name stays under that one.
+        """
+        try:
+            await self._api.request(
+                "DELETE",
+                f"images/{layer_reference(tag)}",
+                doing="removing the image of a session's file system",
+            )
+        except ApiError as exc:
+            if exc.status == 409:
+                return False
+            if exc.status != 404:
+                raise
+        return True
 
     async def remove_volume(self, name: str, what: str) -> bool:
         """Delete a volume; return ``False`` if a container uses it, ``True`` if it is gone."""

@@ -34,6 +34,21 @@ SUPERVISOR = "fumehood.supervisor"
 """On a volume that holds a supervisor: its SHA-256."""
 INSTALL = "fumehood.install"
 """On the short-lived container that fills such a volume."""
+SETTINGS = "fumehood.settings"
+"""On a session's container: all that it takes to make it anew, but for its environment."""
+LAYER = "fumehood.layer"
+"""On an image that was made of a session's file system, and on what runs on it: the image's tag."""
+HELD = "fumehood.held"
+"""On a container that is never started and holds a session's state: ``stopped``, ``snapshot``."""
+TOKEN_HELD = "fumehood.held.token"  # noqa: S105
+"""On such a container and on a volume that was made for it: which call made them."""
+SNAPSHOT = "fumehood.snapshot"
+ORIGIN = "fumehood.origin"
+"""On a stopped session: which container it was, by a digest of its nonce."""
+EXPIRES = "fumehood.expires"
+"""Seconds since the epoch by the engine's clock; empty: never."""
+COPY = "fumehood.copy"
+"""On the short-lived container that copies a workspace: for whom."""
 
 POOL = "fumehood.pool"
 """On a container that was made for a pool: ``fumehood.session`` says what it was made as, and its
@@ -41,6 +56,7 @@ name what it is."""
 
 MAX_OWNER = 256
 _NONCE = re.compile(r"[0-9a-f]{64}")
+_TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 def is_reserved(key: str) -> bool:
@@ -51,6 +67,11 @@ def is_reserved(key: str) -> bool:
 def is_nonce(value: str) -> bool:
     """Whether a label's value has the form of a session's nonce."""
     return _NONCE.fullmatch(value) is not None
+
+
+def is_token(value: str) -> bool:
+    """Whether a label's value has the form of a token that names a layer or a held state."""
+    return _TOKEN.fullmatch(value) is not None
 
 
 def of_session(request: SessionRequest, *, version: str) -> dict[str, str]:
@@ -69,6 +90,8 @@ def of_session(request: SessionRequest, *, version: str) -> dict[str, str]:
         OWNER: request.owner[:MAX_OWNER],
         METADATA: encode_metadata(request.metadata),
         POOL: "1" if request.warm else "",
+        SETTINGS: request.settings,
+        LAYER: request.image.layer,
     }
 
 

@@ -1,0 +1,31 @@
+#include "environment.h"
+
+#include "connection.h"
+#include "fields.h"
+#include "session.h"
+
+/* A frame holds 64 KiB: there is no need to fill it. */
+#define PIECE 32768
+
+void environment_answer(struct connection *connection, uint32_t channel, const struct wire_message *message)
+{
+	static uint8_t frame[PIECE + 256];
+	struct wire_writer writer;
+	uint64_t offset = wire_uint(message, FIELD_OFFSET, 0);
+	size_t left;
+
+	wire_writer_init(&writer, frame, sizeof(frame));
+	if (offset > session.env_bytes) {
+		wire_begin(&writer, FRAME_FAIL, channel);
+		wire_put_uint(&writer, FIELD_ERROR, ERROR_INVALID);
+		wire_put_uint(&writer, FIELD_ERRNO, 0);
+		wire_put_text(&writer, FIELD_STEP, "offset", 6);
+	} else {
+		left = session.env_bytes - (size_t)offset;
+		wire_begin(&writer, FRAME_DONE, channel);
+		wire_put_uint(&writer, FIELD_SIZE, session.env_bytes);
+		wire_put_bytes(&writer, FIELD_ENVIRONMENT, session.environment + offset, left < PIECE ? left : PIECE);
+	}
+	wire_end(&writer);
+	connection_send(connection, &writer);
+}
