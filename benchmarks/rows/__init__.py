@@ -1,7 +1,7 @@
 """All rows, in the order of the table."""
 
 from benchmarks.bench import Group
-from benchmarks.rows import client, commands, files, ports, processes, sessions, streams
+from benchmarks.rows import client, commands, files, ports, processes, sessions, starts, streams
 
 GROUPS: tuple[Group, ...] = (
     *commands.GROUPS,
@@ -10,5 +10,6 @@ GROUPS: tuple[Group, ...] = (
     *streams.GROUPS,
     *ports.GROUPS,
     *sessions.GROUPS,
+    *starts.GROUPS,
     *client.GROUPS,
 )

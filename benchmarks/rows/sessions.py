@@ -6,7 +6,7 @@ import time
 
 from benchmarks.bench import Bench, Group
 from benchmarks.measure import median, pss_mib
-from benchmarks.row import Row, at_most, below
+from benchmarks.row import Row, at_most, below, one_in
 
 _ROUNDS = 15
 
@@ -24,6 +24,8 @@ async def _life(bench: Bench) -> list[Row]:
             await session.destroy()
         times["create"].append(ready - start)
         times["destroy"].append(time.perf_counter() - ready)
+        # The engine's own work goes on behind it: whoever came next would pay for it.
+        await session.destroy(wait=True)
 
     async def engine() -> None:
         start = time.perf_counter()
@@ -49,17 +51,17 @@ async def _life(bench: Bench) -> list[Row]:
             ours=median(times["create"]) * 1e3,
             baseline=median(times["raw"]) * 1e3,
             against="Engine API create + start + exec",
-            target=at_most(0.7),
+            target=at_most(0.5),
             samples=_ROUNDS,
         ),
         Row(
             name="destroy",
-            what="destroy",
+            what="destroy returns",
             unit="ms",
             ours=median(times["destroy"]) * 1e3,
             baseline=median(times["remove"]) * 1e3,
             against="Engine API force-remove",
-            target=at_most(1.1),
+            target=one_in(10),
             samples=_ROUNDS,
         ),
     ]

@@ -13,11 +13,12 @@ from typing import Any, cast
 
 import pytest
 
+from fumehood._start import new_session_id
 from fumehood.engines import container_spec, labels
 from fumehood.engines.base import Image, SessionRequest
 from fumehood.engines.container_spec import EngineFacts
 from fumehood.errors import EngineUnsupportedError, ImageRefusedError, InvalidRequestError
-from fumehood.options import MIB, Limits, Network, Security
+from fumehood.options import MIB, Limits, Network, Security, check_name
 from fumehood.volumes import Volume
 
 GOLDEN = Path(__file__).parent / "golden" / "container_spec"
@@ -348,3 +349,12 @@ def test_what_opens_the_host_is_never_sent(field: str) -> None:
         assert field not in sent["HostConfig"]
         mounts = sent["HostConfig"]["Mounts"]
         assert {mount["Type"] for mount in mounts} == {"volume"}
+
+
+def test_a_container_that_waits_has_a_name_that_no_session_can_have() -> None:
+    waiting = new_session_id()
+    assert container_spec.is_pool_id(waiting)
+    name = container_spec.build(replace(REQUEST, session_id=waiting, warm=True), FACTS).name
+    assert name.startswith(container_spec.container_name(""))
+    with pytest.raises(InvalidRequestError):
+        check_name(name.removeprefix(container_spec.container_name("")), "session id")

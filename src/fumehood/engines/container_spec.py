@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ READONLY_PATHS = (
 )
 _TAKEN_DIRECTORIES = (SUPERVISOR_DIRECTORY, "/proc", "/sys", "/dev")
 
+_POOL_ID = re.compile(r"[a-z2-7]{16}")
 # PID 1 needs them to become the reserved uid, to start commands as other users and to kill these.
 _SUPERVISOR_CAPABILITIES = frozenset({"SETUID", "SETGID", "KILL"})
 
@@ -107,6 +109,11 @@ def warm_name(pool_id: str) -> str:
     Ids begin with a letter or a digit.
     """
     return f"fumehood-_warm-{pool_id}"
+
+
+def is_pool_id(session_id: str) -> bool:
+    """Whether an id is one that a pool's container may have been made with: no caller's choice."""
+    return _POOL_ID.fullmatch(session_id) is not None
 
 
 def workspace_volume(workspace_id: str) -> str:

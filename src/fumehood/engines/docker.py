@@ -30,7 +30,12 @@ from fumehood.engines.base import (
     SessionRequest,
     SweepReport,
 )
-from fumehood.engines.container_spec import SUPERVISOR_PATH, container_name, workspace_volume
+from fumehood.engines.container_spec import (
+    SUPERVISOR_PATH,
+    container_name,
+    is_pool_id,
+    workspace_volume,
+)
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_copier import Copier
 from fumehood.engines.docker_create import Creator
@@ -262,7 +267,7 @@ class DockerEngine:
         """Return the session's container, by exact name and label, or ``None``."""
         check_name(session_id, "session id")
         found = await self._remover.find(session_id)
-        if found is None:
+        if found is None and is_pool_id(session_id):
             found = await self._remover.find_claimed(session_id)
         return None if found is None or self._releases.covers(found.nonce) else found
 

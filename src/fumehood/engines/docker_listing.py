@@ -133,7 +133,7 @@ def _container(
     pooled = marks.get(labels.POOL) == "1"
     warm = pooled and f"/{warm_name(made_as)}" in names
     session_id = _claimed_as(names) if pooled and not warm else made_as
-    if not warm and f"/{container_name(session_id)}" not in names:
+    if not warm and (not session_id or f"/{container_name(session_id)}" not in names):
         return None
     return Container(
         id=engine_id,
