@@ -202,11 +202,31 @@ async def pool(sandbox: AsyncDockerSandbox, session_id: str) -> None:
     await asyncio.Event().wait()
 
 
+async def stop(session: AsyncSession) -> None:
+    """Write a file in each place, and stop once the test says so."""
+    await session.write_file("kept", "x")
+    await session.exec(["sh", "-c", "echo x > /kept"], check=True)
+    ready()
+    await asyncio.to_thread(sys.stdin.readline)
+    await session.stop()
+
+
+async def resume(sandbox: AsyncDockerSandbox, session_id: str) -> None:
+    """Be in the middle of bringing a session back."""
+    ready()
+    await sandbox.resume(session_id)
+    await asyncio.Event().wait()
+
+
 async def play(scene: str, sandbox: AsyncDockerSandbox, session_id: str) -> None:
     if scene == "create":
         await create(sandbox, session_id)
     elif scene == "pool":
         await pool(sandbox, session_id)
+    elif scene == "resume":
+        await resume(sandbox, session_id)
+    elif scene == "stop":
+        await stop(await sandbox.create_session(id=session_id))
     else:
         await SCENES[scene](await sandbox.create_session(id=session_id))
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fumehood._wire.messages import Request
-from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Frame, Operation
+from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, Frame, Operation
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually
 from supervisor.peer import Peer
@@ -186,6 +186,64 @@ def test_another_client_ends_the_pause(containers: Containers) -> None:
     all_are(container, "S", 1)
     second.send(Frame.DESTROY)
     assert container.wait_exit() is EndCode.DESTROYED
+
+
+def tied(peer: Peer, operation: Operation) -> None:
+    peer.finish(peer.open(Request(operation, {Field.TIED: 1})))
+
+
+def test_a_tied_pause_ends_with_the_connection_that_holds_it(containers: Containers) -> None:
+    container = containers().begin(idle_ms=60_000, detached=True)
+    container.peer.shell("sleep 1000 &")
+    second, _ = container.relay()
+    second.hello()
+    tied(second, Operation.PAUSE)
+    all_are(container, "T", 1)
+    second.close()
+    all_are(container, "S", 1)
+    assert container.peer.run("true").exit.exit_code == 0
+
+
+def test_commands_go_on_when_the_last_of_several_lets_them(container: Container) -> None:
+    container.peer.shell("sleep 1000 &")
+    second, _ = container.relay()
+    second.hello()
+    tied(container.peer, Operation.PAUSE)
+    tied(second, Operation.PAUSE)
+    tied(container.peer, Operation.UNPAUSE)
+    all_are(container, "T", 1)
+    tied(second, Operation.UNPAUSE)
+    all_are(container, "S", 1)
+
+
+def test_a_tied_pause_within_a_lasting_one_leaves_it_as_it_was(container: Container) -> None:
+    container.peer.shell("sleep 1000 &")
+    pause(container.peer)
+    tied(container.peer, Operation.PAUSE)
+    tied(container.peer, Operation.UNPAUSE)
+    assert container.peer.run("true").fail.error is ErrorCode.PAUSED
+    unpause(container.peer)
+    all_are(container, "S", 1)
+
+
+def test_the_environment_is_told_in_pieces_as_it_was_given(containers: Containers) -> None:
+    value = "x" * 100_000
+    container = containers().begin(env=(f"A={value}".encode(), b"B=\xff"))
+    told = b""
+    while True:
+        fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {Field.OFFSET: len(told)}
+        done = container.peer.finish(
+            container.peer.open(Request(Operation.ENVIRONMENT, fields))
+        ).done
+        assert done.environment is not None
+        assert len(done.environment) <= 32_768
+        told += done.environment
+        if len(told) == done.size:
+            break
+    assert told == f"A={value}".encode() + b"\0B=\xff\0"
+    beyond = Request(Operation.ENVIRONMENT, {Field.OFFSET: len(told) + 1})
+    answer = container.peer.finish(container.peer.open(beyond))
+    assert answer.fail.error is ErrorCode.INVALID
 
 
 def test_the_relays_of_other_clients_go_on(container: Container) -> None:
