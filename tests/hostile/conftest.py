@@ -69,6 +69,9 @@ async def neighbour() -> AsyncIterator[AsyncSession]:
         # Not of the run's prefix: what is searched for it must find nothing.
         sandbox.create_session(id=f"neighbour-{secrets.token_hex(4)}") as session,
     ):
+        # What it keeps open for its whole life is open when the first case looks.
+        async with sandbox.create_session() as short:
+            await short.exec(["true"], check=True)
         yield session
 
 

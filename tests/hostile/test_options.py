@@ -67,6 +67,7 @@ async def test_every_option_that_there_is_was_thought_about() -> None:
     assert set(inspect.signature(AsyncDockerSandbox).parameters) == {
         "image", "pull", "workdir", "workspace", "lifecycle", "network", "limits", "security",
         "env", "user", "labels", "hooks", "platform", "progress", "docker_host", "volumes",
+        "pool",
     }  # fmt: skip
     assert set(inspect.signature(Volume).parameters) == {"name", "target", "read_only"}
     assert set(inspect.signature(Security).parameters) == {
