@@ -218,6 +218,7 @@ async def _settle_in(
         await engine.claim_session(warm.id, session_id)
     if engine.direct:
         warm.tether.prefer(functools.partial(engine.open_direct, session_id, warm.nonce))
+        warm.tether.watch_engine()
 
 
 async def _configure(engine: Engine, warm: Warm, session_id: str, configure: Configure) -> None:

@@ -254,3 +254,21 @@ async def test_what_waits_is_no_session_for_anybody(
         report = await another.gc()
         assert [name for name in report.containers if "_warm" in name] == []
     assert waiting <= set(await warm_containers(observer))
+
+
+async def test_a_session_from_a_pool_is_stopped_resumed_and_forked_like_any_other(
+    api: Api, sandbox: AsyncDockerSandbox
+) -> None:
+    name = api.new_id()
+    session = await sandbox.create_session(id=name, metadata={"run": "7"})
+    assert start_of(session.start) == ("warm", "")
+    await session.write_file("kept", "x")
+    await session.stop()
+    async with sandbox.resume(name) as again:
+        assert await again.read_text_file("kept") == "x"
+        assert again.metadata == {"run": "7"}
+        kind, _ = start_of(again.start)
+        assert kind == "cold"
+        (copy,) = await again.fork()
+        async with copy:
+            assert await copy.read_text_file("kept") == "x"

@@ -80,8 +80,9 @@ async def test_an_image_that_goes_between_its_inspection_and_the_create_is_named
     engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy, archive: Path
 ) -> None:
     async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
-        async with box.create_session():
-            pass  # the supervisor is on the engine, and the image is known
+        async with box.create_session() as first:
+            # The supervisor is on the engine, the image is known, and no container holds it.
+            await first.destroy(wait=True)
 
         async def removed(exchange: Exchange) -> bool:
             del exchange
