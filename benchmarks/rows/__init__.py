@@ -1,7 +1,17 @@
 """All rows, in the order of the table."""
 
 from benchmarks.bench import Group
-from benchmarks.rows import client, commands, files, ports, processes, sessions, starts, streams
+from benchmarks.rows import (
+    client,
+    commands,
+    files,
+    ports,
+    processes,
+    sessions,
+    starts,
+    state,
+    streams,
+)
 
 GROUPS: tuple[Group, ...] = (
     *commands.GROUPS,
@@ -11,5 +21,6 @@ GROUPS: tuple[Group, ...] = (
     *ports.GROUPS,
     *sessions.GROUPS,
     *starts.GROUPS,
+    *state.GROUPS,
     *client.GROUPS,
 )

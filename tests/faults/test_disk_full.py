@@ -19,11 +19,13 @@ from cases.mark import case
 from faults.conftest import MakeSandbox, sweep
 from faults.engine import OwnEngine
 from faults.proxy import Exchange, between
-from fumehood import DiskFullError, EngineDiskFullError, Workspace
+from fumehood import DiskFullError, EngineDiskFullError, EngineError, Workspace
 from fumehood._supervisor import binary, install
+from fumehood.engines.docker import ENGINE_ONLY
 
 CREATION = "A failed or cancelled creation leaves nothing"
 LOST = "After the client dies in any way"
+STATE = "Files that are kept are there whole or not at all"
 DISK_MB = 64
 BLOCK = bytes(4096)
 
@@ -165,3 +167,47 @@ async def test_what_could_not_be_removed_on_a_full_disk_is_removed_later(
             await eventually_none(lambda: small.observer.left(""))
         await sweep(small)
         assert await small.observer.left("") == []
+
+
+@case("X54", STATE)
+@pytest.mark.parametrize(
+    "step",
+    [
+        ("POST", "commit"),
+        pytest.param(("POST", "containers/[^/]+/start"), marks=pytest.mark.slow),
+    ],
+    ids=["the commit", "the copy"],
+)
+async def test_a_disk_that_becomes_full_during_a_snapshot_costs_the_snapshot_alone(
+    small: OwnEngine, sandbox: MakeSandbox, monkeypatch: pytest.MonkeyPatch, step: tuple[str, str]
+) -> None:
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
+    socket = small.directory / "proxy-state.sock"
+    async with (
+        between(small.directory / "engine.sock", socket) as proxy,
+        sandbox(docker_host=f"unix://{socket}") as box,
+        box.create_session() as session,
+    ):
+        await session.write_file("kept", b"x" * 100_000)
+        # Into the container's own file system: the commit has something to write.
+        await session.shell("head -c 100000 /dev/urandom >/kept", check=True)
+        filled = contextlib.ExitStack()
+
+        async def fill(exchange: Exchange) -> bool:
+            del exchange
+            filled.enter_context(full(small))
+            return True
+
+        rule = proxy.on(*step, fill, times=1)
+        with filled:
+            with pytest.raises(EngineError):
+                await session.snapshot("one")
+            assert rule.seen.is_set()
+            assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+        assert await box.list_snapshots() == []
+        await session.snapshot("one")
+        await box.delete_snapshot("one")
+        assert await session.read_file("kept") == b"x" * 100_000
+    await sweep(small)
+    assert await eventually_none(lambda: small.observer.left("")) == []
+    socket.unlink(missing_ok=True)
