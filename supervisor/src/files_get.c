@@ -12,6 +12,7 @@
 #include "packed.h"
 
 #define PIECE (128u << 10)
+#define LARGE_PIECE (1u << 20)
 
 struct get {
 	struct job *job;
@@ -36,6 +37,26 @@ static int refuse(struct get *get, uint32_t error, int err_no)
 	return packed_write(&get->out, &get->record) ? 0 : unsent(get);
 }
 
+static int send_broken(struct get *get, uint32_t error)
+{
+	return packed_write_number(&get->out, PACKED_BROKEN) && packed_write_number(&get->out, error) ? 0 : unsent(get);
+}
+
+/* All but the rest of a large file, without a copy to us. 1: go on behind it; 0: it is broken; -1: reported. */
+static int send_large(struct get *get, int fd, uint64_t *left)
+{
+	while (*left >= LARGE_PIECE) {
+		int done = packed_splice_piece(&get->out, fd, LARGE_PIECE, &get->job->report->size);
+
+		if (done < 0)
+			return unsent(get);
+		if (done == 0)
+			return send_broken(get, errno == 0 ? ERROR_BUSY : files_error(errno));
+		*left -= LARGE_PIECE;
+	}
+	return 1;
+}
+
 /* The content as pieces. A file of a known size gives no more than it had when it was opened: one that grows as fast as it
  * is read has no end. One that says that it is empty (/proc) is read to its end, and the client bounds it. */
 static int send_content(struct get *get, int fd, uint64_t size)
@@ -43,6 +64,12 @@ static int send_content(struct get *get, int fd, uint64_t size)
 	uint64_t left = size > 0 ? size : UINT64_MAX;
 	uint32_t crc = 0;
 
+	if (size > 0 && (get->record.flags & PACKED_CHECKED) == 0) {
+		int done = send_large(get, fd, &left);
+
+		if (done <= 0)
+			return done;
+	}
 	while (left > 0) {
 		uint8_t *room = packed_room(&get->out, PIECE);
 		ssize_t got;
@@ -55,9 +82,7 @@ static int send_content(struct get *get, int fd, uint64_t size)
 		if (got < 0) {
 			uint32_t error = errno == EAGAIN || errno == EINVAL ? ERROR_NOT_REGULAR : files_error(errno);
 
-			return packed_write_number(&get->out, PACKED_BROKEN) && packed_write_number(&get->out, error)
-				       ? 0
-				       : unsent(get);
+			return send_broken(get, error);
 		}
 		if (got == 0)
 			break;

@@ -14,6 +14,8 @@
 
 #define DIRECTORY_MODE 0755
 #define NAME_TRIES 16
+/* Behind a piece of this size another one is expected, which is better left in the pipe. */
+#define LARGE_PIECE (64u << 10)
 /* Between two looks at what the disk has left, over all files. */
 #define FLOOR_STEP (256u << 10)
 
@@ -239,17 +241,17 @@ static int take_piece(struct put *put, struct draft *draft, size_t n, uint64_t *
  * the draft is closed is in the report. */
 static int take_content(struct put *put, struct draft *draft, bool *whole, uint64_t *size)
 {
-	uint32_t length, crc = 0, word;
+	uint32_t length = 0, crc = 0, word;
 
 	for (;;) {
-		if (!packed_read_number(&put->in, &length))
+		if (!packed_read_number(&put->in, &length, length >= LARGE_PIECE))
 			return lost(put);
 		if (length == 0 || length == PACKED_BROKEN)
 			break;
 		if (take_piece(put, draft, length, size, &crc) < 0)
 			return -1;
 	}
-	if (!packed_read_number(&put->in, &word))
+	if (!packed_read_number(&put->in, &word, false))
 		return lost(put);
 	*whole = length == 0;
 	if (*whole && (put->record.flags & PACKED_CHECKED) && word != crc && draft->fd >= 0) {

@@ -21,13 +21,14 @@ static void store16(uint8_t *bytes, uint16_t value)
 
 /* --- reading ------------------------------------------------------------------------------------------------ */
 
-/* One read(2) behind what is there. */
-static bool read_more(struct packed_reader *reader)
+/* One read(2) behind what is there, of at most n bytes. */
+static bool read_more(struct packed_reader *reader, size_t n)
 {
+	size_t room = sizeof reader->bytes - reader->end;
 	ssize_t got;
 
 	do
-		got = read(reader->fd, reader->bytes + reader->end, sizeof reader->bytes - reader->end);
+		got = read(reader->fd, reader->bytes + reader->end, n < room ? n : room);
 	while (got < 0 && errno == EINTR);
 	if (got <= 0) {
 		reader->err_no = got < 0 ? errno : EPIPE;
@@ -37,8 +38,8 @@ static bool read_more(struct packed_reader *reader)
 	return true;
 }
 
-/* Until n bytes, fewer than the buffer holds, are there in one piece. */
-static bool need(struct packed_reader *reader, size_t n)
+/* Until n bytes, fewer than the buffer holds, are there in one piece; with `exact` no more of them are read. */
+static bool need(struct packed_reader *reader, size_t n, bool exact)
 {
 	if (reader->end - reader->start >= n)
 		return true;
@@ -46,7 +47,7 @@ static bool need(struct packed_reader *reader, size_t n)
 	reader->end -= reader->start;
 	reader->start = 0;
 	while (reader->end < n)
-		if (!read_more(reader))
+		if (!read_more(reader, exact ? n - reader->end : sizeof reader->bytes))
 			return false;
 	return true;
 }
@@ -54,7 +55,7 @@ static bool need(struct packed_reader *reader, size_t n)
 /* A name ends at its length and nowhere before. */
 static bool take_name(struct packed_reader *reader, size_t length, char name[WIRE_MAX_PATH + 1])
 {
-	if (!need(reader, length))
+	if (!need(reader, length, false))
 		return false;
 	memcpy(name, reader->bytes + reader->start, length);
 	name[length] = '\0';
@@ -70,7 +71,7 @@ bool packed_read(struct packed_reader *reader, struct packed_record *record)
 	const uint8_t *header;
 	size_t path, link;
 
-	if (!need(reader, PACKED_HEADER))
+	if (!need(reader, PACKED_HEADER, false))
 		return false;
 	header = reader->bytes + reader->start;
 	record->type = header[0];
@@ -88,9 +89,9 @@ bool packed_read(struct packed_reader *reader, struct packed_record *record)
 	return take_name(reader, path, record->path) && take_name(reader, link, record->link);
 }
 
-bool packed_read_number(struct packed_reader *reader, uint32_t *number)
+bool packed_read_number(struct packed_reader *reader, uint32_t *number, bool left)
 {
-	if (!need(reader, 4))
+	if (!need(reader, 4, left))
 		return false;
 	*number = wire_load32(reader->bytes + reader->start);
 	reader->start += 4;
@@ -103,7 +104,7 @@ const uint8_t *packed_read_some(struct packed_reader *reader, size_t n, size_t *
 
 	if (reader->start == reader->end) {
 		reader->start = reader->end = 0;
-		if (!read_more(reader))
+		if (!read_more(reader, sizeof reader->bytes))
 			return NULL;
 	}
 	some = reader->bytes + reader->start;
@@ -189,4 +190,66 @@ void packed_piece(struct packed_writer *writer, size_t n)
 {
 	wire_store32(writer->bytes + writer->length, (uint32_t)n);
 	writer->length += 4 + n;
+}
+
+/* What a file did not have of a piece that was announced. */
+static int fill_up(struct packed_writer *writer, uint32_t n)
+{
+	int why = errno;
+
+	while (n > 0) {
+		uint32_t part = n < sizeof writer->bytes ? n : (uint32_t)sizeof writer->bytes;
+
+		memset(writer->bytes, 0, part);
+		writer->length = part;
+		if (!packed_flush(writer))
+			return -1;
+		n -= part;
+	}
+	errno = why;
+	return 0;
+}
+
+/* By hand, for file systems that cannot splice. */
+static ssize_t copy_some(struct packed_writer *writer, int from, uint32_t n)
+{
+	ssize_t got;
+
+	do
+		got = read(from, writer->bytes, n < sizeof writer->bytes ? n : sizeof writer->bytes);
+	while (got < 0 && errno == EINTR);
+	if (got <= 0)
+		return got;
+	writer->length = (size_t)got;
+	return packed_flush(writer) ? got : -1;
+}
+
+int packed_splice_piece(struct packed_writer *writer, int from, uint32_t n, uint64_t *moved)
+{
+	bool copying = false;
+
+	if (!packed_write_number(writer, n) || !packed_flush(writer))
+		return -1;
+	while (n > 0) {
+		ssize_t done = copying ? copy_some(writer, from, n)
+				       : splice(from, NULL, writer->fd, NULL, n, SPLICE_F_MOVE);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0 && !copying && (errno == EINVAL || errno == ENOSYS || errno == EPERM)) {
+			copying = true;
+			continue;
+		}
+		if (done < 0 && errno == EPIPE)
+			writer->err_no = EPIPE;
+		if (writer->err_no != 0)
+			return -1;
+		if (done <= 0) {
+			errno = done < 0 ? errno : 0;
+			return fill_up(writer, n);
+		}
+		n -= (uint32_t)done;
+		*moved += (uint64_t)done;
+	}
+	return 1;
 }

@@ -42,8 +42,8 @@ struct packed_writer {
 
 /* The next record, its names terminated. False: err_no says why not. */
 bool packed_read(struct packed_reader *reader, struct packed_record *record);
-/* A number of four bytes. */
-bool packed_read_number(struct packed_reader *reader, uint32_t *number);
+/* A number of four bytes. What follows it is `left` in the pipe if it is there still, to be spliced. */
+bool packed_read_number(struct packed_reader *reader, uint32_t *number, bool left);
 /* Some of what comes, at least one byte and at most n, good until the next call; NULL: err_no. */
 const uint8_t *packed_read_some(struct packed_reader *reader, size_t n, size_t *got);
 /* Whether something can be read without waiting for it. */
@@ -54,6 +54,9 @@ ssize_t packed_splice(struct packed_reader *reader, int to, size_t n);
 /* Each is false once the pipe is gone (err_no). Nothing is sent before the buffer is full or it is flushed. */
 bool packed_write(struct packed_writer *writer, const struct packed_record *record);
 bool packed_write_number(struct packed_writer *writer, uint32_t number);
+/* A piece of n bytes straight from a file. 1; 0: the file has ended before, or failed (errno, 0 for its end), and what was
+ * missing of the piece are zeros; -1: err_no. */
+int packed_splice_piece(struct packed_writer *writer, int from, uint32_t n, uint64_t *moved);
 /* Room for a piece of at most n bytes, to be filled and told of with packed_piece; NULL: err_no. */
 uint8_t *packed_room(struct packed_writer *writer, size_t n);
 void packed_piece(struct packed_writer *writer, size_t n);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fumehood._tether.cleanup import to_the_end
 from fumehood._trees.local import local_error
@@ -30,3 +30,10 @@ async def blocking(
         if isinstance(exc, SandboxError):
             raise
         raise local_error(exc, path, doing, op) from exc
+
+
+async def settle(task: asyncio.Task[Any]) -> None:
+    """Wait until a step is over; whoever awaits it has its error, or nobody wants it."""
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()

@@ -10,7 +10,7 @@ from fumehood._progress import of_file
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import to_the_end
 from fumehood._transfer import blame, done
-from fumehood._trees.blocking import blocking
+from fumehood._trees.blocking import blocking, settle
 from fumehood._trees.plan import MAX_ENTRIES, Plan
 from fumehood._trees.tally import Tally
 from fumehood._trees.unpack import Unpacker
@@ -111,14 +111,32 @@ class Fetching:
     async def _land(self, channel: Channel) -> None:
         """Take what comes and write it, batch by batch."""
         try:
-            while batch := await self._gather(channel):
-                await blocking(OP, self._local, "written", self._unpacker.feed, batch)
-                if self._progress is not None:
-                    self._progress(self._tally.progress())
+            await self._write(channel)
             done(self._core, await channel.answer(), OP, self._name)
             await blocking(OP, self._local, "written", self._unpacker.finish)
         except WireViolationError as violation:
             raise blame(self._core, violation) from None
+
+    async def _write(self, channel: Channel) -> None:
+        """Write a batch while the next one comes."""
+        writing: asyncio.Task[None] | None = None
+        try:
+            while batch := await self._gather(channel):
+                if writing is not None:
+                    await self._written(writing)
+                writing = asyncio.create_task(
+                    blocking(OP, self._local, "written", self._unpacker.feed, batch)
+                )
+            if writing is not None:
+                await self._written(writing)
+        finally:
+            if writing is not None:
+                await to_the_end(settle(writing))
+
+    async def _written(self, writing: asyncio.Task[None]) -> None:
+        await writing
+        if self._progress is not None:
+            self._progress(self._tally.progress())
 
     async def _gather(self, channel: Channel) -> list[bytes]:
         """Wait for something, and take what else is there already."""

@@ -11,7 +11,7 @@ from fumehood._progress import of_file
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood._transfer import blame, done
-from fumehood._trees.blocking import blocking
+from fumehood._trees.blocking import blocking, settle
 from fumehood._trees.source import TreeSource
 from fumehood._trees.tally import Tally, reason
 from fumehood._wire.codec import WireViolationError
@@ -95,7 +95,7 @@ class Sending:
         finally:
             # A generator that is running cannot be closed.
             with suppress(asyncio.CancelledError):
-                await to_the_end(_wait(ahead))
+                await to_the_end(settle(ahead))
 
     def _read(self) -> asyncio.Task[bytes | None]:
         return asyncio.create_task(blocking(OP, self._local, "read", next, self._blocks, None))
@@ -133,9 +133,3 @@ class Sending:
         self._tally.bytes = answer.size or 0
         if self._progress is not None:
             self._progress(self._tally.progress())
-
-
-async def _wait(task: asyncio.Task[bytes | None]) -> None:
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # whoever awaited it has it, or nobody wants it

@@ -19,7 +19,9 @@ from fumehood._wire.table import ErrorCode, FileCode
 from fumehood.transfers import Symlinks
 
 BLOCK = 256 << 10
-"""Bytes that are sent at once: small files come many in one, large ones piece by piece."""
+"""Bytes of small files that are sent at once."""
+_PIECE = packed.MAX_PIECE
+"""Bytes of a large one: each piece costs a change of threads."""
 _SMALL = 64 << 10
 
 Same = Mapping[bytes, tuple[int, int]]
@@ -233,7 +235,7 @@ class TreeSource:
         self._record(found, flags=CHECKED if verify else 0)
         while left > 0:
             try:
-                data = os.read(opened, min(left, BLOCK))
+                data = os.read(opened, min(left, _PIECE))
             except OSError as exc:
                 self._tally.skip("/".join(found.parts), local.why(exc))
                 self._out += packed.file_broken(ErrorCode.IO)
