@@ -86,6 +86,7 @@ CLASSES: dict[str, tuple[Class, ...]] = {
                 ("trees.py", "TreesPart"),
                 ("ports.py", "PortsPart"),
                 ("state.py", "StatePart"),
+                ("egress/part.py", "EgressPart"),
             ),
             kind="session",
         ),
@@ -130,7 +131,7 @@ from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
-from fumehood.options import Lifecycle, Seconds
+from fumehood.options import Lifecycle, Network, Seconds
 from fumehood.process_results import ProcessEvent, ProcessLogs, ProcessStatus
 from fumehood.processes import GRACE, LOG_BYTES
 from fumehood.results import (

@@ -142,7 +142,7 @@ EXAMPLES: dict[str, Value] = {
     "killed": 0, "left_running": 0, "size": 5, "entries": 3, "error": 1, "errno": 2,
     "step": "open", "message": "no such file", "type": 1, "modified_ns": 1_700_000_000_000_000_000,
     "name": b"a", "link": b"../b", "capability": "extra", "paused_ms": 1500,
-    "resume_key": NONCE[::-1], "received": 1 << 20, "port": 8080,
+    "resume_key": NONCE[::-1], "received": 1 << 20, "port": 8080, "ticket": 5,
     "process": 7, "log_bytes": 1 << 20, "process_name": "dev-server", "at_end": 0, "group": 1, "close": 0,
     "pid": 42, "started_ns": 1_700_000_000_000_000_000, "ended_ns": 1_700_000_001_000_000_000,
     "log_first": 100, "log_end": 5000, "argv_cut": 1, "tied": 1, "environment": b"A=1\0B=2\0",
@@ -578,7 +578,7 @@ def bad_codes() -> list[Case]:
     """Codes outside their sets, and credit of nothing."""
     cases = []
     for frame_name, name, values in (
-        ("FAIL", "error", (0, 15, 19, 46, 63, 64, 1 << 32 | 1, MAX_UINT)),
+        ("FAIL", "error", (0, 15, 19, 46, 57, 64, 1 << 32 | 1, MAX_UINT)),
         ("EXIT", "reason", (0, 6, 64, 65, MAX_UINT)), ("END", "reason", (0, 1 + max(CODES["end_reason"].values()), 64, 65, MAX_UINT)),
     ):  # fmt: skip
         for value in values:

@@ -14,6 +14,7 @@ The plain names block, the ``Async`` names await; both have the same methods.
 from fumehood._sync.sandbox import DockerSandbox
 from fumehood._sync.session import PortForward, PortStream, Process, Session, Terminal
 from fumehood._version import __version__
+from fumehood.egress.rules import Allow
 from fumehood.engines.base import EngineInfo, PullProgress, SweepReport
 from fumehood.errors import (
     CommandError,
@@ -71,6 +72,7 @@ from fumehood.errors import (
 )
 from fumehood.forward import AsyncPortForward
 from fumehood.hooks import (
+    EgressEvent,
     ExecEnded,
     ExecStarted,
     FileWritten,
@@ -87,6 +89,7 @@ from fumehood.process_results import Gap, ProcessEvent, ProcessLogs, ProcessStat
 from fumehood.processes import AsyncProcess
 from fumehood.results import (
     EffectiveLimits,
+    EgressReason,
     EndReason,
     ExecEvent,
     ExecReason,
@@ -108,6 +111,7 @@ from fumehood.transfers import Skipped, TransferProgress, TransferResult
 from fumehood.volumes import Volume
 
 __all__ = [
+    "Allow",
     "AsyncDockerSandbox",
     "AsyncPortForward",
     "AsyncPortStream",
@@ -123,6 +127,8 @@ __all__ = [
     "DiskFullError",
     "DockerSandbox",
     "EffectiveLimits",
+    "EgressEvent",
+    "EgressReason",
     "EndReason",
     "EngineDiskFullError",
     "EngineError",

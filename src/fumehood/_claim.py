@@ -35,6 +35,7 @@ from fumehood._tether.tether import Tether
 from fumehood._wire import table
 from fumehood._wire.connection import Connection
 from fumehood._wire.messages import Configure
+from fumehood.egress.part import serve_network
 from fumehood.engines.base import Engine, Image
 from fumehood.engines.base import SessionRequest as ContainerRequest
 from fumehood.engines.labels import encode_metadata
@@ -180,6 +181,7 @@ async def claim(
             hooks=settings.hooks,
             tether=warm.tether,
             nonce=warm.nonce,
+            network=settings.network,
         )
         session = AsyncSession(
             core,
@@ -194,6 +196,8 @@ async def claim(
             forget=forget,
             maker=maker,
         )
+        if settings.network.mode == "allow":
+            await serve_network(core, settings.network)
         with steps.step("manifest"):
             await stage(session, order.manifest)
         if naming is not None:

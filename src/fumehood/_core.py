@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from fumehood import paths
 from fumehood._tether.tether import Tether
 from fumehood._wire.table import Root
 from fumehood.errors import InvalidPathError
 from fumehood.hooks import Hooks
-from fumehood.options import Limits
+from fumehood.options import Limits, Network
 from fumehood.results import Start
 from fumehood.text import brief
+
+if TYPE_CHECKING:
+    from fumehood.egress.proxy import Proxy
 
 FileRoot = Literal["/"] | None
 """``None``: paths are relative to the workspace. ``"/"``: the container's whole file system."""
@@ -42,6 +45,11 @@ class SessionCore:
     """How this client made it; None when it has joined it."""
     session: object = None
     """Who all this belongs to: held by what is under way in it."""
+    network: Network | None = None
+    """What it was made with; None where this client did not make it."""
+    egress: Proxy | None = None
+    """What serves its network here."""
+    egress_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class SessionPart:

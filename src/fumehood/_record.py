@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fumehood import options, paths
 from fumehood.errors import EngineError, EngineUnsupportedError, InvalidRequestError
 from fumehood.hooks import Hooks
-from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.options import Lifecycle, Limits, Manifest, Security, Workspace
 from fumehood.volumes import Volume, check_volumes
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def read(
             workdir=paths.directory(data["workdir"], "workdir"),
             workspace=Workspace(),
             lifecycle=Lifecycle(**data["lifecycle"]),
-            network=Network(**data["network"]),
+            network=options.network_from_dict(data["network"]),
             limits=Limits(**data["limits"]),
             security=Security(**data["security"]),
             env=env,

@@ -28,6 +28,7 @@ from fumehood._wire import table
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import Connection
 from fumehood._wire.messages import Configure
+from fumehood.egress.part import PROXY_VARIABLES, serve_network
 from fumehood.engines.base import (
     ByteStream,
     Container,
@@ -201,6 +202,7 @@ async def create(
             tether=tether,
             nonce=request.nonce,
             workspace_id=request.workspace_id,
+            network=settings.network,
         )
         session = AsyncSession(
             core,
@@ -215,6 +217,8 @@ async def create(
             forget=forget,
             maker=maker,
         )
+        if settings.network.mode == "allow":
+            await serve_network(core, settings.network)
         if fill is not None:
             with steps.step("files"):
                 await fill(session)
@@ -288,7 +292,8 @@ def configuration(
     settings: Settings, order: Order, image: Image, request: ContainerRequest
 ) -> Configure:
     lifecycle = settings.lifecycle
-    env = {**dict(image.env), **settings.env, **order.manifest.env}
+    proxied = PROXY_VARIABLES if settings.network.mode == "allow" else {}
+    env = {**dict(image.env), **proxied, **settings.env, **order.manifest.env}
     variables = tuple(
         f"{key}={value}".encode("utf-8", "surrogateescape") for key, value in env.items()
     )
@@ -311,7 +316,7 @@ def configuration(
         max_file_bytes=settings.limits.max_file_bytes,
         max_processes=settings.limits.max_processes,
         chown_workspace=request.chown_workspace,
-        write_hosts=settings.network.mode == "none",
+        write_hosts=settings.network.mode in ("none", "allow"),
         disk_floor_bytes=_bytes(settings.limits.disk_floor_mb),
         workspace_quota_bytes=_bytes(settings.limits.workspace_mb) or 0,
     )

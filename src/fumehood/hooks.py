@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fumehood.errors import SandboxError
 from fumehood.pool import PoolChange, PoolStats
-from fumehood.results import EndReason, ExecResult, Start
+from fumehood.results import EgressReason, EndReason, ExecResult, Start
 
 logger: logging.Logger = logging.getLogger("fumehood.hooks")
 
@@ -88,6 +88,34 @@ class PoolChanged:
     """The pool as it was then."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressEvent:
+    """A decision about a request to the outside (``Network.allow``), or the end of one.
+
+    One that was let through is told of twice: when it was decided, and when it was ``ended``, with
+    what has gone through. What was refused is told of once.
+    """
+
+    session_id: str
+    method: str
+    """``"CONNECT"`` for a tunnel, otherwise the HTTP method; empty where none was understood."""
+    host: str
+    """As it was understood; empty where it was not."""
+    port: int
+    allowed: bool
+    reason: EgressReason
+    rule: str | None
+    """The host of the rule that allowed it."""
+    address: str | None = None
+    """What was connected to."""
+    ended: bool = False
+    bytes_up: int = 0
+    """From the session to the outside, at the end; of plain HTTP the bodies alone."""
+    bytes_down: int = 0
+    duration: float = 0.0
+    """Seconds from the request's head to the end."""
+
+
 _Event = TypeVar("_Event")
 Hook = Callable[[_Event], Awaitable[None] | None]
 """A plain function or a coroutine function. It runs on the event loop and must not block."""
@@ -112,6 +140,7 @@ class Hooks:
     on_destroy: Hook[SessionDestroyed] | None = None
     on_removal_error: Hook[RemovalFailed] | None = None
     on_pool_change: Hook[PoolChanged] | None = None
+    on_egress: Hook[EgressEvent] | None = None
 
 
 async def ask(hook: Hook[_Event] | None, event: _Event) -> None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from fumehood import paths
 from fumehood._checks import (
@@ -32,6 +32,7 @@ from fumehood._checks import (
     seconds,
     whole,
 )
+from fumehood.egress.rules import DEFAULT_PORTS, Allow, check_ports
 from fumehood.errors import InvalidRequestError
 from fumehood.text import brief, encode
 
@@ -54,14 +55,16 @@ __all__ = [
     "check_user",
     "optional_seconds",
     "seconds",
+    "network_from_dict",
     "to_dict",
     "whole",
 ]
 
 MIB = 1 << 20
+MAX_RULES = 1000
+"""Of an allow-list."""
 
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 # Not SCMP_ACT_TRACE: a command may trace another and let its calls pass.
@@ -215,7 +218,10 @@ class Network:
 
     mode: Literal["none", "bridge", "named", "allow"] = "none"
     name: str | None = None
-    domains: tuple[str, ...] = ()
+    domains: tuple[str | Allow, ...] = ()
+    """What :meth:`allow` lists."""
+    ports: tuple[int, ...] = DEFAULT_PORTS
+    """Of the domains that have none of their own."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("none", "bridge", "named", "allow"):
@@ -223,21 +229,27 @@ class Network:
         if (self.mode == "named") != (self.name is not None):
             raise InvalidRequestError("Network.named(name) is the way to join a network by name")
         if self.name is not None:
-            if not isinstance(self.name, str) or not _NETWORK_NAME.fullmatch(self.name):
-                raise InvalidRequestError(f"network name {brief(self.name)} is not usable")
-            if self.name in ("none", "bridge", "host", "default") or self.name.startswith(
-                "container:"
-            ):
-                raise InvalidRequestError(
-                    f"network {self.name!r} is not one to join by name: use Network.none() or "
-                    "Network.bridge(); the host's network is never shared"
-                )
-        object.__setattr__(self, "domains", names(self.domains, "domains"))
-        if (self.mode == "allow") != bool(self.domains):
+            _check_network_name(self.name)
+        if isinstance(self.domains, Allow):
+            raise InvalidRequestError("domains must be a tuple, not one rule")
+        rules = tuple(
+            item if isinstance(item, Allow) else Allow(item)
+            for item in cast("tuple[str | Allow, ...]", names(self.domains, "domains"))  # type: ignore[arg-type]
+        )
+        if (self.mode == "allow") != bool(rules):
             raise InvalidRequestError("Network.allow needs at least one domain")
-        for domain in self.domains:
-            if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
-                raise InvalidRequestError(f"{brief(domain)} is not a domain name (or '*.' and one)")
+        if len(rules) > MAX_RULES:
+            raise InvalidRequestError(f"{len(rules)} rules: at most {MAX_RULES} are possible")
+        plain = tuple(
+            rule.host if rule.ports is None and not rule.headers else rule for rule in rules
+        )
+        object.__setattr__(self, "domains", plain)
+        object.__setattr__(self, "ports", check_ports(self.ports))
+
+    @property
+    def rules(self) -> tuple[Allow, ...]:
+        """The list of :meth:`allow`, each entry as a rule."""
+        return tuple(item if isinstance(item, Allow) else Allow(item) for item in self.domains)
 
     @classmethod
     def none(cls) -> Network:
@@ -255,9 +267,24 @@ class Network:
         return cls(mode="named", name=name)
 
     @classmethod
-    def allow(cls, *domains: str) -> Network:
-        """Only these domains, through the client; the container itself has no network."""
-        return cls(mode="allow", domains=tuple(domains))
+    def allow(cls, *domains: str | Allow, ports: tuple[int, ...] = DEFAULT_PORTS) -> Network:
+        """Only these hosts, through a proxy in this client; the container itself has no network.
+
+        Args:
+            domains: names, ``"*."`` and a name, addresses, or :class:`Allow` for more than that.
+            ports: TCP ports of those that have none of their own.
+        """
+        return cls(mode="allow", domains=tuple(domains), ports=ports)
+
+
+def _check_network_name(name: str) -> None:
+    if not isinstance(name, str) or not _NETWORK_NAME.fullmatch(name):
+        raise InvalidRequestError(f"network name {brief(name)} is not usable")
+    if name in ("none", "bridge", "host", "default") or name.startswith("container:"):
+        raise InvalidRequestError(
+            f"network {name!r} is not one to join by name: use Network.none() or "
+            "Network.bridge(); the host's network is never shared"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,5 +388,33 @@ def _manifest(
 
 
 def to_dict(value: Lifecycle | Limits | Network | Security | Workspace) -> dict[str, object]:
-    """Return an option as plain data, for a label or a report."""
-    return dataclasses.asdict(value)
+    """Return an option as plain data, for a label or a report; of secrets only their names."""
+    if not isinstance(value, Network):
+        return dataclasses.asdict(value)
+    domains = [
+        item
+        if isinstance(item, str)
+        else {"host": item.host, "ports": item.ports, "headers": sorted(item.headers)}
+        for item in value.domains
+    ]
+    return {"mode": value.mode, "name": value.name, "domains": domains, "ports": value.ports}
+
+
+def network_from_dict(data: Mapping[str, Any]) -> Network:
+    """Return the network that :func:`to_dict` has described.
+
+    Raises:
+        InvalidRequestError: a rule had headers, whose values are secrets and were not noted.
+    """
+    domains: list[str | Allow] = []
+    for item in data["domains"]:
+        if isinstance(item, str):
+            domains.append(item)
+            continue
+        if item["headers"]:
+            raise InvalidRequestError(
+                f"the headers of the rule for {brief(item['host'])} are secrets and were not noted"
+            )
+        domains.append(Allow(item["host"], ports=item["ports"]))
+    ports = data.get("ports", DEFAULT_PORTS)
+    return Network(mode=data["mode"], name=data["name"], domains=tuple(domains), ports=ports)

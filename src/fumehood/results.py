@@ -222,6 +222,29 @@ class TextPage:
     """Whether the only line of the page was longer than ``max_bytes`` and is not whole."""
 
 
+class EgressReason(StrEnum):
+    """Why a request to the outside was let through, refused or ended."""
+
+    ALLOWED = "allowed"
+    NOT_LISTED = "not_listed"
+    """No rule names the host."""
+    PORT = "port"
+    """A rule names the host, and not this port of it."""
+    PRIVATE_ADDRESS = "private_address"
+    """It is, or resolves to nothing but, addresses that are not public and that no rule names:
+    loopback, private, link-local, metadata services, multicast, IPv4 inside IPv6 and the like."""
+    BAD_REQUEST = "bad_request"
+    """Not a request that a proxy understands, or one that could be understood in two ways."""
+    UNRESOLVED = "unresolved"
+    """The name has no address."""
+    UNREACHABLE = "unreachable"
+    """No connection could be made, or it broke."""
+    TIMED_OUT = "timed_out"
+    """The request's head did not come in time, or the other side was silent for too long."""
+    POLICY_CHANGED = "policy_changed"
+    """It was let through, and ``set_network`` has cut it off."""
+
+
 WorkspaceTier = Literal["tmpfs", "xfs-quota", "floor-watch", "none"]
 """``"tmpfs"`` and ``"xfs-quota"``: a hard quota. ``"floor-watch"``: a session that writes is ended
 before its disk is full. ``"none"``: a disk that nobody watches."""
@@ -251,7 +274,8 @@ class EffectiveLimits:
     """What the session leaves free on the workspace's disk; 0 when nobody watches that."""
     tmp_bytes: int
     network: str
-    """``"none"``, ``"bridge"`` or a network's name; ``"unknown"`` in a session that was joined."""
+    """``"none"``, ``"allow"``, ``"bridge"`` or a network's name, as the session was made;
+    ``"unknown"`` in a session that was joined."""
     readonly_rootfs: bool
     no_new_privileges: bool
     seccomp: bool

@@ -20,6 +20,7 @@ from fumehood._progress import Progress
 from fumehood._tether.ends import ended_error
 from fumehood._wire.messages import Done, Fail, Request
 from fumehood._wire.table import EndCode, Field, Operation
+from fumehood.egress.part import EgressPart
 from fumehood.engines.base import Engine
 from fumehood.errors import SandboxError, SessionError
 from fumehood.exec import ExecPart
@@ -47,7 +48,9 @@ _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for the exit code of a container whose stream has broken."""
 
 
-class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart, StatePart):
+class AsyncSession(
+    ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart, StatePart, EgressPart
+):
     """A live session. Made by a sandbox's ``create_session`` or ``connect``, never by hand.
 
     Used as a context manager, one that was created is destroyed at the end of the block, and one
@@ -333,7 +336,7 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart,
                     self.id, destroy_workspace=self._destroy_workspace, nonce=core.nonce or None
                 )
         finally:
-            await core.tether.close()
+            await self._leave()
         await self._finished()
 
     async def _removal_failed(self, error: SandboxError) -> None:
@@ -349,8 +352,13 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart,
         if self._core.naming is not None:
             # Others are to find it from now on.
             await asyncio.wait({self._core.naming})
-        await self._core.tether.close()
+        await self._leave()
         self._forget(self)
+
+    async def _leave(self) -> None:
+        await self._core.tether.close()
+        if self._core.egress is not None:
+            await self._core.egress.aclose()
 
     async def wait_ended(self) -> EndReason:
         """Wait until the session is over, whatever the cause, and return why."""
@@ -376,7 +384,7 @@ class AsyncSession(ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart,
     async def _after_end(self, reason: EndReason) -> None:
         """Learn the true cause where the stream could not tell it, and leave nothing behind."""
         try:
-            await self._core.tether.close()
+            await self._leave()
             if reason in (EndReason.PROTOCOL, EndReason.RESOURCES):
                 # What spoke there is not to be trusted with its own end.
                 await self._engine.remove_session(self.id)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -504,20 +505,32 @@ void fake_exit_all(void)
 /* By descriptor: how a connection under way will be answered. */
 static int outcomes[65536];
 
-int socket_dial(bool six, uint16_t port)
+/* A socket whose other end is a process of ours: -1 when there is no room for one. */
+static int join_process(int ends[2])
 {
 	struct process *process = NULL;
-	int ends[2];
 
 	for (unsigned i = 0; i < MAX_PROCESSES && process == NULL; i++) {
 		if (!in_use(&processes[i]))
 			process = &processes[i];
 	}
-	if (six || port == FAKE_ABSENT || process == NULL) {
+	if (process == NULL)
+		return -1;
+	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+	*process = (struct process){ .server = true, .in = ends[1], .err = -1 };
+	process->out = fcntl(ends[1], F_DUPFD_CLOEXEC, 3);
+	MUST(process->out >= 0);
+	return ends[0];
+}
+
+int socket_dial(bool six, uint16_t port)
+{
+	int ends[2];
+
+	if (six || port == FAKE_ABSENT || join_process(ends) < 0) {
 		errno = EADDRNOTAVAIL;
 		return -1;
 	}
-	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
 	outcomes[ends[0]] = port == FAKE_REFUSES ? ECONNREFUSED : port == FAKE_HANGS ? EINPROGRESS : 0;
 	if (port == FAKE_HANGS) {
 		/* Not writable until its other end takes something. */
@@ -526,10 +539,30 @@ int socket_dial(bool six, uint16_t port)
 		while (write(ends[0], full, sizeof full) > 0)
 			;
 	}
-	*process = (struct process){ .server = true, .in = ends[1], .err = -1 };
-	process->out = fcntl(ends[1], F_DUPFD_CLOEXEC, 3);
-	MUST(process->out >= 0);
 	return ends[0];
+}
+
+/* More have connected than may wait, and they did so before anybody listened. */
+int socket_listen(uint16_t port)
+{
+	if (port == FAKE_REFUSES) {
+		errno = EADDRINUSE;
+		return -1;
+	}
+	return eventfd(WIRE_MAX_INCOMING + 8, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+}
+
+int socket_accept(int fd)
+{
+	uint64_t one;
+	int ends[2];
+
+	if (read(fd, &one, sizeof one) < 0)
+		return -1;
+	if (join_process(ends) >= 0)
+		return ends[0];
+	errno = EMFILE;
+	return -1;
 }
 
 int socket_dialled(int fd)

@@ -97,6 +97,14 @@ static uint64_t position_of(const struct wire_frame *frame)
 	return wire_uint(&message, FIELD_OFFSET, 0);
 }
 
+static uint64_t ticket_of(const struct wire_frame *frame)
+{
+	struct wire_message message;
+
+	MUST(fields_parse(frame, &message) == 0);
+	return wire_uint(&message, FIELD_TICKET, 0);
+}
+
 static bool is_socket(enum operation operation)
 {
 	switch (operation) {
@@ -136,8 +144,13 @@ static void check_channel_frame(struct model *model, const struct wire_frame *fr
 		channel->joined = true;
 		break;
 	case FRAME_STDOUT_END:
-		MUST(channel->joined && !channel->output_ended);
+		MUST(channel->joined && !channel->output_ended && has_stream(channel->operation, FRAME_STDOUT));
 		channel->output_ended = true;
+		break;
+	case FRAME_INCOMING:
+		MUST(channel->operation == OPERATION_LISTEN && channel->joined);
+		MUST(ticket_of(frame) > model->ticket);
+		model->ticket = ticket_of(frame);
 		break;
 	case FRAME_POSITION:
 		/* Forwards, and never twice without a byte in between. */
@@ -167,7 +180,7 @@ static bool has_fields(uint8_t type)
 {
 	return type == FRAME_WELCOME || type == FRAME_READY || type == FRAME_END || type == FRAME_EXIT ||
 	       type == FRAME_DONE || type == FRAME_FAIL || type == FRAME_POSITION || type == FRAME_PROCESS ||
-	       type == FRAME_OPENED;
+	       type == FRAME_OPENED || type == FRAME_INCOMING;
 }
 
 static void take_key(struct model *model, const struct wire_message *welcome)

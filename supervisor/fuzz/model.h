@@ -19,6 +19,7 @@ struct model {
 	uint8_t key[WIRE_RESUME_KEY_BYTES];
 	uint64_t bytes_sent, bytes_received, acknowledged;
 	uint64_t output, output_credit;   /* of the connection */
+	uint64_t ticket;                  /* the last one that it was told of */
 	struct model_channel {
 		bool opened, ended, joined, output_ended;
 		enum operation operation;

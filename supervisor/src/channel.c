@@ -8,6 +8,7 @@
 #include "connection.h"
 #include "environment.h"
 #include "exec.h"
+#include "incoming.h"
 #include "lease.h"
 #include "managed.h"
 #include "pause.h"
@@ -30,6 +31,12 @@ static bool has_input(enum operation operation)
 	return false;
 }
 
+/* Whether it keeps the session from being idle. A port that is listened on waits for somebody who may never come. */
+static bool counts(const struct channel *channel)
+{
+	return channel->operation != OPERATION_LISTEN;
+}
+
 static struct channel *channel_new(struct connection *connection, uint32_t id, enum operation operation)
 {
 	for (uint32_t i = 0; i < WIRE_MAX_CHANNELS; i++) {
@@ -44,8 +51,10 @@ static struct channel *channel_new(struct connection *connection, uint32_t id, e
 		};
 		/* Kept to the channel's end: a stream would fill and empty it again and again. */
 		buffer_init(&channel->queue, WIRE_CHANNEL_WINDOW, WIRE_CHANNEL_WINDOW);
-		live++;
-		lease_busy();
+		if (counts(channel)) {
+			live++;
+			lease_busy();
+		}
 		return channel;
 	}
 	return NULL;
@@ -61,6 +70,8 @@ static void channel_free(struct channel *channel)
 		flow_discard(&channel->task->err);
 	}
 	channel->connection = NULL;
+	if (!counts(channel))
+		return;
 	live--;
 	if (live == 0)
 		lease_quiet();
@@ -136,6 +147,10 @@ uint32_t channel_open(struct connection *connection, uint32_t id, const struct w
 		managed_request(channel, &message);
 	else if (operation == OPERATION_CONNECT || operation == OPERATION_WAIT_PORT)
 		ports_open(channel, &message);
+	else if (operation == OPERATION_LISTEN)
+		incoming_listen(channel, &message);
+	else if (operation == OPERATION_ACCEPT)
+		incoming_accept(channel, &message);
 	else
 		transfer_open(channel, &message);
 	return 0;

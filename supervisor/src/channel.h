@@ -39,6 +39,7 @@ struct channel {
 /* Handle an OPEN: start the operation or refuse it with FAIL. Returns a VIOLATION_* or 0. */
 uint32_t channel_open(struct connection *connection, uint32_t id, const struct wire_frame *frame);
 struct channel *channel_find(const struct connection *connection, uint32_t id);
+/* Those that are activity: a `listen` is none. */
 uint32_t channel_count(void);
 
 /* Frames of the client for a live channel: each a VIOLATION_* or 0. */

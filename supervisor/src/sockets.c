@@ -11,6 +11,8 @@
 /* What the kernel may hold for one socket, in each direction (it counts twice as much, for what it needs itself). Left alone it
  * grows to many MiB, and the session's commands pay for it: with 256 connections, with all the memory that they have. */
 #define HELD (192 * 1024)
+/* Who has connected, and waits in the kernel to be taken. */
+#define BACKLOG 128
 
 union address {
 	struct sockaddr any;
@@ -34,25 +36,58 @@ static socklen_t loopback(union address *address, bool six, uint16_t port)
 	return sizeof(address->four);
 }
 
+/* What a client writes is passed on as it comes: it has put together what belongs together. */
+static void prepare(int fd)
+{
+	int one = 1, held = HELD;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &held, sizeof(held));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &held, sizeof(held));
+}
+
 int socket_dial(bool six, uint16_t port)
 {
 	union address address;
 	socklen_t size = loopback(&address, six, port);
 	int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int one = 1, held = HELD, err_no;
+	int err_no;
 
 	if (fd < 0)
 		return -1;
-	/* What a client writes is passed on as it comes: it has put together what belongs together. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &held, sizeof(held));
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &held, sizeof(held));
+	prepare(fd);
 	if (connect(fd, &address.any, size) == 0 || errno == EINPROGRESS)
 		return fd;
 	err_no = errno;
 	close(fd);
 	errno = err_no;
 	return -1;
+}
+
+int socket_listen(uint16_t port)
+{
+	union address address;
+	socklen_t size = loopback(&address, false, port);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int one = 1, err_no;
+
+	if (fd < 0)
+		return -1;
+	/* Before it listens, since what is accepted inherits it: a window is settled with the first packet. */
+	prepare(fd);
+	/* Connections of an earlier listener may still be on their way out. A port that is listened on stays taken. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, &address.any, size) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	err_no = errno;
+	close(fd);
+	errno = err_no;
+	return -1;
+}
+
+int socket_accept(int fd)
+{
+	return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 /* The kernel may give a connection the very port that it is to reach as its own: if nobody listens there, the two ends of

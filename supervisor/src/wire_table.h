@@ -27,6 +27,7 @@
 #define WIRE_MAX_LOG_BYTES 16777216
 #define WIRE_KEPT_PROCESSES 64
 #define WIRE_KEPT_LOG_BYTES 16777216
+#define WIRE_MAX_INCOMING 32
 #define WIRE_CONFIGURE_DEADLINE_MS 30000
 #define WIRE_WAIT_SILENCE_MS 60000
 #define WIRE_MAX_METADATA 16384
@@ -58,6 +59,7 @@ enum frame {
 	FRAME_PROCESS = 0x1b,
 	FRAME_OPENED = 0x1d,
 	FRAME_STDOUT_END = 0x1e,
+	FRAME_INCOMING = 0x1f,
 };
 
 enum field {
@@ -116,6 +118,7 @@ enum field {
 	FIELD_ROWS = 0x38,
 	FIELD_COLUMNS = 0x39,
 	FIELD_PORT = 0x3a,
+	FIELD_TICKET = 0x3b,
 	FIELD_OPERATION = 0x40,
 	FIELD_ARGUMENT = 0x41,
 	FIELD_CWD = 0x42,
@@ -191,6 +194,8 @@ enum operation {
 	OPERATION_STOP = 0x1a,
 	OPERATION_CONNECT = 0x28,
 	OPERATION_WAIT_PORT = 0x29,
+	OPERATION_LISTEN = 0x2a,
+	OPERATION_ACCEPT = 0x2b,
 	OPERATION_PUT_TREE = 0x2c,
 	OPERATION_GET_TREE = 0x2d,
 	OPERATION_SCAN_TREE = 0x2e,
@@ -274,6 +279,7 @@ enum error {
 	ERROR_CONNECTION_REFUSED = 0x3c,
 	ERROR_CONNECTION_RESET = 0x3d,
 	ERROR_TIMED_OUT = 0x3e,
+	ERROR_ADDRESS_IN_USE = 0x3f,
 };
 
 enum violation {
@@ -321,7 +327,8 @@ enum violation {
 	X(POSITION, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
 	X(PROCESS, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
 	X(OPENED, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536) \
-	X(STDOUT_END, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_EMPTY, 0, 0)
+	X(STDOUT_END, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_EMPTY, 0, 0) \
+	X(INCOMING, SIDE_SUPERVISOR, CHANNEL_LIVE, PAYLOAD_FIELDS, 0, 65536)
 
 /* name, kind, whether it may be repeated */
 #define WIRE_FIELDS(X) \
@@ -380,6 +387,7 @@ enum violation {
 	X(ROWS, KIND_UINT, 0) \
 	X(COLUMNS, KIND_UINT, 0) \
 	X(PORT, KIND_UINT, 0) \
+	X(TICKET, KIND_UINT, 0) \
 	X(OPERATION, KIND_UINT, 0) \
 	X(ARGUMENT, KIND_BYTES, 1) \
 	X(CWD, KIND_BYTES, 0) \
@@ -432,9 +440,9 @@ enum violation {
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0x1c730047f007feull) \
+	X(OPERATION, 0x1c7f0047f007feull) \
 	X(ROOT, 0x3ull) \
-	X(ERROR, 0x75fc3f03c3f07ffeull) \
+	X(ERROR, 0xf5fc3f03c3f07ffeull) \
 	X(TYPE, 0xffull)
 
 /* frame, field, the codes it may have there as a set of bits */
@@ -559,7 +567,8 @@ enum violation {
 	X(PROCESS, KILLED, 0) \
 	X(PROCESS, LEFT_RUNNING, 0) \
 	X(PROCESS, ENDED_NS, 0) \
-	X(OPENED, PORT, 0)
+	X(OPENED, PORT, 0) \
+	X(INCOMING, TICKET, 1)
 
 /* operation, field, whether it is required */
 #define WIRE_OPERATION_FIELDS(X) \
@@ -631,6 +640,8 @@ enum violation {
 	X(CONNECT, PORT, 1) \
 	X(WAIT_PORT, PORT, 1) \
 	X(WAIT_PORT, TIMEOUT_MS, 1) \
+	X(LISTEN, PORT, 1) \
+	X(ACCEPT, TICKET, 1) \
 	X(PUT_TREE, PATH, 1) \
 	X(PUT_TREE, ROOT, 1) \
 	X(PUT_TREE, LIMIT, 1) \
@@ -677,13 +688,17 @@ enum violation {
 	X(STOP, 0, 0) \
 	X(CONNECT, 1, 1) \
 	X(WAIT_PORT, 0, 0) \
+	X(LISTEN, 0, 0) \
+	X(ACCEPT, 1, 1) \
 	X(PUT_TREE, 1, 1) \
 	X(GET_TREE, 1, 1) \
 	X(SCAN_TREE, 0, 1)
 
 /* the operations whose other end is a socket */
 #define WIRE_SOCKET_OPERATIONS(X) \
-	X(CONNECT)
+	X(CONNECT) \
+	X(LISTEN) \
+	X(ACCEPT)
 
 /* code and name of every frame, for messages and dumps */
 #define WIRE_FRAME_NAMES(X) \
@@ -712,7 +727,8 @@ enum violation {
 	X(FRAME_POSITION, "POSITION") \
 	X(FRAME_PROCESS, "PROCESS") \
 	X(FRAME_OPENED, "OPENED") \
-	X(FRAME_STDOUT_END, "STDOUT_END")
+	X(FRAME_STDOUT_END, "STDOUT_END") \
+	X(FRAME_INCOMING, "INCOMING")
 
 /* code and name of every field, for messages and dumps */
 #define WIRE_FIELD_NAMES(X) \
@@ -771,6 +787,7 @@ enum violation {
 	X(FIELD_ROWS, "rows") \
 	X(FIELD_COLUMNS, "columns") \
 	X(FIELD_PORT, "port") \
+	X(FIELD_TICKET, "ticket") \
 	X(FIELD_OPERATION, "operation") \
 	X(FIELD_ARGUMENT, "argument") \
 	X(FIELD_CWD, "cwd") \

@@ -17,7 +17,7 @@ from fumehood._start import new_session_id
 from fumehood.engines import container_spec, labels
 from fumehood.engines.base import Image, SessionRequest
 from fumehood.engines.container_spec import EngineFacts
-from fumehood.errors import EngineUnsupportedError, ImageRefusedError, InvalidRequestError
+from fumehood.errors import ImageRefusedError, InvalidRequestError
 from fumehood.options import MIB, Limits, Network, Security, check_name
 from fumehood.volumes import Volume
 
@@ -203,14 +203,20 @@ def test_different_ids_never_share_a_name() -> None:
     assert len(set(names[: len(ids)])) == len(set(names[len(ids) :])) == len(ids)
 
 
+def test_an_allow_list_changes_nothing_of_the_container() -> None:
+    # What it lets through goes over the tether.
+    allowed = replace(REQUEST, network=Network.allow("example.org"))
+    assert container_spec.build(allowed, FACTS) == container_spec.build(REQUEST, FACTS)
+
+
 REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
-    (
-        "an allow-list of domains",
-        {"network": Network.allow("example.org")},
-        EngineUnsupportedError,
-        "needs the egress proxy",
-    ),
     ("ports without a network", {"ports": (80,)}, InvalidRequestError, "without a network"),
+    (
+        "ports with an allow-list",
+        {"network": Network.allow("example.org"), "ports": (80,)},
+        InvalidRequestError,
+        "without a network",
+    ),
     (
         "a port out of range",
         {"network": Network.bridge(), "ports": (70_000,)},

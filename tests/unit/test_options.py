@@ -8,6 +8,7 @@ import functools
 import itertools
 import json
 import math
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fumehood import (
+    Allow,
     InvalidPathError,
     InvalidRequestError,
     Lifecycle,
@@ -370,7 +372,11 @@ def test_a_detached_session_needs_an_end() -> None:
         lambda: Network.named(5),  # type: ignore[arg-type]
         Network.allow,
         lambda: Network.allow("a b"),
-        lambda: Network.allow("EXAMPLE.org"),
+        lambda: Network.allow("example.org", ports=()),
+        lambda: Network.allow("example.org", ports=(0,)),
+        lambda: Network.allow("example.org", ports=443),  # type: ignore[arg-type]
+        lambda: Network.allow(*(f"a{n}.example.org" for n in range(1001))),
+        lambda: Network(mode="allow", domains=Allow("a.b")),  # type: ignore[arg-type]
         lambda: Network.allow("http://example.org"),
         lambda: Network.allow("*"),
         lambda: Network.allow("a" * 1_000_000),
@@ -472,7 +478,7 @@ ALL = [
     Workspace.persistent("w"),
     Lifecycle(ttl=5),
     Limits(),
-    Network.allow("example.org"),
+    Network.allow("example.org", Allow("b.org", headers={"Authorization": "secret"}), ports=(80,)),
     Security(workload_capabilities=("CHOWN",)),
     Manifest(files={"a": "x"}, env={"A": "1"}),
 ]
@@ -489,6 +495,15 @@ def test_options_are_values(value: object) -> None:
     assert copy.deepcopy(value) == value
     assert dataclasses.replace(value) == value
     assert type(value).__name__ in repr(value)
+
+
+def test_a_secret_of_a_rule_is_in_no_text() -> None:
+    network = Network.allow(Allow("a.org", headers={"Authorization": "hunter2"}))
+    for text in (repr(network), str(network), json.dumps(options.to_dict(network))):
+        assert "hunter2" not in text
+    assert "hunter2" not in repr(network.rules)
+    assert pickle.loads(pickle.dumps(network)) == network
+    assert hash(network) == hash(copy.deepcopy(network))
 
 
 def test_options_as_plain_data_can_be_written_as_json() -> None:

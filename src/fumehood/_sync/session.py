@@ -21,7 +21,7 @@ from fumehood._sync.base import Blocking
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
-from fumehood.options import Lifecycle, Seconds
+from fumehood.options import Lifecycle, Network, Seconds
 from fumehood.process_results import ProcessEvent, ProcessLogs, ProcessStatus
 from fumehood.processes import GRACE, LOG_BYTES
 from fumehood.results import (
@@ -1453,6 +1453,32 @@ class Session(Blocking[_session.AsyncSession]):
             ResourceLimitError: its processes could not be made to stand still.
         """
         return self._call(lambda: self._async.snapshot(name, expires=expires, labels=labels))
+
+    def set_network(self, network: Network) -> None:
+        """Change what the session may reach, from now on.
+
+        For a session that was made with ``Network.allow``: its commands find the proxy by their
+        environment. Connections under way to what is not allowed any more are cut off before this
+        returns; the others go on. In a session that was joined, this client begins to serve the
+        network, if nobody else does, and stops when it leaves. When it is cancelled, the network is
+        the old one or the new one.
+
+        Args:
+            network: ``Network.allow(…)``, or ``Network.none()`` for nothing at all.
+
+        Raises:
+            InvalidRequestError: another kind of network, or a session that was made with one.
+            PortError: another client serves the network, or a command has taken port 3128.
+            SessionEndedError: the session is over.
+        """
+        return self._call(lambda: self._async.set_network(network))
+
+    def egress_statistics(self) -> dict[str, int]:
+        """Return numbers: connections now, those served, and bytes of those that have ended.
+
+        All are 0 where this client does not serve the session's network.
+        """
+        return self._look(lambda: self._async.egress_statistics())
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fumehood._wire.connection import InputCredit, Opened, Output, OutputEnded
+from fumehood._wire.connection import Incoming, InputCredit, Opened, Output, OutputEnded
 from fumehood._wire.messages import Answer, Process
 from fumehood.errors import InvalidRequestError, SandboxError
 
@@ -39,6 +39,7 @@ class Channel:
         "_output",
         "_output_ended",
         "_tether",
+        "_tickets",
         "_waiter",
         "described",
         "moved",
@@ -61,6 +62,7 @@ class Channel:
         """How often something has come from the supervisor: output, or credit for input."""
         self._opened = False
         self._output_ended = False
+        self._tickets: deque[int] = deque()
 
     def __repr__(self) -> str:
         return f"<Channel {self.number} waiting={len(self._output)} answer={self._answer!r}>"
@@ -99,6 +101,26 @@ class Channel:
         if self._failure is not None:
             raise self._failure()
         return self._opened
+
+    async def next_ticket(self) -> int:
+        """Return the number of the next connection from inside; for a ``listen`` alone.
+
+        Raises:
+            SandboxError: there will be none: why the channel or the session ended.
+            EOFError: the channel has ended, and its answer says why.
+        """
+        while not self._tickets:
+            if self._failure is not None:
+                raise self._failure()
+            if self._answer is not None:
+                raise EOFError
+            await self._wait()
+        return self._tickets.popleft()
+
+    @property
+    def tickets(self) -> int:
+        """How many connections from inside wait for :meth:`next_ticket`."""
+        return len(self._tickets)
 
     async def receive(self) -> Output | None:
         """Return the next piece of output, or None after its end or once the answer is there.
@@ -233,13 +255,16 @@ class Channel:
 
     # --- the tether's side --------------------------------------------------------------------
 
-    def take(self, event: Output | InputCredit | Opened | OutputEnded) -> None:
+    def take(self, event: Output | InputCredit | Opened | OutputEnded | Incoming) -> None:
         """Take from the tether what has come on the channel."""
         if isinstance(event, Output):
             self._deliver(event)
         elif isinstance(event, InputCredit):
             self.moved += 1
             self._wake_input()
+        elif isinstance(event, Incoming):
+            self._tickets.append(event.ticket)
+            self._wake()
         else:
             self._opened = True
             self._output_ended |= isinstance(event, OutputEnded)

@@ -23,6 +23,7 @@ from fumehood._wire.connection import (
     Ended,
     Event,
     Finished,
+    Incoming,
     InputCredit,
     Opened,
     Output,
@@ -47,6 +48,7 @@ from fumehood.text import printable
 
 logger = logging.getLogger("fumehood.tether")
 
+_OF_CHANNELS = (Output, Described, Finished, InputCredit, Opened, OutputEnded, Incoming)
 _LEAST_LOOK = 0.1
 """Seconds between two looks at a time that has been extended."""
 MOVE_SECONDS = 10.0
@@ -93,6 +95,7 @@ class Tether:
         self._session_id = session_id
         self._heartbeat = heartbeat_timeout
         self._channels: dict[int, Channel] = {}
+        self._standing: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._settled: asyncio.Future[None] = self._loop.create_future()
@@ -345,8 +348,8 @@ class Tether:
 
     # --- channels -----------------------------------------------------------------------------
 
-    def open(self, request: Request) -> Channel:
-        """Open a channel for a request.
+    def open(self, request: Request, *, standing: bool = False) -> Channel:
+        """Open a channel for a request; ``standing``: for one that nobody waits for.
 
         Raises:
             SessionEndedError: the session is over.
@@ -357,7 +360,9 @@ class Tether:
         number = self._connection.open(request)
         channel = Channel(self, number)
         self._channels[number] = channel
-        if self._vigil is not None:
+        if standing:
+            self._standing.add(number)
+        elif self._vigil is not None:
             self._vigil.begin()
         self._flush_now()
         return channel
@@ -468,7 +473,7 @@ class Tether:
         if self._flush_scheduled:
             return
         self._flush()
-        if len(self._channels) > 1:
+        if self._under_way > 1:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -495,7 +500,7 @@ class Tether:
             self._flush_soon()
 
     def _dispatch(self, event: Event) -> None:
-        if isinstance(event, (Output, Described, Finished, InputCredit, Opened, OutputEnded)):
+        if isinstance(event, _OF_CHANNELS):
             self._hand_on(event)
         elif isinstance(event, Pinged):
             self._answer_ping(event.token)
@@ -511,7 +516,7 @@ class Tether:
             self._ended(event.end)
 
     def _hand_on(
-        self, event: Output | Described | Finished | InputCredit | Opened | OutputEnded
+        self, event: Output | Described | Finished | InputCredit | Opened | OutputEnded | Incoming
     ) -> None:
         """Give its channel what is for it, unless nobody has it any more."""
         channel = self._channels.get(event.channel)
@@ -519,6 +524,7 @@ class Tether:
             return
         if isinstance(event, Finished):
             del self._channels[event.channel]
+            self._standing.discard(event.channel)
             channel.finish(event.answer)
         elif isinstance(event, Described):
             channel.described.append(event.process)
@@ -608,7 +614,11 @@ class Tether:
         self._break(failure, EndReason.LOST)
 
     def _busy(self) -> bool:
-        return self._failure is None and bool(self._channels)
+        return self._failure is None and self._under_way > 0
+
+    @property
+    def _under_way(self) -> int:
+        return len(self._channels) - len(self._standing)
 
     def _container_ended(self, code: int) -> None:
         """Take the engine's word for an end of which the stream does not tell."""
@@ -702,6 +712,7 @@ class Tether:
             self._vigil.end()
         channels = list(self._channels.values())
         self._channels.clear()
+        self._standing.clear()
         for channel in channels:
             channel.fail(failure)
         self._settle()

@@ -28,6 +28,7 @@ from fumehood._wire.messages import (
     Request,
     Welcome,
     decode_position,
+    decode_ticket,
     resize_frame,
 )
 from fumehood._wire.resume import Resumable, Resumption
@@ -84,6 +85,7 @@ _EXPECTED: dict[State, frozenset[Frame]] = {
             Frame.FAIL,
             Frame.POSITION,
             Frame.PROCESS,
+            Frame.INCOMING,
         }
     ),
     State.ENDED: frozenset(),
@@ -145,6 +147,13 @@ class Opened(NamedTuple):
     channel: int
 
 
+class Incoming(NamedTuple):
+    """Somebody inside has connected to the port that a channel listens on."""
+
+    channel: int
+    ticket: int
+
+
 class OutputEnded(NamedTuple):
     """No more output comes on a channel, which lives on."""
 
@@ -177,6 +186,7 @@ Event = (
     | Described
     | InputCredit
     | Opened
+    | Incoming
     | OutputEnded
     | Pinged
     | Finished
@@ -261,6 +271,8 @@ class Connection:
         self._out: list[bytes | memoryview] = []
         self._channels: dict[int, _Channel] = {}
         self._last_channel = 0
+        self._last_ticket = 0
+        self._tickets: set[int] = set()  # told, and not taken over by us
         self._window = ReceiveWindow(table.CONNECTION_WINDOW)
         self._configure: Configure | None = None
         self.state: State = State.NEW
@@ -324,6 +336,8 @@ class Connection:
         self._out.append(request.encode(channel))
         self._last_channel = channel
         operation = request.operation
+        if operation is Operation.ACCEPT:
+            self._tickets.discard(cast("int", request.fields[Field.TICKET]))
         self._channels[channel] = _Channel(
             operation=operation,
             receive=ReceiveWindow(table.CHANNEL_WINDOW),
@@ -503,6 +517,8 @@ class Connection:
             return self._opened(raw)
         if raw.frame is Frame.STDOUT_END:
             return self._output_end(raw)
+        if raw.frame is Frame.INCOMING:
+            return self._incoming(raw)
         self._position(raw)
         return None
 
@@ -598,6 +614,22 @@ class Connection:
             raise WireViolationError(Violation.BAD_STATE, f"more than {_MOST_PROCESSES} processes")
         return Described(raw.channel, Process.decode(raw))
 
+    def _incoming(self, raw: RawFrame) -> Incoming:
+        """Note a ticket: each is new, and few wait for us at a time."""
+        self._check_opened(raw, self._also(raw))
+        ticket = decode_ticket(raw)
+        if ticket <= self._last_ticket:
+            raise WireViolationError(
+                Violation.BAD_VALUE, f"INCOMING: ticket={ticket} after {self._last_ticket}"
+            )
+        if len(self._tickets) >= table.MAX_INCOMING:
+            raise WireViolationError(
+                Violation.BAD_STATE, f"INCOMING beyond {table.MAX_INCOMING} that wait"
+            )
+        self._last_ticket = ticket
+        self._tickets.add(ticket)
+        return Incoming(raw.channel, ticket)
+
     def _check_socket(self, raw: RawFrame, entry: _Channel) -> None:
         """Where the other end is a socket, output comes between OPENED and STDOUT_END."""
         if entry.operation not in table.OPERATION_SOCKET:
@@ -622,7 +654,10 @@ class Connection:
 
     def _output_end(self, raw: RawFrame) -> OutputEnded:
         entry = self._entry(raw)
-        if entry.operation not in table.OPERATION_SOCKET:
+        if (
+            entry.operation not in table.OPERATION_SOCKET
+            or table.OPERATION_OUTPUT[entry.operation] == "none"
+        ):
             raise WireViolationError(
                 Violation.BAD_STATE, f"STDOUT_END from {entry.operation.name.lower()}"
             )
@@ -655,4 +690,6 @@ class Connection:
         if entry.operation in _LOGGED and not isinstance(answer, Fail):
             _check_end(answer.offset, entry.offset, raw.frame)
         del self._channels[raw.channel]
+        if entry.operation is Operation.LISTEN:
+            self._tickets.clear()  # who waited was turned away with it
         return Finished(raw.channel, answer)

@@ -251,6 +251,16 @@ def wait_port_request(port: int, timeout_ms: int) -> Request:
     return Request(Operation.WAIT_PORT, {Field.PORT: port, Field.TIMEOUT_MS: timeout_ms})
 
 
+def listen_request(port: int) -> Request:
+    """Return the request to be told of whoever connects to a port inside."""
+    return Request(Operation.LISTEN, {Field.PORT: port})
+
+
+def accept_request(ticket: int) -> Request:
+    """Return the request for a connection that somebody inside has made."""
+    return Request(Operation.ACCEPT, {Field.TICKET: ticket})
+
+
 # --- supervisor to client ---------------------------------------------------------------------
 
 
@@ -477,6 +487,11 @@ _END = frozenset(
 def decode_position(raw: RawFrame) -> int:
     """Return where the output behind a POSITION begins."""
     return _uint(codec.decode_frame_fields(raw), Field.OFFSET)
+
+
+def decode_ticket(raw: RawFrame) -> int:
+    """Return the number by which a connection from inside can be taken over."""
+    return _uint(codec.decode_frame_fields(raw), Field.TICKET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ MIN_LOG_BYTES: Final = 4096
 MAX_LOG_BYTES: Final = 16777216
 KEPT_PROCESSES: Final = 64
 KEPT_LOG_BYTES: Final = 16777216
+MAX_INCOMING: Final = 32
 CONFIGURE_DEADLINE_MS: Final = 30000
 WAIT_SILENCE_MS: Final = 60000
 MAX_METADATA: Final = 16384
@@ -65,6 +66,7 @@ class Frame(IntEnum):
     PROCESS = 0x1b
     OPENED = 0x1d
     STDOUT_END = 0x1e
+    INCOMING = 0x1f
 
 
 class Field(IntEnum):
@@ -125,6 +127,7 @@ class Field(IntEnum):
     ROWS = 0x38
     COLUMNS = 0x39
     PORT = 0x3a
+    TICKET = 0x3b
     OPERATION = 0x40
     ARGUMENT = 0x41
     CWD = 0x42
@@ -202,6 +205,8 @@ class Operation(IntEnum):
     STOP = 0x1a
     CONNECT = 0x28
     WAIT_PORT = 0x29
+    LISTEN = 0x2a
+    ACCEPT = 0x2b
     PUT_TREE = 0x2c
     GET_TREE = 0x2d
     SCAN_TREE = 0x2e
@@ -295,6 +300,7 @@ class ErrorCode(IntEnum):
     CONNECTION_REFUSED = 0x3c
     CONNECTION_RESET = 0x3d
     TIMED_OUT = 0x3e
+    ADDRESS_IN_USE = 0x3f
 
 
 class Violation(IntEnum):
@@ -374,6 +380,7 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.ROWS: "uint",
         Field.COLUMNS: "uint",
         Field.PORT: "uint",
+        Field.TICKET: "uint",
         Field.OPERATION: "uint",
         Field.ARGUMENT: "bytes",
         Field.CWD: "bytes",
@@ -428,9 +435,9 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 44, 45, 46, 50, 51, 52}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 42, 43, 44, 45, 46, 50, 51, 52}),
         Field.ROOT: frozenset({0, 1}),
-        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58, 60, 61, 62}),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58, 60, 61, 62, 63}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
     }
 )
@@ -473,6 +480,7 @@ FRAME_FROM: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.PROCESS: "supervisor",
         Frame.OPENED: "supervisor",
         Frame.STDOUT_END: "supervisor",
+        Frame.INCOMING: "supervisor",
     }
 )
 
@@ -504,6 +512,7 @@ FRAME_CHANNEL: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.PROCESS: "live",
         Frame.OPENED: "live",
         Frame.STDOUT_END: "live",
+        Frame.INCOMING: "live",
     }
 )
 
@@ -535,6 +544,7 @@ FRAME_PAYLOAD: Final[MappingProxyType[Frame, str]] = MappingProxyType(
         Frame.PROCESS: "fields",
         Frame.OPENED: "fields",
         Frame.STDOUT_END: "empty",
+        Frame.INCOMING: "fields",
     }
 )
 
@@ -566,6 +576,7 @@ FRAME_LENGTH: Final[MappingProxyType[Frame, tuple[int, int]]] = MappingProxyType
         Frame.PROCESS: (0, 65536),
         Frame.OPENED: (0, 65536),
         Frame.STDOUT_END: (0, 0),
+        Frame.INCOMING: (0, 65536),
     }
 )
 
@@ -584,6 +595,7 @@ FRAME_REQUIRED: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.POSITION: frozenset({Field.OFFSET}),
         Frame.PROCESS: frozenset({Field.PROCESS, Field.LOG_BYTES, Field.STDIN, Field.PID, Field.STARTED_NS, Field.LOG_FIRST, Field.LOG_END}),
         Frame.OPENED: frozenset(),
+        Frame.INCOMING: frozenset({Field.TICKET}),
     }
 )
 
@@ -602,6 +614,7 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.POSITION: frozenset(),
         Frame.PROCESS: frozenset({Field.ARGUMENT, Field.ARGV_CUT, Field.PROCESS_NAME, Field.REASON, Field.EXIT_CODE, Field.SIGNAL, Field.DURATION_US, Field.STDOUT_TOTAL, Field.STDERR_TOTAL, Field.KILLED, Field.LEFT_RUNNING, Field.ENDED_NS}),
         Frame.OPENED: frozenset({Field.PORT}),
+        Frame.INCOMING: frozenset(),
     }
 )
 
@@ -630,6 +643,8 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.STOP: frozenset({Field.PROCESS, Field.GRACE_MS}),
         Operation.CONNECT: frozenset({Field.PORT}),
         Operation.WAIT_PORT: frozenset({Field.PORT, Field.TIMEOUT_MS}),
+        Operation.LISTEN: frozenset({Field.PORT}),
+        Operation.ACCEPT: frozenset({Field.TICKET}),
         Operation.PUT_TREE: frozenset({Field.PATH, Field.ROOT, Field.LIMIT}),
         Operation.GET_TREE: frozenset({Field.PATH, Field.ROOT, Field.FOLLOW}),
         Operation.SCAN_TREE: frozenset({Field.PATH, Field.ROOT, Field.LIMIT}),
@@ -661,6 +676,8 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.STOP: frozenset(),
         Operation.CONNECT: frozenset(),
         Operation.WAIT_PORT: frozenset(),
+        Operation.LISTEN: frozenset(),
+        Operation.ACCEPT: frozenset(),
         Operation.PUT_TREE: frozenset(),
         Operation.GET_TREE: frozenset(),
         Operation.SCAN_TREE: frozenset(),
@@ -692,6 +709,8 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.STOP: False,
         Operation.CONNECT: True,
         Operation.WAIT_PORT: False,
+        Operation.LISTEN: False,
+        Operation.ACCEPT: True,
         Operation.PUT_TREE: True,
         Operation.GET_TREE: True,
         Operation.SCAN_TREE: False,
@@ -723,6 +742,8 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.STOP: "none",
         Operation.CONNECT: "stdout",
         Operation.WAIT_PORT: "none",
+        Operation.LISTEN: "none",
+        Operation.ACCEPT: "stdout",
         Operation.PUT_TREE: "stdout",
         Operation.GET_TREE: "stdout",
         Operation.SCAN_TREE: "stdout",
@@ -754,6 +775,8 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.STOP: Frame.EXIT,
         Operation.CONNECT: Frame.DONE,
         Operation.WAIT_PORT: Frame.DONE,
+        Operation.LISTEN: Frame.DONE,
+        Operation.ACCEPT: Frame.DONE,
         Operation.PUT_TREE: Frame.DONE,
         Operation.GET_TREE: Frame.DONE,
         Operation.SCAN_TREE: Frame.DONE,
@@ -765,10 +788,11 @@ OPERATION_ALSO: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.ATTACH: Frame.POSITION,
         Operation.LOGS: Frame.POSITION,
         Operation.PROCESSES: Frame.PROCESS,
+        Operation.LISTEN: Frame.INCOMING,
     }
 )
 
-OPERATION_SOCKET: Final = frozenset({Operation.CONNECT})
+OPERATION_SOCKET: Final = frozenset({Operation.CONNECT, Operation.LISTEN, Operation.ACCEPT})
 
 ENTRY_REQUIRED: Final = frozenset({Field.TYPE, Field.SIZE, Field.MODE, Field.MODIFIED_NS, Field.UID, Field.GID, Field.NAME})
 ENTRY_OPTIONAL: Final = frozenset({Field.LINK})

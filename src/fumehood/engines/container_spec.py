@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from fumehood.engines import labels
 from fumehood.engines.base import SessionRequest
-from fumehood.errors import EngineUnsupportedError, ImageRefusedError, InvalidRequestError
+from fumehood.errors import ImageRefusedError, InvalidRequestError
 from fumehood.options import MIB
 from fumehood.volumes import Volume, within
 
@@ -135,14 +135,8 @@ def check(request: SessionRequest) -> None:
     Raises:
         InvalidRequestError: options that contradict each other.
         ImageRefusedError: the image declares a VOLUME other than the workspace.
-        EngineUnsupportedError: the network mode is not served by this engine.
     """
-    if request.network.mode == "allow":
-        raise EngineUnsupportedError(
-            "Network.allow(...) needs the egress proxy, which this engine does not offer yet; "
-            "use Network.none(), Network.bridge() or Network.named(name)"
-        )
-    if request.ports and request.network.mode == "none":
+    if request.ports and _is_offline(request):
         raise InvalidRequestError(
             f"ports {list(request.ports)} cannot be published without a network: use "
             "Network.bridge(), or forward_port(), which needs no network"
@@ -190,7 +184,7 @@ def build(request: SessionRequest, facts: EngineFacts) -> ContainerSpec:
     The result depends on the arguments alone: the golden tests compare it byte for byte.
     """
     check(request)
-    offline = request.network.mode == "none"
+    offline = _is_offline(request)
     body: Json = {
         "Image": request.image.id,
         "Entrypoint": [SUPERVISOR_PATH],
@@ -320,7 +314,14 @@ def _security_options(seccomp: str | None) -> list[str]:
     return options
 
 
+def _is_offline(request: SessionRequest) -> bool:
+    # What `allow` lets through goes over the tether.
+    return request.network.mode in ("none", "allow")
+
+
 def _network_mode(request: SessionRequest) -> str:
+    if _is_offline(request):
+        return "none"
     if request.network.mode == "named":
         assert request.network.name is not None
         return request.network.name

@@ -1,0 +1,84 @@
+"""What a session may reach by allow-list, changed while it runs."""
+
+from __future__ import annotations
+
+from fumehood._core import SessionCore, SessionPart
+from fumehood.egress.policy import Policy
+from fumehood.errors import InvalidRequestError
+from fumehood.options import Network
+from fumehood.text import brief
+
+# The proxy's port: proxy.PORT, which is not imported before there is a proxy.
+_PROXY = "http://127.0.0.1:3128"
+_DIRECT = "localhost,127.0.0.1,::1"
+
+PROXY_VARIABLES: dict[str, str] = {
+    "http_proxy": _PROXY,
+    "https_proxy": _PROXY,
+    "HTTP_PROXY": _PROXY,
+    "HTTPS_PROXY": _PROXY,
+    "no_proxy": _DIRECT,
+    "NO_PROXY": _DIRECT,
+    # Node.js asks for it before it looks at the others.
+    "NODE_USE_ENV_PROXY": "1",
+}
+"""In every command of a session that was made with ``Network.allow``."""
+
+
+class EgressPart(SessionPart):
+    """The network of a session whose proxy is in its client."""
+
+    async def set_network(self, network: Network) -> None:
+        """Change what the session may reach, from now on.
+
+        For a session that was made with ``Network.allow``: its commands find the proxy by their
+        environment. Connections under way to what is not allowed any more are cut off before this
+        returns; the others go on. In a session that was joined, this client begins to serve the
+        network, if nobody else does, and stops when it leaves. When it is cancelled, the network is
+        the old one or the new one.
+
+        Args:
+            network: ``Network.allow(…)``, or ``Network.none()`` for nothing at all.
+
+        Raises:
+            InvalidRequestError: another kind of network, or a session that was made with one.
+            PortError: another client serves the network, or a command has taken port 3128.
+            SessionEndedError: the session is over.
+        """
+        if not isinstance(network, Network):
+            raise InvalidRequestError(f"network must be a Network, not {brief(network)}")
+        if network.mode not in ("allow", "none"):
+            raise InvalidRequestError(
+                f"a running session cannot change to Network.{network.mode}: only to "
+                "Network.allow(…) and Network.none()"
+            )
+        made_with = self._core.network
+        if made_with is not None and made_with.mode != "allow":
+            raise InvalidRequestError(
+                f"session {self._core.id} was made with Network.{made_with.mode}: its commands do "
+                "not know of a proxy. Make it with Network.allow(…)"
+            )
+        await serve_network(self._core, network)
+
+    def egress_statistics(self) -> dict[str, int]:
+        """Return numbers: connections now, those served, and bytes of those that have ended.
+
+        All are 0 where this client does not serve the session's network.
+        """
+        if self._core.egress is None:
+            return dict.fromkeys(("connections", "served", "bytes_up", "bytes_down"), 0)
+        return self._core.egress.statistics()
+
+
+async def serve_network(core: SessionCore, network: Network) -> None:
+    """Let the session's proxy go by a network; start it when it does not run."""
+    policy = Policy(network.rules, network.ports)
+    core.tether.check_alive()
+    async with core.egress_lock:
+        if core.egress is None:
+            # Here, because an HTTP library is not needed by sessions without a proxy.
+            from fumehood.egress.proxy import start_proxy
+
+            core.egress = await start_proxy(core.tether, core.id, core.hooks, policy)
+        else:
+            await core.egress.set_policy(policy)

@@ -1,0 +1,246 @@
+"""Egress by allow-list: what goes through, what does not, and what is told of it."""
+
+from __future__ import annotations
+
+import http.server
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from contract.adapter import Api
+from fumehood import (
+    Allow,
+    AsyncSession,
+    EgressEvent,
+    EgressReason,
+    Hooks,
+    InvalidRequestError,
+    Network,
+    PortError,
+)
+from fumehood.egress import dial
+
+# Prints the status and the body, of an error too.
+GET = """
+import sys, urllib.error, urllib.request
+try:
+    with urllib.request.urlopen(sys.argv[1]) as answer:
+        print(answer.status, answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+except urllib.error.URLError as error:
+    print(error.reason)
+"""
+# A tunnel that says what it gets until its end.
+TUNNEL = """
+import socket, sys
+s = socket.create_connection(("127.0.0.1", 3128))
+s.sendall(f"CONNECT {sys.argv[1]} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+print(s.recv(4096).split(b"\\r\\n")[0].decode(), flush=True)
+try:
+    while s.recv(4096): pass
+    print("end", flush=True)
+except OSError:
+    print("reset", flush=True)
+"""
+SECRET = "Bearer hunter2"
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path == "/redirect":
+            self.send_response(302)
+            self.send_header("Location", "http://elsewhere.test/")
+            self.end_headers()
+        elif self.path == "/headers":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(repr(self.headers.items()).encode())
+        else:
+            super().do_GET()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    """A directory and the port of this machine's loopback where it is served."""
+    root = tmp_path_factory.mktemp("served")
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *args: _Handler(*args, directory=str(root))
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield root, server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names below .test are this machine's loopback; nothing else is resolved."""
+    real = dial.lookup
+
+    def lookup(name: str, port: int) -> list[dial.Place]:
+        if not name.endswith(".test"):
+            raise OSError("no such name")
+        return real("127.0.0.1", port)
+
+    monkeypatch.setattr(dial, "lookup", lookup)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def told() -> list[EgressEvent]:
+    """What the hook was told."""
+    return []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def proxied(
+    api: Api, served: tuple[Path, int], told: list[EgressEvent]
+) -> AsyncIterator[AsyncSession]:
+    """A session that may reach the server by its address and by a few names."""
+    async with (
+        api.sandbox(network=allowed(served[1]), hooks=Hooks(on_egress=told.append)) as sandbox,
+        sandbox.create_session(id=api.new_id()) as session,
+    ):
+        yield session
+
+
+def allowed(port: int) -> Network:
+    """What the session is made with."""
+    secret = Allow("secret.test", headers={"Authorization": SECRET})
+    return Network.allow("127.0.0.1", "good.test", "*.wild.test", secret, ports=(port,))
+
+
+async def get(session: AsyncSession, url: str) -> str:
+    """Return what a request from inside gets; also loopback goes through the proxy."""
+    result = await session.exec(
+        ["python3", "-c", GET, url], env={"no_proxy": "", "NO_PROXY": ""}, check=True
+    )
+    return result.stdout
+
+
+async def test_what_is_named_is_reached_and_told_of(
+    proxied: AsyncSession, served: tuple[Path, int], told: list[EgressEvent]
+) -> None:
+    root, port = served
+    (root / "page").write_text("hello from outside")
+    for host, rule in (("good.test", "good.test"), ("a.b.wild.test", "*.wild.test")):
+        told.clear()
+        assert await get(proxied, f"http://{host}:{port}/page") == "200 hello from outside\n"
+        assert told[0].allowed
+        assert (told[0].host, told[0].port, told[0].rule) == (host, port, rule)
+        assert (told[0].method, told[0].address) == ("GET", "127.0.0.1")
+    assert await get(proxied, f"http://127.0.0.1:{port}/page") == "200 hello from outside\n"
+    assert proxied.effective_limits.network == "allow"
+    assert proxied.egress_statistics()["served"] >= 3
+
+
+@pytest.mark.parametrize(
+    "url,reason",
+    [
+        ("http://elsewhere.test/", EgressReason.NOT_LISTED),
+        ("http://wild.test/", EgressReason.NOT_LISTED),
+        ("http://good.test:1/", EgressReason.PORT),
+        ("http://169.254.169.254/latest/meta-data/", EgressReason.PRIVATE_ADDRESS),
+    ],
+)
+async def test_what_is_not_named_is_refused_with_a_reason(
+    proxied: AsyncSession, told: list[EgressEvent], url: str, reason: EgressReason
+) -> None:
+    told.clear()
+    answer = await get(proxied, url)
+    assert answer.startswith("403 fumehood: ")
+    assert "allowed here: 127.0.0.1" in answer
+    assert [(event.allowed, event.reason) for event in told] == [(False, reason)]
+
+
+async def test_a_redirect_is_a_request_like_any_other(
+    proxied: AsyncSession, served: tuple[Path, int]
+) -> None:
+    answer = await get(proxied, f"http://good.test:{served[1]}/redirect")
+    assert answer.startswith("403 fumehood: elsewhere.test is not allowed")
+
+
+async def test_a_rules_headers_go_to_its_host_and_to_no_other(
+    proxied: AsyncSession, served: tuple[Path, int]
+) -> None:
+    assert SECRET in await get(proxied, f"http://secret.test:{served[1]}/headers")
+    assert SECRET not in await get(proxied, f"http://good.test:{served[1]}/headers")
+    environment = (await proxied.exec(["env"], check=True)).stdout
+    assert "http_proxy=http://127.0.0.1:3128" in environment
+    assert SECRET not in environment
+
+
+def make_repository(root: Path) -> None:
+    """Make ``repo.git`` with one commit, to be served as files."""
+    work, bare = root / "work", root / "repo.git"
+    if bare.exists():
+        return
+    run = ["git", "-c", "user.name=t", "-c", "user.email=t@t.test", "-C", str(work)]
+    for argv in (
+        ["git", "init", "-q", str(work)],
+        [*run, "commit", "-q", "--allow-empty", "-m", "over the tether"],
+        ["git", "clone", "-q", "--bare", str(work), str(bare)],
+        ["git", "-C", str(bare), "update-server-info"],
+    ):
+        subprocess.run(argv, check=True)
+
+
+async def test_git_clones_through_it(proxied: AsyncSession, served: tuple[Path, int]) -> None:
+    root, port = served
+    make_repository(root)
+    await proxied.exec(
+        ["git", "clone", "-q", f"http://good.test:{port}/repo.git", "clone"], check=True
+    )
+    log = await proxied.exec(["git", "-C", "clone", "log", "--format=%s"], check=True)
+    assert log.stdout == "over the tether\n"
+
+
+async def test_a_name_that_leads_to_a_private_address_is_refused(
+    api: Api, served: tuple[Path, int]
+) -> None:
+    network = Network.allow("good.test", ports=(served[1],))
+    async with (
+        api.sandbox(network=network) as sandbox,
+        sandbox.create_session(id=api.new_id()) as session,
+    ):
+        answer = await get(session, f"http://good.test:{served[1]}/")
+        assert answer.startswith("403 fumehood: good.test leads to an address that is not public")
+
+
+async def test_the_network_changes_while_it_runs(api: Api, served: tuple[Path, int]) -> None:
+    port = served[1]
+    async with (
+        api.sandbox(network=allowed(port)) as sandbox,
+        sandbox.create_session(id=api.new_id()) as session,
+    ):
+        stream = session.exec_stream(["python3", "-c", TUNNEL, f"good.test:{port}"])
+        assert "200" in getattr(await anext(stream), "text", "")
+        await session.set_network(Network.none())
+        # It was cut off, and not ended.
+        assert getattr(await anext(stream), "text", "") == "reset\n"
+        await stream.aclose()
+        assert (await get(session, f"http://good.test:{port}/")).startswith("403")
+        await session.set_network(allowed(port))
+        assert (await get(session, f"http://good.test:{port}/")).startswith("200")
+        async with sandbox.connect(session.id) as joined:
+            with pytest.raises(PortError, match="another client"):
+                await joined.set_network(allowed(port))
+        with pytest.raises(InvalidRequestError, match="only to"):
+            await session.set_network(Network.bridge())
+
+
+async def test_a_session_that_was_made_without_a_network_gets_none(session: AsyncSession) -> None:
+    with pytest.raises(InvalidRequestError, match=r"was made with Network\.none"):
+        await session.set_network(Network.allow("example.org"))
+    assert session.egress_statistics() == dict.fromkeys(
+        ("connections", "served", "bytes_up", "bytes_down"), 0
+    )
