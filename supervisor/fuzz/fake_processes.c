@@ -588,6 +588,8 @@ void socket_break(int fd)
 
 struct session session = { .null_fd = -1, .proc_fd = -1, .root_fd = -1, .workspace_fd = -1 };
 bool fake_configures_at_once;
+/* A client keeps the container in stock: the first configuration may be late. */
+static bool waits;
 static bool ending;
 
 void session_end(uint32_t reason)
@@ -613,6 +615,7 @@ void fake_configured(void)
 {
 	if (!session.configured || session.ready)
 		return;
+	waits = false;
 	session.ready = true;
 	handshake_ready();
 }
@@ -626,6 +629,7 @@ void fake_let_go(void)
 
 void fake_forget(void)
 {
+	waits = false;
 	int null_fd = session.null_fd >= 0 ? session.null_fd : open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	session = (struct session){ .null_fd = null_fd, .max_processes = 8 };
@@ -693,6 +697,16 @@ void pause_answer(struct connection *connection, uint32_t channel, const struct 
 void pause_left(struct connection *connection)
 {
 	(void)connection;
+}
+
+void lease_wait(void)
+{
+	waits = true;
+}
+
+bool lease_waits(void)
+{
+	return waits;
 }
 
 void lease_joined(void)
