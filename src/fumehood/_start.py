@@ -28,7 +28,7 @@ from fumehood._wire import table
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import Connection
 from fumehood._wire.messages import Configure
-from fumehood.egress.part import PROXY_VARIABLES, serve_network
+from fumehood.egress.part import PROXY_VARIABLES, check_available, serve_network
 from fumehood.engines.base import (
     ByteStream,
     Container,
@@ -291,6 +291,7 @@ def container_request(settings: Settings, order: Order, image: Image) -> Contain
 def configuration(
     settings: Settings, order: Order, image: Image, request: ContainerRequest
 ) -> Configure:
+    check_available(settings.network)
     lifecycle = settings.lifecycle
     proxied = PROXY_VARIABLES if settings.network.mode == "allow" else {}
     env = {**dict(image.env), **proxied, **settings.env, **order.manifest.env}

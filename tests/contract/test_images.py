@@ -157,6 +157,8 @@ async def test_an_image_that_goes_away_between_sessions_is_noticed(api: Api, mak
     async with api.sandbox(image) as sandbox:
         async with sandbox.create_session() as session:
             await session.exec(["true"], check=True)
+            # An image that a container still has cannot go away.
+            await session.destroy(wait=True)
         await maker.close()
         maker._made.clear()
         async with asyncio.timeout(60):

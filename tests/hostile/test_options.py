@@ -75,7 +75,7 @@ async def test_every_option_that_there_is_was_thought_about() -> None:
     }  # fmt: skip
     assert set(inspect.signature(Network).parameters) == {"mode", "name", "domains"}
     assert set(inspect.signature(AsyncDockerSandbox.create_session).parameters) == {
-        "self", "id", "workspace", "manifest", "metadata", "ports", "volumes",
+        "self", "id", "workspace", "manifest", "metadata", "ports", "volumes", "from_snapshot",
     }  # fmt: skip
 
 

@@ -251,10 +251,15 @@ async def test_one_that_ends_while_it_waits_is_replaced(
     sandbox = await warm(make)
     (first,) = engine.waiting
     engine.supervisors[first].stream.end()
-    await until(lambda: engine.waiting != [first] and len(engine.waiting) == 1)
-    stats = sandbox.pool_stats()
-    assert stats is not None
-    assert (stats.lost, stats.filled) == (1, 2)
+
+    def counts() -> tuple[int, int]:
+        stats = sandbox.pool_stats()
+        assert stats is not None
+        return stats.lost, stats.filled
+
+    await until(lambda: counts() == (1, 2))
+    assert engine.waiting != [first]
+    assert len(engine.waiting) == 1
     assert first in engine.discarded
 
 

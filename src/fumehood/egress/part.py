@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from fumehood._core import SessionCore, SessionPart
 from fumehood.egress.policy import Policy
 from fumehood.errors import InvalidRequestError
@@ -68,6 +70,18 @@ class EgressPart(SessionPart):
         if self._core.egress is None:
             return dict.fromkeys(("connections", "served", "bytes_up", "bytes_down"), 0)
         return self._core.egress.statistics()
+
+
+def check_available(network: Network) -> None:
+    """Refuse an allow-list before anything is made where its proxy could not run.
+
+    Raises:
+        InvalidRequestError: the packages of the extra ``egress`` are not installed.
+    """
+    if network.mode == "allow" and importlib.util.find_spec("h11") is None:
+        raise InvalidRequestError(
+            "Network.allow needs an HTTP library for its proxy: pip install 'fumehood[egress]'"
+        )
 
 
 async def serve_network(core: SessionCore, network: Network) -> None:

@@ -125,8 +125,12 @@ def _ascii(text: str) -> str:
     """Return a caller's name as requests have it: lower case, IDNA, no dot at the end."""
     if not text.isascii():
         # Here, because few need it and its tables are large.
-        import idna
-
+        try:
+            import idna
+        except ImportError:
+            raise InvalidRequestError(
+                f"{brief(text)} is not ASCII: that needs pip install 'fumehood[egress]'"
+            ) from None
         try:
             text = idna.encode(text, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError) as exc:
