@@ -48,6 +48,14 @@ CLASSES: dict[str, tuple[Class, ...]] = {
             kind="iterator",
             yields="bytes",
         ),
+        Class(
+            "Watch",
+            "Watch",
+            "_watch",
+            (("watch.py", "Watch"),),
+            kind="iterator",
+            yields="WatchEvent",
+        ),
         Class("FileWriter", "FileWriter", "_file_streams", (("file_streams.py", "FileWriter"),)),
         Class("PortStream", "AsyncPortStream", "_ports", (("ports.py", "AsyncPortStream"),)),
         Class(
@@ -84,6 +92,9 @@ CLASSES: dict[str, tuple[Class, ...]] = {
                 ("terminals.py", "TerminalsPart"),
                 ("files.py", "FilesPart"),
                 ("trees.py", "TreesPart"),
+                ("search.py", "SearchPart"),
+                ("edits.py", "EditsPart"),
+                ("watch.py", "WatchPart"),
                 ("ports.py", "PortsPart"),
                 ("state.py", "StatePart"),
                 ("egress/part.py", "EgressPart"),
@@ -126,8 +137,10 @@ from fumehood import process_streams as _process_streams
 from fumehood import processes as _processes
 from fumehood import session as _session
 from fumehood import terminals as _terminals
+from fumehood import watch as _watch
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
+from fumehood.edits import PatchedFile
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
@@ -144,10 +157,13 @@ from fumehood.results import (
     Start,
     TextPage,
 )
+from fumehood.search import EXCLUDE, MAX_FILE_BYTES, MAX_MATCHES, TIMEOUT
+from fumehood.search_results import SearchResult
 from fumehood.snapshots import Snapshot
 from fumehood.state import STOPPED_SECONDS
 from fumehood.transfers import Symlinks, TransferProgress, TransferResult
 from fumehood.trees import MAX_BYTES
+from fumehood.watch import MAX_DIRECTORIES, WatchEvent
 """,
     "sandbox.py": """
 from collections.abc import Callable, Mapping, Sequence

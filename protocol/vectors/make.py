@@ -145,6 +145,7 @@ EXAMPLES: dict[str, Value] = {
     "resume_key": NONCE[::-1], "received": 1 << 20, "port": 8080, "ticket": 5,
     "process": 7, "log_bytes": 1 << 20, "process_name": "dev-server", "at_end": 0, "group": 1, "close": 0,
     "pid": 42, "started_ns": 1_700_000_000_000_000_000, "ended_ns": 1_700_000_001_000_000_000,
+    "include": b"p", "exclude": b"q", "program": b"r", "line": b"l", "before": 2, "after": 3, "event": 1,
     "log_first": 100, "log_end": 5000, "argv_cut": 1, "tied": 1, "environment": b"A=1\0B=2\0",
 }  # fmt: skip
 
@@ -588,7 +589,7 @@ def bad_codes() -> list[Case]:
             )
     cases += [
         bad_frame_of(f"operation {value}", "bad_value", "OPEN", [("operation", value)])
-        for value in (0, 11, 63, 64, 1 << 32 | 1, MAX_UINT)
+        for value in (0, 12, 63, 64, 1 << 32 | 1, MAX_UINT)
     ]
     cases.append(
         bad_frame_of("a root of 2", "bad_value", "OPEN", replaced(open_fields("stat"), "root", 2))

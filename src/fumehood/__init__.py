@@ -14,6 +14,7 @@ The plain names block, the ``Async`` names await; both have the same methods.
 from fumehood._sync.sandbox import DockerSandbox
 from fumehood._sync.session import PortForward, PortStream, Process, Session, Terminal
 from fumehood._version import __version__
+from fumehood.edits import PatchedFile
 from fumehood.egress.rules import Allow
 from fumehood.engines.base import EngineInfo, PullProgress, SweepReport
 from fumehood.errors import (
@@ -24,11 +25,13 @@ from fumehood.errors import (
     CommandOutOfMemoryError,
     CommandTimeoutError,
     DiskFullError,
+    EditError,
     EngineDiskFullError,
     EngineError,
     EngineUnavailableError,
     EngineUnsupportedError,
     ErrorCode,
+    FileChangedError,
     FileError,
     FileIsDirectoryError,
     FileMissingError,
@@ -45,6 +48,7 @@ from fumehood.errors import (
     LocalProtocolError,
     NotRegularFileError,
     OperationTimeoutError,
+    PatchError,
     PathEscapesError,
     PortError,
     PortRefusedError,
@@ -104,11 +108,13 @@ from fumehood.results import (
     TextPage,
 )
 from fumehood.sandbox import AsyncDockerSandbox
+from fumehood.search_results import SearchMatch, SearchResult
 from fumehood.session import AsyncSession
 from fumehood.snapshots import Snapshot
 from fumehood.terminals import AsyncTerminal
 from fumehood.transfers import Skipped, TransferProgress, TransferResult
 from fumehood.volumes import Volume
+from fumehood.watch import WatchEvent, WatchKind
 
 __all__ = [
     "Allow",
@@ -126,6 +132,7 @@ __all__ = [
     "CommandTimeoutError",
     "DiskFullError",
     "DockerSandbox",
+    "EditError",
     "EffectiveLimits",
     "EgressEvent",
     "EgressReason",
@@ -141,6 +148,7 @@ __all__ = [
     "ExecReason",
     "ExecResult",
     "ExecStarted",
+    "FileChangedError",
     "Exit",
     "FileEntry",
     "FileError",
@@ -166,6 +174,8 @@ __all__ = [
     "Network",
     "NotRegularFileError",
     "OperationTimeoutError",
+    "PatchError",
+    "PatchedFile",
     "PathEscapesError",
     "Pool",
     "PoolChange",
@@ -190,6 +200,8 @@ __all__ = [
     "RemovalFailed",
     "ResourceLimitError",
     "SandboxError",
+    "SearchMatch",
+    "SearchResult",
     "Security",
     "Session",
     "SessionCreated",
@@ -217,6 +229,8 @@ __all__ = [
     "TransferResult",
     "UserNotFoundError",
     "Volume",
+    "WatchEvent",
+    "WatchKind",
     "WorkingDirectoryError",
     "Workspace",
     "WorkspaceBusyError",

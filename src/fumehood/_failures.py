@@ -11,6 +11,7 @@ from fumehood.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
     DiskFullError,
+    FileChangedError,
     FileError,
     FileIsDirectoryError,
     FileMissingError,
@@ -56,6 +57,7 @@ _FILE_ERRORS: dict[Code, tuple[type[FileError], str]] = {
     Code.NO_SPACE: (DiskFullError, "no space or no inodes are left"),
     Code.NAME_TOO_LONG: (FileError, "a name in it is too long"),
     Code.TOO_MANY_LINKS: (PathEscapesError, "it goes through too many symbolic links"),
+    Code.CHANGED: (FileChangedError, "somebody has written to it meanwhile; read it again"),
     Code.TOO_MANY_ENTRIES: (FileError, "there are more entries than the limit"),
     Code.BUSY: (FileError, "it is in use: a mount, a lease, or names that change all the time"),
 }
@@ -67,6 +69,9 @@ _RESOURCES: dict[Code, str] = {
     Code.TOO_MANY_PROCESSES: "as many processes run as may (Limits.max_processes): stop one first",
     Code.TOO_MANY_CHANNELS: "too many operations are under way at once in this session",
     Code.BUSY: "the supervisor is busy",
+    Code.WATCH_LIMIT: "no more directories can be watched: more are there than max_directories, or "
+    "the engine's kernel lets this user watch no more (fs.inotify.max_user_watches, "
+    "max_user_instances); ignore some of them, or watch fewer",
     Code.TERMINAL_LIMIT: "no terminal is left: the engine's kernel counts them for all containers "
     "(kernel.pty.max)",
 }

@@ -12,7 +12,7 @@ from fumehood._progress import of_file
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.messages import Answer, Done, Entry, EntryReader, Fail, Request
 from fumehood._wire.table import FileCode, Violation
-from fumehood.errors import FileError
+from fumehood.errors import FileError, FileTooLargeError
 from fumehood.results import FileEntry, FileType
 
 MAX_LISTING_BYTES = 64 << 20
@@ -90,6 +90,27 @@ async def records(
         watch.stop()
         await channel.aclose(CANCEL_PATIENCE)
     return entries
+
+
+async def send_file(core: SessionCore, request: Request, data: bytes, op: str, name: str) -> None:
+    """Write a file whole, and tell the hook. Cancelled, the old file is in place or the new one."""
+    limit = core.limits.max_file_bytes
+    if len(data) > limit:
+        raise FileTooLargeError(
+            f"{op} {name!r}: {len(data)} bytes are more than Limits.max_file_bytes ({limit})",
+            path=name,
+            op=op,
+            session_id=core.id,
+        )
+    channel, sent = core.tether.open_with_input(request, data)
+    try:
+        with of_file(core, channel, op, name):
+            if sent < len(data) and await channel.send(memoryview(data)[sent:]):
+                channel.end_input()
+            done(core, await channel.answer(), op, name)
+    finally:
+        await channel.aclose(CANCEL_PATIENCE)
+    await tell_written(core, name, len(data))
 
 
 def blame(core: SessionCore, violation: WireViolationError) -> WireViolationError:

@@ -49,6 +49,9 @@ builtin that a Python programmer would catch without knowing fumehood.
     │   ├── PathEscapesError (PermissionError)         a link that leads out of the workspace
     │   ├── NotRegularFileError
     │   ├── FileTooLargeError
+    │   ├── FileChangedError                           somebody has written to it meanwhile
+    │   ├── EditError (ValueError)                     what is to be replaced is not there as meant
+    │   │   └── PatchError                             a hunk does not fit; has ``hunk``
     │   └── DiskFullError
     ├── LocalFileError (OSError)                    a file of this machine; has ``path``
     ├── PortError                                   a connection to a port inside; has ``port``
@@ -117,6 +120,9 @@ class ErrorCode(StrEnum):
     PATH_ESCAPES = "path_escapes"
     NOT_REGULAR_FILE = "not_regular_file"
     FILE_TOO_LARGE = "file_too_large"
+    FILE_CHANGED = "file_changed"
+    EDIT = "edit"
+    PATCH = "patch"
     DISK_FULL = "disk_full"
     LOCAL_FILE = "local_file"
     PORT = "port"
@@ -461,6 +467,73 @@ class FileTooLargeError(FileError):
     """The file is larger than ``Limits.max_file_bytes``."""
 
     code = ErrorCode.FILE_TOO_LARGE
+
+
+class FileChangedError(FileError):
+    """Somebody has written to the file since it was read: nothing was written. Read it again."""
+
+    code = ErrorCode.FILE_CHANGED
+    retryable = True
+
+
+class EditError(FileError, ValueError):
+    """What is to be replaced is not in the file as often as it must be: nothing was written.
+
+    Args:
+        message: as ever.
+        path: the file.
+        found: how often it is there.
+        lines: the lines (from 1) at which it is, or at which something like it is.
+        op: as ever, like ``session_id``.
+        session_id: the session.
+    """
+
+    code = ErrorCode.EDIT
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        found: int = 0,
+        lines: tuple[int, ...] = (),
+        op: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        super().__init__(message, path=path, op=op, session_id=session_id)
+        self.found = found
+        self.lines = lines
+
+
+class PatchError(EditError):
+    """A patch does not fit, or could not be carried out.
+
+    Args:
+        message: as ever.
+        path: the file.
+        hunk: which hunk of that file's, from 1; None when it is no single one.
+        lines: the lines at which something like it is.
+        written: the files that were changed before; empty unless writing itself failed.
+        op: as ever, like ``session_id``.
+        session_id: the session.
+    """
+
+    code = ErrorCode.PATCH
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        hunk: int | None = None,
+        lines: tuple[int, ...] = (),
+        written: tuple[str, ...] = (),
+        op: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        super().__init__(message, path=path, lines=lines, op=op, session_id=session_id)
+        self.hunk = hunk
+        self.written = written
 
 
 class DiskFullError(FileError):

@@ -7,17 +7,15 @@ workspace; ``root="/"`` works on the container's whole file system instead, with
 from __future__ import annotations
 
 from fumehood._checks import flag, whole
-from fumehood._core import CANCEL_PATIENCE, FileRoot, SessionPart, locate
+from fumehood._core import FileRoot, SessionPart, locate
 from fumehood._page import PageBuilder
-from fumehood._progress import of_file
-from fumehood._transfer import blame, done, file_entry, listed, records, tell_written, transact
+from fumehood._transfer import blame, file_entry, listed, records, send_file, transact
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.messages import Request, file_request
 from fumehood._wire.table import Operation, Violation
 from fumehood.errors import (
     FileMissingError,
     FileNotDirectoryError,
-    FileTooLargeError,
     InvalidRequestError,
 )
 from fumehood.file_streams import FileReader, FileWriter
@@ -129,25 +127,7 @@ class FilesPart(SessionPart):
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise InvalidRequestError(f"content must be bytes or str, not {type(content).__name__}")
         name, request = self._write_request(path, mode, root)
-        data = bytes(data)
-        limit = self._core.limits.max_file_bytes
-        if len(data) > limit:
-            raise FileTooLargeError(
-                f"write_file {name!r}: {len(data)} bytes are more than "
-                f"Limits.max_file_bytes ({limit})",
-                path=name,
-                op="write_file",
-                session_id=self._core.id,
-            )
-        channel, sent = self._core.tether.open_with_input(request, data)
-        try:
-            with of_file(self._core, channel, "write_file", name):
-                if sent < len(data) and await channel.send(memoryview(data)[sent:]):
-                    channel.end_input()
-                done(self._core, await channel.answer(), "write_file", name)
-        finally:
-            await channel.aclose(CANCEL_PATIENCE)
-        await tell_written(self._core, name, len(data))
+        await send_file(self._core, request, bytes(data), "write_file", name)
 
     async def write_text_file(
         self,

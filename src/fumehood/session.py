@@ -20,6 +20,7 @@ from fumehood._progress import Progress
 from fumehood._tether.ends import ended_error
 from fumehood._wire.messages import Done, Fail, Request
 from fumehood._wire.table import EndCode, Field, Operation
+from fumehood.edits import EditsPart
 from fumehood.egress.part import EgressPart
 from fumehood.engines.base import Engine
 from fumehood.errors import SandboxError, SessionError
@@ -28,9 +29,11 @@ from fumehood.options import Lifecycle, Limits, Network, Seconds, Security, opti
 from fumehood.ports import PortsPart
 from fumehood.processes import ProcessesPart
 from fumehood.results import EffectiveLimits, EndReason, SessionState, Start
+from fumehood.search import SearchPart
 from fumehood.state import Maker, StatePart
 from fumehood.terminals import TerminalsPart
 from fumehood.trees import TreesPart
+from fumehood.watch import WatchPart
 
 logger: logging.Logger = logging.getLogger("fumehood.session")
 
@@ -49,7 +52,16 @@ _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class AsyncSession(
-    ExecPart, ProcessesPart, TerminalsPart, TreesPart, PortsPart, StatePart, EgressPart
+    ExecPart,
+    ProcessesPart,
+    TerminalsPart,
+    TreesPart,
+    SearchPart,
+    EditsPart,
+    WatchPart,
+    PortsPart,
+    StatePart,
+    EgressPart,
 ):
     """A live session. Made by a sandbox's ``create_session`` or ``connect``, never by hand.
 

@@ -451,7 +451,8 @@ void transfer_open(struct channel *channel, const struct wire_message *message)
 	(void)message;
 	start(channel, stream || operation == OPERATION_WRITE,
 	      stream || operation == OPERATION_READ || operation == OPERATION_LIST || operation == OPERATION_STAT ||
-		      operation == OPERATION_SCAN_TREE, false,
+		      operation == OPERATION_SCAN_TREE || operation == OPERATION_SEARCH || operation == OPERATION_WATCH,
+	      false,
 	      UINT64_MAX, 0);
 }
 

@@ -31,10 +31,11 @@ static bool has_input(enum operation operation)
 	return false;
 }
 
-/* Whether it keeps the session from being idle. A port that is listened on waits for somebody who may never come. */
+/* Whether it keeps the session from being idle. A port that is listened on waits for somebody who may never come, and a watch for
+ * what may never happen. */
 static bool counts(const struct channel *channel)
 {
-	return channel->operation != OPERATION_LISTEN;
+	return channel->operation != OPERATION_LISTEN && channel->operation != OPERATION_WATCH;
 }
 
 static struct channel *channel_new(struct connection *connection, uint32_t id, enum operation operation)

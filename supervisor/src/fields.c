@@ -34,8 +34,10 @@ static const struct use operation_uses[] = {
 #undef X
 };
 
+/* The records of `list` and `stat`; others are never read here. */
+enum { RECORD_ENTRY, RECORD_EVENT };
 static const struct use record_uses[] = {
-#define X(record, field, required) { 0, FIELD_##field, required },
+#define X(record, field, required) { RECORD_##record, FIELD_##field, required },
 	WIRE_RECORD_FIELDS(X)
 #undef X
 };

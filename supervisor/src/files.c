@@ -383,6 +383,10 @@ static int run(struct job *job)
 		return files_get_tree(job);
 	case OPERATION_SCAN_TREE:
 		return files_scan_tree(job);
+	case OPERATION_SEARCH:
+		return files_search(job);
+	case OPERATION_WATCH:
+		return files_watch(job);
 	default:
 		return files_refuse(job, "operation", ERROR_UNSUPPORTED);
 	}

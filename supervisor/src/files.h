@@ -13,7 +13,9 @@
 
 #include "wire_table.h"
 
-/* One of the OPERATION_* from READ to RENAME, or of those with trees, as OPEN asked for it. What an operation does not use is
+struct wire_message;
+
+/* One of the OPERATION_* from READ to RENAME, WATCH, SEARCH, or of those with trees, as OPEN asked for it. What an operation does not use is
  * ignored. The paths are bytes as they came, not terminated, and need no check before. */
 struct file_request {
 	enum operation op;
@@ -23,10 +25,16 @@ struct file_request {
 	const uint8_t *target;     /* rename */
 	size_t target_len;
 	uint64_t offset;           /* read */
-	uint64_t limit;            /* read, write: bytes; put_tree: bytes of each file; list, scan_tree: entries */
+	/* read, write: bytes; put_tree: bytes of each file; list, scan_tree: entries; search: matches; watch: directories */
+	uint64_t limit;
 	uint64_t floor;            /* write: what a file of more than 256 KiB leaves on its disk; 0: any */
 	uint32_t mode;             /* write: of a new file; make_directory */
 	bool parents, recursive, follow;
+	/* What else there is, of search, watch and list: programs, and numbers; NULL: nothing. */
+	const struct wire_message *message;
+	/* write: the file's size and time as it must still be, and whether they were given. */
+	bool guarded;
+	uint64_t size, modified_ns;
 };
 
 /* What the helper hands back to PID 1, which trusts none of it more than a value to pass on. */
@@ -42,7 +50,7 @@ struct helper_report {
  *
  * workspace_fd, root_fd: the directories that `root` chooses from (O_PATH is enough).
  * in_fd:     `write`, `put_tree` and `get_tree` read it to its end. Otherwise -1.
- * out_fd:    `read` writes bytes to it, `list` and `stat` write records, and those with trees write packed ones. A
+ * out_fd:    `read` writes bytes to it, `list`, `stat`, `search` and `watch` write records, and those with trees write packed ones. A
  *            blocking pipe. Otherwise -1.
  * commit_fd: `write` puts the file in place only after the single byte 'C' has come from here, once in_fd has ended. The
  *            end of it without that byte aborts: ERROR_CANCELLED, and nothing is left behind. Otherwise -1.

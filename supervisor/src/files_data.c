@@ -319,10 +319,27 @@ static int await_commit(struct job *job)
 	return n == 1 && word == 'C' ? 0 : files_refuse(job, "commit", ERROR_CANCELLED);
 }
 
+/* Whether what is there is still what the caller has seen, by its size and time. Between this look and the rename somebody may
+ * yet write: what that loses is a write at the very moment of ours. */
+static bool is_unchanged(const struct job *job, const struct place *place)
+{
+	const struct file_request *request = job->request;
+	struct stat status;
+
+	if (!request->guarded)
+		return true;
+	if (fstatat(place->parent, place->name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT && request->modified_ns == UINT64_MAX;
+	return S_ISREG(status.st_mode) && (uint64_t)status.st_size == request->size &&
+	       files_nanoseconds(&status.st_mtim) == request->modified_ns;
+}
+
 int files_put_in_place(struct job *job, const struct place *place, struct draft *draft)
 {
 	char path[32];
 
+	if (!is_unchanged(job, place))
+		return files_refuse(job, "guard", ERROR_CHANGED);
 	if (fchmod(draft->fd, place->mode) < 0)
 		return files_fail(job, "mode", errno);
 	proc_path(draft->fd, path);

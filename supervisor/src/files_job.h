@@ -75,6 +75,8 @@ int files_list(struct job *job);
 int files_put_tree(struct job *job);
 int files_get_tree(struct job *job);
 int files_scan_tree(struct job *job);
+int files_search(struct job *job);
+int files_watch(struct job *job);
 int files_remove_tree(struct job *job, int parent, const char *name);
 
 /* Put one record of `list` and `stat` at the end of what a writer holds. `link` may be NULL. */

@@ -8,6 +8,7 @@
 
 #include "files_job.h"
 #include "files_walk.h"
+#include "filter.h"
 #include "wire.h"
 
 #define OUTPUT_BYTES (64u << 10)
@@ -19,6 +20,7 @@
 struct listing {
 	struct job *job;
 	struct walker tree;
+	struct filter filter;
 	struct wire_writer writer;
 	uint32_t path_length;      /* of the current directory's path, with its slash */
 	char path[WIRE_MAX_PATH + NAME_BYTES];
@@ -33,7 +35,7 @@ static int flush(struct listing *listing)
 	return done;
 }
 
-/* Add the record of one entry, whose path is in place. 1: it is a directory; 0; -1: reported. */
+/* Add the record of one entry, whose path is in place, if it is asked for. 1: it is a directory; 0; -1: reported. */
 static int list_entry(struct listing *listing, const char *name, uint32_t path_length)
 {
 	struct job *job = listing->job;
@@ -43,6 +45,8 @@ static int list_entry(struct listing *listing, const char *name, uint32_t path_l
 
 	if (fstatat(listing->tree.fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return walker_is_race(errno) ? 0 : files_fail(job, "stat", errno);
+	if (!filter_includes(&listing->filter, listing->path, path_length))
+		return S_ISDIR(status.st_mode);
 	if (job->report->entries == job->request->limit)
 		return files_refuse(job, "limit", ERROR_TOO_MANY_ENTRIES);
 	if (S_ISLNK(status.st_mode)) {
@@ -83,6 +87,8 @@ static int list_step(struct listing *listing)
 	/* Leaving out what is too deep to be named would look like an empty directory. */
 	if (length > WIRE_MAX_PATH)
 		return files_fail(job, "list", ENAMETOOLONG);
+	if (filter_excludes(&listing->filter, listing->path, length))
+		return 1;
 	kind = list_entry(listing, entry->name, length);
 	if (kind <= 0 || !job->request->recursive)
 		return kind < 0 ? -1 : 1;
@@ -102,6 +108,10 @@ int files_list(struct job *job)
 	if (fd < 0)
 		return files_fail(job, "open", errno);
 	listing = (struct listing){ .job = job };
+	if (!filter_load(&listing.filter, job->request->message)) {
+		close(fd);
+		return files_refuse(job, "program", ERROR_INVALID);
+	}
 	walker_start(&listing.tree, fd, 0);
 	wire_writer_init(&listing.writer, listing.output, sizeof listing.output);
 	while (more > 0)

@@ -40,7 +40,8 @@ static bool takes_input(enum operation operation)
 static bool gives_output(enum operation operation)
 {
 	return operation == OPERATION_READ || operation == OPERATION_LIST || operation == OPERATION_STAT ||
-	       operation == OPERATION_SCAN_TREE || takes_stream(operation);
+	       operation == OPERATION_SCAN_TREE || operation == OPERATION_SEARCH || operation == OPERATION_WATCH ||
+	       takes_stream(operation);
 }
 
 /* Whether it writes files, of which an unfinished one is to be taken away. */
@@ -73,7 +74,8 @@ static void send_done(struct task *task)
 	wire_begin(&writer, FRAME_DONE, task->channel->id);
 	if (operation == OPERATION_READ || operation == OPERATION_WRITE || takes_stream(operation))
 		wire_put_uint(&writer, FIELD_SIZE, report->size);
-	if (operation == OPERATION_LIST || operation == OPERATION_SCAN_TREE || takes_stream(operation))
+	if (operation == OPERATION_LIST || operation == OPERATION_SCAN_TREE ||
+	    operation == OPERATION_SEARCH || takes_stream(operation))
 		wire_put_uint(&writer, FIELD_ENTRIES, report->entries);
 	wire_end(&writer);
 	channel_end(task->channel, &writer);
@@ -172,6 +174,11 @@ static void transfer_due(struct task *task, uint64_t now)
 	struct transfer *transfer = &task->transfer;
 	uint64_t moved = task->out.total + (task->channel ? task->channel->input_moved : 0);
 
+	/* A watch that is ready waits for what happens, however long that takes. */
+	if (!transfer->aborted && task->channel && task->channel->operation == OPERATION_WATCH && task->out.total) {
+		task->deadline = NEVER;
+		return;
+	}
 	if (!transfer->aborted && task->channel && (moved != transfer->moved || waits_for_client(task))) {
 		transfer->moved = moved;
 		task->deadline = now + PATIENCE;
@@ -242,6 +249,10 @@ static void read_request(struct file_request *request, enum operation operation,
 		.parents = wire_flag(message, FIELD_PARENTS),
 		.recursive = wire_flag(message, FIELD_RECURSIVE),
 		.follow = wire_flag(message, FIELD_FOLLOW),
+		.message = message,
+		.guarded = wire_has(message, FIELD_MODIFIED_NS),
+		.size = wire_uint(message, FIELD_SIZE, 0),
+		.modified_ns = wire_uint(message, FIELD_MODIFIED_NS, 0),
 	};
 	request->path = wire_bytes(message, FIELD_PATH, &length);
 	request->path_len = length;

@@ -167,7 +167,14 @@ enum field {
 	FIELD_MODIFIED_NS = 0x71,
 	FIELD_NAME = 0x72,
 	FIELD_LINK = 0x73,
+	FIELD_INCLUDE = 0x74,
+	FIELD_EXCLUDE = 0x75,
+	FIELD_PROGRAM = 0x76,
+	FIELD_LINE = 0x77,
 	FIELD_PAUSED_MS = 0x78,
+	FIELD_BEFORE = 0x7d,
+	FIELD_AFTER = 0x7e,
+	FIELD_EVENT = 0x7f,
 };
 
 enum operation {
@@ -181,6 +188,8 @@ enum operation {
 	OPERATION_RENAME = 0x08,
 	OPERATION_LEASE = 0x09,
 	OPERATION_STATUS = 0x0a,
+	OPERATION_WATCH = 0x0b,
+	OPERATION_SEARCH = 0x0d,
 	OPERATION_TERMINAL = 0x1e,
 	OPERATION_PAUSE = 0x32,
 	OPERATION_UNPAUSE = 0x33,
@@ -232,6 +241,23 @@ enum file_type {
 	FILE_TYPE_CHARACTER = 0x07,
 };
 
+enum event {
+	EVENT_READY = 0x00,
+	EVENT_CREATED = 0x01,
+	EVENT_MODIFIED = 0x02,
+	EVENT_DELETED = 0x03,
+	EVENT_MOVED = 0x04,
+	EVENT_OVERFLOW = 0x05,
+	EVENT_MATCH = 0x10,
+	EVENT_CONTEXT = 0x11,
+	EVENT_SEARCHED = 0x12,
+	EVENT_BINARY = 0x13,
+	EVENT_TOO_LARGE = 0x14,
+	EVENT_UNREADABLE = 0x15,
+	EVENT_LONG_LINES = 0x16,
+	EVENT_STOPPED = 0x17,
+};
+
 enum root {
 	ROOT_WORKSPACE = 0x00,
 	ROOT_FILESYSTEM = 0x01,
@@ -268,6 +294,8 @@ enum error {
 	ERROR_UNSUPPORTED = 0x2b,
 	ERROR_BUSY = 0x2c,
 	ERROR_IO = 0x2d,
+	ERROR_WATCH_LIMIT = 0x25,
+	ERROR_CHANGED = 0x26,
 	ERROR_NO_TERMINAL = 0x37,
 	ERROR_TERMINAL_LIMIT = 0x38,
 	ERROR_PAUSED = 0x3a,
@@ -436,14 +464,22 @@ enum violation {
 	X(MODIFIED_NS, KIND_UINT, 0) \
 	X(NAME, KIND_BYTES, 0) \
 	X(LINK, KIND_BYTES, 0) \
-	X(PAUSED_MS, KIND_UINT, 0)
+	X(INCLUDE, KIND_BYTES, 1) \
+	X(EXCLUDE, KIND_BYTES, 1) \
+	X(PROGRAM, KIND_BYTES, 0) \
+	X(LINE, KIND_BYTES, 0) \
+	X(PAUSED_MS, KIND_UINT, 0) \
+	X(BEFORE, KIND_UINT, 0) \
+	X(AFTER, KIND_UINT, 0) \
+	X(EVENT, KIND_UINT, 0)
 
 /* field, the codes it may have as a set of bits */
 #define WIRE_FIELD_VALUES(X) \
-	X(OPERATION, 0x1c7f0047f007feull) \
+	X(OPERATION, 0x1c7f0047f02ffeull) \
 	X(ROOT, 0x3ull) \
-	X(ERROR, 0xf5fc3f03c3f07ffeull) \
-	X(TYPE, 0xffull)
+	X(ERROR, 0xf5fc3f63c3f07ffeull) \
+	X(TYPE, 0xffull) \
+	X(EVENT, 0xff003full)
 
 /* frame, field, the codes it may have there as a set of bits */
 #define WIRE_FRAME_VALUES(X) \
@@ -589,10 +625,14 @@ enum violation {
 	X(WRITE, LIMIT, 1) \
 	X(WRITE, MODE, 1) \
 	X(WRITE, PARENTS, 1) \
+	X(WRITE, SIZE, 0) \
+	X(WRITE, MODIFIED_NS, 0) \
 	X(LIST, PATH, 1) \
 	X(LIST, ROOT, 1) \
 	X(LIST, LIMIT, 1) \
 	X(LIST, RECURSIVE, 1) \
+	X(LIST, INCLUDE, 0) \
+	X(LIST, EXCLUDE, 0) \
 	X(STAT, PATH, 1) \
 	X(STAT, ROOT, 1) \
 	X(STAT, FOLLOW, 1) \
@@ -608,6 +648,21 @@ enum violation {
 	X(RENAME, ROOT, 1) \
 	X(RENAME, PARENTS, 1) \
 	X(LEASE, TTL_MS, 1) \
+	X(WATCH, PATH, 1) \
+	X(WATCH, ROOT, 1) \
+	X(WATCH, LIMIT, 1) \
+	X(WATCH, RECURSIVE, 1) \
+	X(WATCH, EXCLUDE, 0) \
+	X(SEARCH, PATH, 1) \
+	X(SEARCH, ROOT, 1) \
+	X(SEARCH, LIMIT, 1) \
+	X(SEARCH, MAX_FILE_BYTES, 1) \
+	X(SEARCH, TIMEOUT_MS, 1) \
+	X(SEARCH, PROGRAM, 1) \
+	X(SEARCH, BEFORE, 1) \
+	X(SEARCH, AFTER, 1) \
+	X(SEARCH, INCLUDE, 0) \
+	X(SEARCH, EXCLUDE, 0) \
 	X(TERMINAL, CWD, 1) \
 	X(TERMINAL, ROWS, 1) \
 	X(TERMINAL, COLUMNS, 1) \
@@ -661,7 +716,16 @@ enum violation {
 	X(ENTRY, UID, 1) \
 	X(ENTRY, GID, 1) \
 	X(ENTRY, NAME, 1) \
-	X(ENTRY, LINK, 0)
+	X(ENTRY, LINK, 0) \
+	X(EVENT, EVENT, 1) \
+	X(EVENT, NAME, 0) \
+	X(EVENT, TARGET, 0) \
+	X(EVENT, TYPE, 0) \
+	X(EVENT, ENTRIES, 0) \
+	X(EVENT, LINE, 0) \
+	X(EVENT, SIZE, 0) \
+	X(EVENT, OFFSET, 0) \
+	X(EVENT, LIMIT, 0)
 
 /* name, has input, output streams (0 none, 1 stdout, 2 both) */
 #define WIRE_OPERATIONS(X) \
@@ -675,6 +739,8 @@ enum violation {
 	X(RENAME, 0, 0) \
 	X(LEASE, 0, 0) \
 	X(STATUS, 0, 0) \
+	X(WATCH, 0, 1) \
+	X(SEARCH, 0, 1) \
 	X(TERMINAL, 1, 1) \
 	X(PAUSE, 0, 0) \
 	X(UNPAUSE, 0, 0) \
@@ -836,7 +902,14 @@ enum violation {
 	X(FIELD_MODIFIED_NS, "modified_ns") \
 	X(FIELD_NAME, "name") \
 	X(FIELD_LINK, "link") \
-	X(FIELD_PAUSED_MS, "paused_ms")
+	X(FIELD_INCLUDE, "include") \
+	X(FIELD_EXCLUDE, "exclude") \
+	X(FIELD_PROGRAM, "program") \
+	X(FIELD_LINE, "line") \
+	X(FIELD_PAUSED_MS, "paused_ms") \
+	X(FIELD_BEFORE, "before") \
+	X(FIELD_AFTER, "after") \
+	X(FIELD_EVENT, "event")
 
 /* code and name of every violation, for messages and dumps */
 #define WIRE_VIOLATION_NAMES(X) \

@@ -16,8 +16,10 @@ from fumehood import process_streams as _process_streams
 from fumehood import processes as _processes
 from fumehood import session as _session
 from fumehood import terminals as _terminals
+from fumehood import watch as _watch
 from fumehood._core import FileRoot
 from fumehood._sync.base import Blocking
+from fumehood.edits import PatchedFile
 from fumehood.exec import Argument, Input
 from fumehood.files import DEFAULT_MODE, PAGE_BYTES, PAGE_LINES
 from fumehood.forward import MAX_CONNECTIONS
@@ -34,10 +36,13 @@ from fumehood.results import (
     Start,
     TextPage,
 )
+from fumehood.search import EXCLUDE, MAX_FILE_BYTES, MAX_MATCHES, TIMEOUT
+from fumehood.search_results import SearchResult
 from fumehood.snapshots import Snapshot
 from fumehood.state import STOPPED_SECONDS
 from fumehood.transfers import Symlinks, TransferProgress, TransferResult
 from fumehood.trees import MAX_BYTES
+from fumehood.watch import MAX_DIRECTORIES, WatchEvent
 
 
 class ExecStream(Blocking[_exec.ExecStream]):
@@ -101,6 +106,44 @@ class FileReader(Blocking[_file_streams.FileReader]):
         return self
 
     def __next__(self) -> bytes:
+        """Return the next item."""
+        try:
+            return self._call(self._async.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+class Watch(Blocking[_watch.Watch]):
+    """The events of a watch, as they come. Iterate it once; it is a context manager too.
+
+    A reader that stalls loses nothing of what it has: what does not fit meanwhile is told as an
+    overflow.
+    """
+
+    _instead = "AsyncSession's Watch"
+
+    def close(self) -> None:
+        """Stop watching. Idempotent; an iteration under way ends."""
+        return self._call(lambda: self._async.aclose())
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, as the end of the block asks for."""
+        self.close()
+
+    def __iter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> WatchEvent:
         """Return the next item."""
         try:
             return self._call(self._async.__anext__)
@@ -1322,6 +1365,209 @@ class Session(Blocking[_session.AsyncSession]):
                 progress=progress,
             )
         )
+
+    def search(
+        self,
+        pattern: str,
+        path: str = ".",
+        *,
+        regex: bool = True,
+        ignore_case: bool = False,
+        context: int = 0,
+        before: int | None = None,
+        after: int | None = None,
+        max_matches: int = MAX_MATCHES,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = EXCLUDE,
+        timeout: Seconds | None = TIMEOUT,
+        root: FileRoot = None,
+    ) -> SearchResult:
+        r"""Return the lines of text files that match a pattern.
+
+        The supervisor searches by itself, with the rights of the session's user: nothing of the
+        image is needed, and only what is found crosses the wire. No link is followed, nothing but
+        regular files is opened. A pattern means what it means to ``re.compile(pattern, re.ASCII)``
+        on each line without its end; what cannot be searched for in bounded time (look-around,
+        references to groups, possessive and atomic parts) is refused. The time for a line is
+        bounded by its length times the pattern's, whatever both are.
+
+        Args:
+            pattern: 1 to 4096 characters.
+            path: a directory, or one file.
+            regex: ``False`` searches for the pattern as it stands.
+            ignore_case: ASCII letters in either case are the same.
+            context: lines before and after each match, at most 100.
+            before: the same for those before alone, like ``after``.
+            after: lines behind each match.
+            max_matches: lines; the search ends when there are more (at most 100,000).
+            max_file_bytes: larger files are counted and not searched.
+            include: globs of the files to search; without a slash at any depth (``"*.py"``),
+                otherwise of the path below ``path`` (``"src/**/*.{ts,tsx}"``). Empty: all.
+            exclude: globs of files, and of directories with all that is in them. ``.gitignore`` is
+                not read: what is searched must not depend on what a session has written.
+            timeout: seconds; what was found until then is the result. ``None``: no limit.
+            root: ``"/"`` for a path on the container's whole file system.
+
+        Example::
+
+            found = session.search(r"class \w+Error", "src", include=["*.py"])
+            for match in found.matches:
+                print(f"{match.path}:{match.line_number}: {match.line}")
+
+        Raises:
+            InvalidRequestError: the pattern is none, or not one of this dialect; with the place.
+            FileMissingError, FilePermissionError, PathEscapesError: as they say, of ``path``.
+            NotRegularFileError: ``path`` is neither a directory nor a regular file.
+        """
+        return self._call(
+            lambda: self._async.search(
+                pattern,
+                path,
+                regex=regex,
+                ignore_case=ignore_case,
+                context=context,
+                before=before,
+                after=after,
+                max_matches=max_matches,
+                max_file_bytes=max_file_bytes,
+                include=include,
+                exclude=exclude,
+                timeout=timeout,
+                root=root,
+            )
+        )
+
+    def glob(
+        self, pattern: str, path: str = ".", *, exclude: Iterable[str] = (), root: FileRoot = None
+    ) -> list[FileEntry]:
+        """Return what has a path that a glob matches, sorted by path.
+
+        ``*`` and ``?`` stop at a slash, ``**`` is any number of directories, ``[a-z]`` and
+        ``[!a-z]`` one character, ``{a,b}`` one of several. Names that begin with a dot are like any
+        others. No link is followed. Where the glob begins with directories that do not exist,
+        there is nothing.
+
+        Args:
+            pattern: the glob, relative to ``path``.
+            path: the directory to look in.
+            exclude: as for :meth:`Session.search`.
+            root: ``"/"`` for a path on the container's whole file system.
+
+        Example::
+
+            entries = session.glob("src/**/*.py")
+            for entry in entries:
+                print(entry.path, entry.size)
+
+        Raises:
+            InvalidRequestError: it is no glob.
+            FileMissingError, FileNotDirectoryError: of ``path``.
+            FileError: more than 100,000 entries match.
+        """
+        return self._call(lambda: self._async.glob(pattern, path, exclude=exclude, root=root))
+
+    def replace(
+        self,
+        path: str,
+        old: str,
+        new: str,
+        *,
+        count: int | Literal["all"] = 1,
+        root: FileRoot = None,
+    ) -> int:
+        r"""Replace a text in a file where it stands exactly as given; return how often it did.
+
+        The file is read, changed and put in its place whole, with its mode: readers see the old one
+        or the new. When somebody writes to it meanwhile, nothing is changed. In a file whose lines
+        all end with ``\r\n``, ``\n`` in ``old`` and ``new`` stands for that. Cancelled, the old
+        file is in place or the new one.
+
+        Args:
+            path: a regular file of at most ``Limits.max_file_bytes``.
+            old: the text; not empty. Its bytes are compared as UTF-8, nothing is normalised.
+            new: what takes its place.
+            count: how often ``old`` must be there; ``"all"``: once or more often.
+            root: ``"/"`` for a path on the container's whole file system.
+
+        Raises:
+            EditError: ``old`` is not there so often; ``found`` says how often, ``lines`` where, or
+                where something is that differs in white space only.
+            FileChangedError: somebody else has written to the file meanwhile.
+            FileMissingError, FilePermissionError, …: as of :meth:`Session.read_file`.
+        """
+        return self._call(lambda: self._async.replace(path, old, new, count=count, root=root))
+
+    def apply_patch(
+        self, patch: str | bytes, *, path: str = ".", root: FileRoot = None
+    ) -> tuple[PatchedFile, ...]:
+        """Apply a unified diff of any number of files, as ``diff -u`` and ``git diff`` write it.
+
+        All of it is checked first: where one hunk does not fit, nothing is written. Then each file
+        is put in its place whole, with its mode and line ends, unless somebody has written to it
+        since it was read. All lines of a hunk must stand in the file exactly, where the hunk says
+        or at one other place only. New files must not be there; one that is deleted must hold
+        what the patch takes away, and nothing else. Cancelled, each file is as before or patched.
+
+        Args:
+            patch: the text of the diff, at most 64 MiB. Names lose a leading ``a/`` or ``b/``.
+            path: the directory that its names are relative to.
+            root: ``"/"`` for a path on the container's whole file system.
+
+        Raises:
+            InvalidRequestError: it is no patch, or one of copies, binary files or modes alone.
+            PatchError: it does not fit: ``path`` and ``hunk`` say where. Also when writing failed
+                in the middle: ``written`` says which files have changed.
+            FileMissingError, …: as of :meth:`Session.read_file`, before anything is written.
+        """
+        return self._call(lambda: self._async.apply_patch(patch, path=path, root=root))
+
+    def watch(
+        self,
+        path: str = ".",
+        *,
+        recursive: bool = True,
+        ignore: Iterable[str] = (),
+        max_directories: int = MAX_DIRECTORIES,
+        root: FileRoot = None,
+    ) -> Watch:
+        """Watch a directory: use it with ``with``, and iterate.
+
+        Nothing that happens after it is there is missed. What happens to one file within 50
+        milliseconds is put together. Directories that appear are watched, and what was made in them
+        before they were is told too; links are told and not followed. It ends when the directory
+        itself is gone, with an event that says so. A watch is no activity: an idle session ends all
+        the same.
+
+        It is the kernel's inotify, so some things are not seen: reads, writes through ``mmap``,
+        what other machines do on a network file system, what happens in a directory that the
+        session's user may not read, and the names of what happened before an overflow.
+
+        Args:
+            path: the directory.
+            recursive: also all that is beneath it.
+            ignore: globs of what is not watched or told, directories with all that is in them: as
+                ``exclude`` of :meth:`Session.search`.
+            max_directories: how many can be watched, at most 65,536; each takes about a kilobyte of
+                the engine's kernel, which counts them for each user over all containers.
+            root: ``"/"`` for a path on the container's whole file system.
+
+        Example::
+
+            with session.watch("src", ignore=["__pycache__"]) as events:
+                for event in events:
+                    print(event.kind, event.path)
+
+        Raises:
+            InvalidRequestError: for a value, before anything is tried.
+            FileMissingError, FileNotDirectoryError, FilePermissionError: of ``path``.
+            ResourceLimitError: more directories are there than can be watched.
+            SessionEndedError: the session is over.
+        """
+        opening = self._async.watch(
+            path, recursive=recursive, ignore=ignore, max_directories=max_directories, root=root
+        )
+        return Watch(self._call(lambda: self._await(opening)))
 
     def connect_port(self, port: int) -> PortStream:
         r"""Open a raw byte stream to a server inside: use it with ``with``.

@@ -42,8 +42,11 @@ _RECORD = 4 + table.MAX_RECORD
 _ENDLESS = (1 << 64) - 1
 _MOST_PROCESSES = 4096
 """More than any supervisor keeps."""
+_SEARCH = 32 << 20
+"""Bytes of what one search finds: the supervisor stops at half of that."""
 _ENDLESS_OPERATIONS = table.OPERATION_SOCKET | {
     Operation.TERMINAL,
+    Operation.WATCH,
     Operation.PUT_TREE,
     Operation.GET_TREE,
     Operation.SCAN_TREE,
@@ -220,6 +223,8 @@ def _output_limits(request: Request) -> list[int]:
         most = [fields[Field.LIMIT], 0]
     elif request.operation is Operation.LIST:
         most = [cast("int", fields[Field.LIMIT]) * _RECORD, 0]
+    elif request.operation is Operation.SEARCH:
+        most = [_SEARCH, 0]
     elif request.operation in _ENDLESS_OPERATIONS:
         # Handed on piece by piece and never kept, so that the window alone is bound enough.
         most = [_ENDLESS, 0]

@@ -6,9 +6,9 @@ checked. What only the meaning of a number can forbid is a violation here, so no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import RawFrame, Value, WireViolationError
@@ -29,6 +29,7 @@ _MAX_SIGNAL = 64
 _RECORD_HEADER = 4  # the length before a record
 
 Fields = dict[Field, Value]
+_Record = TypeVar("_Record")
 
 
 def _uint(fields: Fields, field: Field) -> int:
@@ -231,7 +232,9 @@ def process_request(operation: Operation, process: int, **more: int) -> Request:
     return Request(operation, fields)
 
 
-def file_request(operation: Operation, path: bytes, root: Root, **more: int | bytes) -> Request:
+def file_request(
+    operation: Operation, path: bytes, root: Root, **more: int | bytes | tuple[bytes, ...]
+) -> Request:
     """Return the request of a file operation; ``more`` are fields by their table names."""
     fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
         Field.PATH: path,
@@ -554,16 +557,21 @@ class Entry:
     link: bytes | None
 
 
-class EntryReader:
-    """Cut the output of ``list`` and ``stat`` into records; nothing longer than one is kept."""
+class RecordReader(Generic[_Record]):
+    """Cut output into records; nothing longer than one is kept.
 
-    __slots__ = ("_needed", "_pending")
+    Args:
+        decode: builds one from its fields' bytes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_decode", "_needed", "_pending")
+
+    def __init__(self, decode: Callable[[bytes], _Record]) -> None:
+        self._decode = decode
         self._pending = bytearray()
         self._needed = _RECORD_HEADER
 
-    def feed(self, data: bytes) -> Iterator[Entry]:
+    def feed(self, data: bytes) -> Iterator[_Record]:
         """Yield the records that are complete with ``data``.
 
         Raises:
@@ -585,7 +593,7 @@ class EntryReader:
             if stop > end:
                 self._needed = _RECORD_HEADER + length
                 break
-            yield _entry(data[at + _RECORD_HEADER : stop])
+            yield self._decode(data[at + _RECORD_HEADER : stop])
             at = stop
         self._pending += data[at:]
 
@@ -597,6 +605,15 @@ class EntryReader:
         """
         if self._pending:
             raise WireViolationError(Violation.TOO_SHORT, "the output ends inside a record")
+
+
+class EntryReader(RecordReader[Entry]):
+    """Cut the output of ``list`` and ``stat`` into records."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(_entry)
 
 
 def _entry(record: bytes) -> Entry:

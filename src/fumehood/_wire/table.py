@@ -176,7 +176,14 @@ class Field(IntEnum):
     MODIFIED_NS = 0x71
     NAME = 0x72
     LINK = 0x73
+    INCLUDE = 0x74
+    EXCLUDE = 0x75
+    PROGRAM = 0x76
+    LINE = 0x77
     PAUSED_MS = 0x78
+    BEFORE = 0x7d
+    AFTER = 0x7e
+    EVENT = 0x7f
 
 
 class Operation(IntEnum):
@@ -192,6 +199,8 @@ class Operation(IntEnum):
     RENAME = 0x08
     LEASE = 0x09
     STATUS = 0x0a
+    WATCH = 0x0b
+    SEARCH = 0x0d
     TERMINAL = 0x1e
     PAUSE = 0x32
     UNPAUSE = 0x33
@@ -249,6 +258,25 @@ class FileCode(IntEnum):
     CHARACTER = 0x07
 
 
+class EventCode(IntEnum):
+    """What a record of `watch` or `search` tells."""
+
+    READY = 0x00
+    CREATED = 0x01
+    MODIFIED = 0x02
+    DELETED = 0x03
+    MOVED = 0x04
+    OVERFLOW = 0x05
+    MATCH = 0x10
+    CONTEXT = 0x11
+    SEARCHED = 0x12
+    BINARY = 0x13
+    TOO_LARGE = 0x14
+    UNREADABLE = 0x15
+    LONG_LINES = 0x16
+    STOPPED = 0x17
+
+
 class Root(IntEnum):
     """What a path is relative to."""
 
@@ -289,6 +317,8 @@ class ErrorCode(IntEnum):
     UNSUPPORTED = 0x2b
     BUSY = 0x2c
     IO = 0x2d
+    WATCH_LIMIT = 0x25
+    CHANGED = 0x26
     NO_TERMINAL = 0x37
     TERMINAL_LIMIT = 0x38
     PAUSED = 0x3a
@@ -429,16 +459,24 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.MODIFIED_NS: "uint",
         Field.NAME: "bytes",
         Field.LINK: "bytes",
+        Field.INCLUDE: "bytes",
+        Field.EXCLUDE: "bytes",
+        Field.PROGRAM: "bytes",
+        Field.LINE: "bytes",
         Field.PAUSED_MS: "uint",
+        Field.BEFORE: "uint",
+        Field.AFTER: "uint",
+        Field.EVENT: "uint",
     }
 )
 
 FIELD_VALUES: Final[MappingProxyType[Field, frozenset[int]]] = MappingProxyType(
     {
-        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 42, 43, 44, 45, 46, 50, 51, 52}),
+        Field.OPERATION: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 20, 21, 22, 23, 24, 25, 26, 30, 40, 41, 42, 43, 44, 45, 46, 50, 51, 52}),
         Field.ROOT: frozenset({0, 1}),
-        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58, 60, 61, 62, 63}),
+        Field.ERROR: frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 37, 38, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 54, 55, 56, 58, 60, 61, 62, 63}),
         Field.TYPE: frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
+        Field.EVENT: frozenset({0, 1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 21, 22, 23}),
     }
 )
 
@@ -450,7 +488,7 @@ FRAME_VALUES: Final[MappingProxyType[tuple[Frame, Field], frozenset[int]]] = Map
     }
 )
 
-REPEATED: Final = frozenset({Field.CAPABILITY, Field.ENV, Field.ARGUMENT})
+REPEATED: Final = frozenset({Field.CAPABILITY, Field.ENV, Field.ARGUMENT, Field.INCLUDE, Field.EXCLUDE})
 
 FRAME_FROM: Final[MappingProxyType[Frame, str]] = MappingProxyType(
     {
@@ -630,6 +668,8 @@ OPERATION_REQUIRED: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
         Operation.RENAME: frozenset({Field.PATH, Field.TARGET, Field.ROOT, Field.PARENTS}),
         Operation.LEASE: frozenset({Field.TTL_MS}),
         Operation.STATUS: frozenset(),
+        Operation.WATCH: frozenset({Field.PATH, Field.ROOT, Field.LIMIT, Field.RECURSIVE}),
+        Operation.SEARCH: frozenset({Field.PATH, Field.ROOT, Field.LIMIT, Field.MAX_FILE_BYTES, Field.TIMEOUT_MS, Field.PROGRAM, Field.BEFORE, Field.AFTER}),
         Operation.TERMINAL: frozenset({Field.CWD, Field.ROWS, Field.COLUMNS}),
         Operation.PAUSE: frozenset(),
         Operation.UNPAUSE: frozenset(),
@@ -655,14 +695,16 @@ OPERATION_OPTIONAL: Final[MappingProxyType[Operation, frozenset[Field]]] = Mappi
     {
         Operation.EXEC: frozenset({Field.ENV, Field.USER}),
         Operation.READ: frozenset(),
-        Operation.WRITE: frozenset(),
-        Operation.LIST: frozenset(),
+        Operation.WRITE: frozenset({Field.SIZE, Field.MODIFIED_NS}),
+        Operation.LIST: frozenset({Field.INCLUDE, Field.EXCLUDE}),
         Operation.STAT: frozenset(),
         Operation.MAKE_DIRECTORY: frozenset(),
         Operation.REMOVE: frozenset(),
         Operation.RENAME: frozenset(),
         Operation.LEASE: frozenset(),
         Operation.STATUS: frozenset(),
+        Operation.WATCH: frozenset({Field.EXCLUDE}),
+        Operation.SEARCH: frozenset({Field.INCLUDE, Field.EXCLUDE}),
         Operation.TERMINAL: frozenset({Field.ARGUMENT, Field.ENV, Field.USER}),
         Operation.PAUSE: frozenset({Field.TIED}),
         Operation.UNPAUSE: frozenset({Field.TIED}),
@@ -696,6 +738,8 @@ OPERATION_INPUT: Final[MappingProxyType[Operation, bool]] = MappingProxyType(
         Operation.RENAME: False,
         Operation.LEASE: False,
         Operation.STATUS: False,
+        Operation.WATCH: False,
+        Operation.SEARCH: False,
         Operation.TERMINAL: True,
         Operation.PAUSE: False,
         Operation.UNPAUSE: False,
@@ -729,6 +773,8 @@ OPERATION_OUTPUT: Final[MappingProxyType[Operation, str]] = MappingProxyType(
         Operation.RENAME: "none",
         Operation.LEASE: "none",
         Operation.STATUS: "none",
+        Operation.WATCH: "stdout",
+        Operation.SEARCH: "stdout",
         Operation.TERMINAL: "stdout",
         Operation.PAUSE: "none",
         Operation.UNPAUSE: "none",
@@ -762,6 +808,8 @@ OPERATION_ANSWER: Final[MappingProxyType[Operation, Frame]] = MappingProxyType(
         Operation.RENAME: Frame.DONE,
         Operation.LEASE: Frame.DONE,
         Operation.STATUS: Frame.DONE,
+        Operation.WATCH: Frame.DONE,
+        Operation.SEARCH: Frame.DONE,
         Operation.TERMINAL: Frame.EXIT,
         Operation.PAUSE: Frame.DONE,
         Operation.UNPAUSE: Frame.DONE,
@@ -796,3 +844,6 @@ OPERATION_SOCKET: Final = frozenset({Operation.CONNECT, Operation.LISTEN, Operat
 
 ENTRY_REQUIRED: Final = frozenset({Field.TYPE, Field.SIZE, Field.MODE, Field.MODIFIED_NS, Field.UID, Field.GID, Field.NAME})
 ENTRY_OPTIONAL: Final = frozenset({Field.LINK})
+
+EVENT_REQUIRED: Final = frozenset({Field.EVENT})
+EVENT_OPTIONAL: Final = frozenset({Field.NAME, Field.TARGET, Field.TYPE, Field.ENTRIES, Field.LINE, Field.SIZE, Field.OFFSET, Field.LIMIT})
