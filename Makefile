@@ -62,6 +62,10 @@ test-second-runtime: tools-test venv supervisor engine images ## the hostile sui
 test-faults: tools-test venv supervisor engine images ## all faults of clients, engines and disks, on an engine of their own (as root)
 	@FUMEHOOD_CASE_REPORT=.build/reports/faults.json $(PYTEST) tests/faults $(ARGS)
 
+.PHONY: conformance
+conformance: venv supervisor engine images ## the suites of agent frameworks, each in its own environment (ARGS="--quick", ARGS=inspect_ai)
+	@$(PYTHON) scripts/conformance.py $(ARGS)
+
 .PHONY: soak
 soak: tools-test venv supervisor engine images ## 2,000 sessions, 200 alive at once, clients killed at random (as root; ARGS="--sessions=200 --seed=7")
 	@PYTHONPATH=tests $(PYTHON) -m soak $(ARGS)

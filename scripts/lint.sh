@@ -26,7 +26,7 @@ check "ruff check" ruff check --no-cache .
 check "ruff format" ruff format --no-cache --check .
 check "mypy --strict" mypy
 check "pyright strict" pyright
-check "pyright: the public API is fully typed" pyright --ignoreexternal --verifytypes fumehood
+check "pyright: the public API is fully typed" python scripts/verify_types.py
 check "import-linter" lint-imports --no-cache
 check "shellcheck" shellcheck --external-sources scripts/*.sh .ci/run
 check "uv.lock names public sources only" python scripts/check_lock.py

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make or update .venv from uv.lock, with every extra and every development tool.
+# Make or update .venv from uv.lock, with the extras of fumehood's own parts and every development
+# tool. Those of the agent frameworks are large: `make conformance` has environments for them.
 #
 # uv is taken from PATH; where there is none, it is installed from PyPI into .uv/, for this checkout
 # only. On Debian and Ubuntu, as root, a missing python3-venv is installed too.
@@ -31,7 +32,7 @@ if ! uv --version >/dev/null 2>&1; then
 fi
 
 # The environment of another project may be active: this one is always .venv.
-sync() { env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv "$uv" sync --locked --all-extras --all-groups "$@"; }
+sync() { env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv "$uv" sync --locked --extra cli --extra egress --extra tools --extra mcp --all-groups "$@"; }
 
 # Nothing to do is the usual case, and a silent one.
 sync --quiet --check 2>/dev/null || step "Python environment from uv.lock" sync

@@ -87,6 +87,9 @@ GRANTABLE_CAPABILITIES = (
 )
 """The only Linux capabilities that a workload can be given."""
 
+ROOT_TOOLS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID")
+"""What :meth:`Security.root_tools` grants."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
@@ -319,6 +322,16 @@ class Security:
             raise InvalidRequestError(f"runtime {brief(self.runtime)} is not a runtime's name")
         if self.seccomp is not None:
             _check_seccomp(self.seccomp)
+
+    @classmethod
+    def root_tools(cls) -> Security:
+        """The profile for images whose own tools expect root: ``adduser``, ``chown``, ``apt-get``.
+
+        Every command, whoever runs it, has the capabilities CHOWN, DAC_OVERRIDE, FOWNER, FSETID,
+        SETGID and SETUID: inside its container it reads and changes any file and becomes any user
+        but the supervisor's. What keeps it in the container is as ever.
+        """
+        return cls(workload_capabilities=ROOT_TOOLS)
 
 
 def _check_seccomp(profile: str) -> None:

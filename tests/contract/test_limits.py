@@ -194,6 +194,14 @@ async def test_granted_capabilities_are_there_for_every_user_and_no_others(
             await session.shell("touch f && chown 7:7 f", check=True)
 
 
+async def test_root_tools_let_root_make_a_user_who_can_be_run_as(api: Api) -> None:
+    async with api.session(security=Security.root_tools()) as session:
+        await session.exec(["adduser", "--disabled-password", "--comment", "", "guest"], check=True)
+        await session.shell("touch f && chown guest f", check=True)
+        assert (await session.exec(["whoami"], user="guest", check=True)).stdout == "guest\n"
+        assert (await session.exec(["stat", "-c", "%U", "f"], check=True)).stdout == "guest\n"
+
+
 async def test_a_read_only_root_leaves_the_workspace_and_tmp_writable(api: Api) -> None:
     async with api.session(security=Security(readonly_rootfs=True)) as session:
         assert session.effective_limits.readonly_rootfs
