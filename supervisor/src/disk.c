@@ -58,6 +58,7 @@ static struct {
 	uint64_t settles;          /* work has ended: the look that closes it */
 	bool near, waiting;
 	struct ran ran;            /* at the last look */
+	bool commands;             /* there were any since then */
 	struct cgroup_writes writes;
 } disk = {.next = NEVER, .settles = NEVER};
 
@@ -217,7 +218,8 @@ static void look(uint64_t now, bool begins)
 {
 	struct cgroup_writes writes = {0, 0};
 	struct ran times = commands_ran();
-	bool ran = have_run(&times);
+	/* What transfers need of the processor is no command's, and they stop at the floor by themselves. */
+	bool ran = disk.commands && have_run(&times);
 
 	if (disk.near)
 		cgroup_written(&writes);
@@ -231,6 +233,7 @@ static void look(uint64_t now, bool begins)
 			judge_place(&places[i], now, ran, &writes);
 	}
 	disk.ran = times;
+	disk.commands = trees();
 	disk.writes = writes;
 	disk.settles = NEVER;
 	disk.next = working() || disk.waiting ? now + (disk.near ? LOOK_NEAR : LOOK) : NEVER;
@@ -242,6 +245,7 @@ void disk_turn(uint64_t now)
 
 	if (!disk.watching)
 		return;
+	disk.commands |= trees() > 0;
 	work = working();
 	if (work && disk.next == NEVER)
 		look(now, true);
