@@ -277,8 +277,14 @@ static void ignore_time(struct task *task, uint64_t now)
 /* The process dies a while later, as the input says: what it says until then is for nobody. */
 static void cancel(struct task *task)
 {
-	if (task->command.managed != NULL)
+	if (task->command.managed != NULL) {
 		managed_discard(task->command.managed);
+		/* It waited for nothing but its log. */
+		if (process_of(task)->exited) {
+			advance(task);
+			return;
+		}
+	}
 	task->out.limit = 0;
 	task->err.limit = 0;
 	flow_resume(&task->out);

@@ -486,7 +486,7 @@ static void finish(void)
 		part(&clients[c]);
 	/* What waited for a configuration, or was cut short by the session's end (once for every DESTROY that came), is let
 	 * go too. */
-	for (int i = 0; (i < 2 || any_connection()) && i < 10000; i++) {
+	for (int i = 0; (i < 2 || any_connection() || fake_processes()) && i < 10000; i++) {
 		fake_let_go();
 		fake_pass_time();
 		fake_settle();

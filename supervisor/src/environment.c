@@ -24,7 +24,9 @@ void environment_answer(struct connection *connection, uint32_t channel, const s
 		left = session.env_bytes - (size_t)offset;
 		wire_begin(&writer, FRAME_DONE, channel);
 		wire_put_uint(&writer, FIELD_SIZE, session.env_bytes);
-		wire_put_bytes(&writer, FIELD_ENVIRONMENT, session.environment + offset, left < PIECE ? left : PIECE);
+		/* Without an environment there is no place to point to. */
+		wire_put_bytes(&writer, FIELD_ENVIRONMENT, left ? session.environment + offset : "",
+			       left < PIECE ? left : PIECE);
 	}
 	wire_end(&writer);
 	connection_send(connection, &writer);
