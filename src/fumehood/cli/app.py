@@ -12,6 +12,7 @@ from fumehood import __version__
 from fumehood.cli import (
     copy,
     doctor,
+    mcp,
     output,
     pool,
     port,
@@ -114,6 +115,7 @@ app.command("ls")(sessions.ls)
 app.command("cp")(copy.cp)
 app.command("rm")(sessions.rm)
 app.command("port")(port.command)
+app.command("mcp")(mcp.mcp)
 app.command("pause")(sessions.pause)
 app.command("unpause")(sessions.unpause)
 app.command("resume")(state.resume)

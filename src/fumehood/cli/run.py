@@ -114,7 +114,7 @@ def run(
             workdir=workdir,
             workspace=Workspace.persistent(workspace) if workspace else Workspace.ephemeral(),
             lifecycle=Lifecycle(ttl=longest, idle_timeout=idlest, detached=detach),
-            network=_network(network),
+            network=network_of(network),
             limits=Limits(
                 timeout=plan.timeout,
                 memory_mb=memory_mb,
@@ -204,7 +204,8 @@ def _tell_detached(session: AsyncSession, plan: Plan) -> None:
         output.note(f"session {session.id} stays: 'fumehood rm {session.id}' ends it")
 
 
-def _network(mode: str) -> Network:
+def network_of(mode: str) -> Network:
+    """Return the network that an option names."""
     match mode:
         case "none":
             return Network.none()
