@@ -36,17 +36,20 @@ bool nodes_full(const struct nodes *nodes)
 uint32_t nodes_add(struct nodes *nodes, int wd, uint32_t parent, const char *name)
 {
 	uint32_t node = nodes->free_first ? nodes->free_first : nodes->high + 1;
-	char *copy = strdup(name);
+	struct node *place = &nodes->list[node];
+	uint32_t next_free = place->next;
 
-	if (!copy)
+	place->name = strdup(name);
+	if (!place->name)
 		return UINT32_MAX;
 	if (nodes->free_first)
-		nodes->free_first = nodes->list[node].next;
+		nodes->free_first = next_free;
 	else
 		nodes->high = node;
 	nodes->used++;
-	nodes->list[node] =
-		(struct node){.wd = wd, .parent = parent, .next = *bucket_of(nodes, wd), .name = copy};
+	place->wd = wd;
+	place->parent = parent;
+	place->next = *bucket_of(nodes, wd);
 	*bucket_of(nodes, wd) = node;
 	return node;
 }

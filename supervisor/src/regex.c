@@ -154,6 +154,12 @@ static void list(struct regex_threads *threads, uint32_t step, size_t start)
 	threads->list[threads->count++] = (struct regex_thread){step, start};
 }
 
+static void list_once(struct regex_threads *threads, uint32_t step)
+{
+	if (!is_listed(threads, step))
+		list(threads, step, 0);
+}
+
 /* Which bytes a match can begin with: assertions are taken for true, and one that may be empty can begin anywhere. */
 static void find_first(struct regex *regex)
 {
@@ -164,13 +170,18 @@ static void find_first(struct regex *regex)
 	for (uint32_t i = 0; i < seen->count; i++) {
 		uint32_t at = seen->list[i].step;
 		const struct regex_step *step = &regex->step[at];
-		uint32_t ways[2] = {step->op == REGEX_ASSERT ? at + 1 : step->a, step->b};
-		uint32_t count = step->op == REGEX_SPLIT ? 2 : step->op == REGEX_JUMP || step->op == REGEX_ASSERT;
 
-		for (uint32_t way = 0; way < count; way++)
-			if (!is_listed(seen, ways[way]))
-				list(seen, ways[way], 0);
-		for (uint32_t byte = 0; count == 0 && byte < 256; byte++)
+		if (step->op == REGEX_ASSERT) {
+			list_once(seen, at + 1);
+			continue;
+		}
+		if (step->op == REGEX_SPLIT || step->op == REGEX_JUMP) {
+			list_once(seen, step->a);
+			if (step->op == REGEX_SPLIT)
+				list_once(seen, step->b);
+			continue;
+		}
+		for (uint32_t byte = 0; byte < 256; byte++)
 			regex->first[byte] |= step->op == REGEX_MATCH || byte >= 0x80 || takes(regex, step, byte);
 	}
 }
