@@ -12,7 +12,7 @@ import pytest
 from contract.adapter import PYTHON, Api
 from contract.memory import growth
 from contract.observer import Observer
-from fumehood import AsyncSession, DiskFullError, Limits, TransferProgress
+from fumehood import AsyncSession, DiskFullError, FileTooLargeError, Limits, TransferProgress
 
 MIB = 1 << 20
 
@@ -56,12 +56,16 @@ async def test_a_file_beyond_the_limit_is_named_and_the_rest_arrives(
     api: Api, tmp_path: Path
 ) -> None:
     top = tree_of(tmp_path / "src", 3, 1000)
-    _large(top / "large", 3 * MIB)
+    # More than could be sent in this test's time: nobody sends what will be refused.
+    _large(top / "large", 1 << 40)
     async with api.session(limits=Limits(max_file_bytes=MIB)) as session:
         sent = await session.upload(top, "t")
         assert (sent.files, sent.bytes) == (3, 3000)
         assert [item.path for item in sent.skipped] == ["large"]
         assert await all_whole(session, "t", 1000) == 3
+        with pytest.raises(FileTooLargeError, match="max_file_bytes"):
+            await session.upload(top / "large", "alone")
+        assert not await session.exists("alone")
 
 
 async def test_a_cancelled_upload_leaves_whole_files_and_a_session_that_goes_on(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fumehood._trees import local
 from fumehood._trees.ignore import Ignore
 from fumehood._trees.names import link_target, name_fault
-from fumehood._trees.tally import Tally
+from fumehood._trees.tally import Tally, reason
 from fumehood._wire import packed
 from fumehood._wire.packed import CHECKED, Record
 from fumehood._wire.table import ErrorCode, FileCode
@@ -72,6 +72,8 @@ class TreeSource:
         self._tally = tally
         self._out = bytearray()
         self.same: Same = {}
+        self.limit: int | None = None
+        """Bytes of a file, at most: of a larger one nothing is sent. The session decides."""
 
     def count(self) -> None:
         """Look at everything once, to know how much it is."""
@@ -220,7 +222,9 @@ class TreeSource:
             return
         try:
             info = os.fstat(opened)
-            if local.is_regular(info):
+            if self.limit is not None and info.st_size > self.limit:
+                self._tally.skip("/".join(found.parts), reason(ErrorCode.TOO_LARGE))
+            elif local.is_regular(info):
                 yield from self.content(opened, found._replace(info=info))
             else:
                 self._tally.skip("/".join(found.parts), "no regular file")

@@ -22,6 +22,7 @@ from fumehood._wire.table import ErrorCode, FileCode, Operation, Root, Violation
 from fumehood.errors import (
     FileMissingError,
     FileNotDirectoryError,
+    FileTooLargeError,
     InvalidRequestError,
     LocalFileError,
     SandboxError,
@@ -122,6 +123,7 @@ class _Upload:
         """Send what is in a directory."""
         name, raw, where = locate(self._target, self._root, allow_root=True)
         source = TreeSource(opened, self._options, self._tally)
+        source.limit = self._core.limits.max_file_bytes
         if self._options.skip_same:
             source.same = await _existing(self._core, raw, where, name)
         await self._send(source, raw, where)
@@ -134,6 +136,14 @@ class _Upload:
         if self._options.skip_same and there is not None and is_same(there, info):
             self._tally.unchanged += 1
             return self._tally.result(name)
+        if info.st_size > self._core.limits.max_file_bytes:
+            raise FileTooLargeError(
+                f"{name!r} is {info.st_size} bytes; Limits.max_file_bytes is "
+                f"{self._core.limits.max_file_bytes}",
+                path=name,
+                op=OP,
+                session_id=self._core.id,
+            )
         base, own = posixpath.split(raw)
         source = FileSource(opened, os.fsdecode(own), self._options, self._tally)
         refused = await self._send(source, base or b".", where)
