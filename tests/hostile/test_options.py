@@ -73,7 +73,7 @@ async def test_every_option_that_there_is_was_thought_about() -> None:
     assert set(inspect.signature(Security).parameters) == {
         "readonly_rootfs", "workload_capabilities", "seccomp", "runtime",
     }  # fmt: skip
-    assert set(inspect.signature(Network).parameters) == {"mode", "name", "domains"}
+    assert set(inspect.signature(Network).parameters) == {"mode", "name", "domains", "ports"}
     assert set(inspect.signature(AsyncDockerSandbox.create_session).parameters) == {
         "self", "id", "workspace", "manifest", "metadata", "ports", "volumes", "from_snapshot",
     }  # fmt: skip
