@@ -26,6 +26,7 @@ from fumehood._start import (
     configuration,
     container_request,
     new_session_id,
+    pass_engine,
     reopener,
     stage,
 )
@@ -220,9 +221,7 @@ async def _settle_in(
     await asyncio.sleep(NAMING_SECONDS)
     if naming is None:
         await engine.claim_session(warm.id, session_id)
-    if engine.direct:
-        warm.tether.prefer(functools.partial(engine.open_direct, session_id, warm.nonce))
-        warm.tether.watch_engine()
+    pass_engine(engine, warm.tether, session_id, warm.nonce)
 
 
 async def _configure(engine: Engine, warm: Warm, session_id: str, configure: Configure) -> None:

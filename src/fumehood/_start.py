@@ -186,9 +186,7 @@ async def create(
                 await tether.settle(SETTLE_TIMEOUT)
         except SupervisorError as exc:
             raise setup_failure(exc, tether.end, user=configure.user) from None
-        if engine.direct:
-            tether.prefer(functools.partial(engine.open_direct, order.session_id, request.nonce))
-            tether.watch_engine()
+        pass_engine(engine, tether, order.session_id, request.nonce)
         published: Mapping[int, int] = {}
         if order.ports:
             with steps.step("ports"):
@@ -417,6 +415,13 @@ async def open_tether(
     if engine.direct:
         tether.watch_engine()
     return tether
+
+
+def pass_engine(engine: Engine, tether: Tether, session_id: str, nonce: str) -> None:
+    """Let a session's stream go past the engine where it can, and the session end with it still."""
+    if engine.direct:
+        tether.prefer(functools.partial(engine.open_direct, session_id, nonce))
+        tether.watch_engine()
 
 
 def reopener(engine: Engine, session_id: str, nonce: str) -> Reopen:
