@@ -164,6 +164,56 @@ class Portal:
                 raise
             raise
 
+    async def join(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a coroutine here for a task of another loop, which awaits its result.
+
+        For objects that live on the portal and are called from a loop as well. When the task is
+        cancelled, so is the coroutine, and it has cleaned up before this raises.
+
+        Raises:
+            SessionError: as :meth:`call`, but on the portal's own loop it is simply awaited.
+        """
+        self._check_alive()
+        here = asyncio.get_running_loop()
+        if here is self._loop:
+            return await make()
+        ended = here.create_future()
+        task: asyncio.Task[_T] | None = None
+
+        def over() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        async def run() -> _T:
+            return await make()
+
+        def start() -> None:
+            nonlocal task
+            task = self._loop.create_task(run())
+            task.add_done_callback(lambda _: here.call_soon_threadsafe(over))
+
+        def cancel() -> None:
+            # Always behind the start.
+            assert task is not None
+            task.cancel()
+
+        self._loop.call_soon_threadsafe(start)
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.done():
+            try:
+                await asyncio.shield(ended)
+            except asyncio.CancelledError as exc:
+                # Once: a second one would stop the clean-up.
+                if cancelled is None:
+                    self._loop.call_soon_threadsafe(cancel)
+                cancelled = exc
+        assert task is not None
+        if cancelled is not None:
+            if not task.cancelled():
+                task.exception()  # nobody asks for it any more
+            raise cancelled
+        return task.result()
+
     def look(self, read: Callable[[], _T], *, instead: str) -> _T:
         """Run a plain function on the loop and return its result."""
 
@@ -172,7 +222,7 @@ class Portal:
 
         return self.call(wrapped, instead=instead)
 
-    def _check(self, instead: str) -> None:
+    def _check_alive(self) -> None:
         if self._pid != os.getpid():
             raise SessionError(
                 "this object belongs to the process that made it, and this one was forked from it: "
@@ -180,6 +230,9 @@ class Portal:
             )
         if self._closed:
             raise SessionError("the interpreter is exiting; what was still open has been closed")
+
+    def _check(self, instead: str) -> None:
+        self._check_alive()
         if threading.current_thread() is self._thread:
             raise SessionError(
                 f"a blocking call on fumehood's own event loop would wait for ever: in a hook, "

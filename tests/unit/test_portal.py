@@ -99,6 +99,60 @@ def test_an_exit_out_of_a_coroutine_reaches_its_caller_and_the_loop_lives_on(
     assert portal.call(fine, instead=NAME) == 5
 
 
+async def test_another_loop_awaits_a_coroutine_of_the_portal(portal: Portal) -> None:
+    async def where(answer: str) -> str:
+        await asyncio.sleep(0)
+        if answer == "no":
+            raise LookupError(answer)
+        return threading.current_thread().name
+
+    assert await portal.join(lambda: where("yes")) == "fumehood-portal"
+    with pytest.raises(LookupError, match="no"):
+        await portal.join(lambda: where("no"))
+
+    async def from_within() -> str:
+        return await portal.join(lambda: where("yes"))
+
+    assert await portal.join(from_within) == "fumehood-portal"
+
+
+async def test_who_is_cancelled_while_it_awaits_leaves_when_the_coroutine_has_cleaned_up(
+    portal: Portal,
+) -> None:
+    waiting = Waiting()
+    joined = asyncio.ensure_future(portal.join(waiting.run))
+    await asyncio.to_thread(waiting.entered.wait, PATIENCE)
+    joined.cancel()
+    # A second time while it cleans up: it is still waited for.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not joined.done()
+    joined.cancel()
+    waiting.may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await joined
+    assert waiting.cleaned.is_set()
+
+
+async def test_an_error_of_the_clean_up_does_not_hide_that_the_awaiting_task_was_cancelled(
+    portal: Portal,
+) -> None:
+    entered = threading.Event()
+
+    async def stubborn() -> None:
+        try:
+            entered.set()
+            await asyncio.Event().wait()
+        finally:
+            raise LookupError("while cleaning up")
+
+    joined = asyncio.ensure_future(portal.join(stubborn))
+    await asyncio.to_thread(entered.wait, PATIENCE)
+    joined.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await joined
+
+
 def test_threads_share_the_portal(portal: Portal) -> None:
     barrier = threading.Barrier(8)
 

@@ -26,6 +26,9 @@ class Blocking(Generic[_A]):
     def _call(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         return self._portal.call(make, instead=self._instead)
 
+    async def _join(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        return await self._portal.join(make)
+
     def _look(self, read: Callable[[], _T]) -> _T:
         return self._portal.look(read, instead=self._instead)
 

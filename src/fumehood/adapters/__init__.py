@@ -7,5 +7,6 @@ and do nothing more: what holds of a session holds there too. Importing one impo
 =================================  ==================================================
 ``fumehood.adapters.pydantic_ai``  a workspace backend and the capability for it
 ``fumehood.adapters.inspect_ai``   ``sandbox="fumehood"``, found by its entry point
+``fumehood.adapters.deepagents``   a sandbox backend for LangChain's Deep Agents
 =================================  ==================================================
 """
