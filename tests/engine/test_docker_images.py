@@ -137,6 +137,18 @@ async def test_a_digest_pins_an_image(engine: DockerEngine, registry: Registry, 
     assert image.reference == reference
 
 
+async def test_what_a_callers_progress_raises_is_raised_as_it_is(
+    engine: DockerEngine, registry: Registry, name: str, no_cache: None
+) -> None:
+    def progress(step: PullProgress) -> None:
+        raise ValueError(step.image)
+
+    reference = registry.image(name)
+    with pytest.raises(ValueError, match=name) as caught:
+        await engine.prepare_image(reference, pull="missing", progress=progress)
+    assert type(caught.value) is ValueError
+
+
 async def test_many_that_need_an_image_at_once_pull_it_once(
     engine: DockerEngine, registry: Registry, name: str
 ) -> None:

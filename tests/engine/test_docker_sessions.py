@@ -227,18 +227,11 @@ async def test_a_runtime_that_the_engine_lacks_is_refused_before_anything_is_cre
         await engine.create_session(make_request(security=Security(runtime="runsc")))
 
 
-@pytest.mark.parametrize(
-    "network,says",
-    [
-        (Network.named("fumehood-no-such-network"), "docker network create"),
-        (Network.allow("example.org"), "egress proxy"),
-    ],
-)
 async def test_a_network_that_cannot_be_joined_is_refused_before_anything_is_created(
-    engine: DockerEngine, make_request: MakeRequest, network: Network, says: str
+    engine: DockerEngine, make_request: MakeRequest
 ) -> None:
-    request = make_request(network=network)
-    with pytest.raises(EngineError, match=says):
+    request = make_request(network=Network.named("fumehood-no-such-network"))
+    with pytest.raises(EngineError, match="docker network create"):
         await engine.create_session(request)
     assert await containers_of(request.session_id) == []
 

@@ -47,13 +47,19 @@ async def cancelled_at(step: int, make: Callable[[], Coroutine[Any, Any, Any]]) 
     """
     loop = asyncio.get_running_loop()
     left = step
+    cancelled = False
     outer: asyncio.Task[Any] | None = None
+
+    def cancel() -> None:
+        nonlocal cancelled
+        # What goes on behind a call has steps too: by the time of this one it may have returned.
+        cancelled = outer is not None and outer.cancel()
 
     def count() -> None:
         nonlocal left
         left -= 1
-        if left == 0 and outer is not None:
-            loop.call_soon(outer.cancel)
+        if left == 0:
+            loop.call_soon(cancel)
 
     def factory(loop: asyncio.AbstractEventLoop, coro: Any, **kw: Any) -> asyncio.Task[Any]:
         return asyncio.Task(_Counted(coro, count), loop=loop, **kw)
@@ -62,7 +68,7 @@ async def cancelled_at(step: int, make: Callable[[], Coroutine[Any, Any, Any]]) 
     try:
         outer = asyncio.ensure_future(make())
         if step == 0:
-            outer.cancel()
+            cancel()
         _, hangs = await asyncio.wait({outer}, timeout=SECONDS)
     finally:
         loop.set_task_factory(None)
@@ -70,4 +76,4 @@ async def cancelled_at(step: int, make: Callable[[], Coroutine[Any, Any, Any]]) 
         raise TimeoutError(f"cancelled at step {step}, it hangs: {outer!r}")
     if not outer.cancelled() and (error := outer.exception()) is not None:
         raise error
-    return left <= 0
+    return cancelled

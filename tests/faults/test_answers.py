@@ -48,7 +48,8 @@ async def test_a_removal_that_is_in_progress_is_asked_for_until_it_is_done(
     proxy.on("POST", f"{CONTAINER}/wait", faults.answers(200, b'{"StatusCode": 0}'))
     await session.destroy(wait=True)
     assert await engine.observer.left("") == []
-    assert deletes(proxy) == 4
+    # Three lies, and once more; again if by then the engine itself is at it.
+    assert deletes(proxy) >= 4
 
 
 @case("F18", LOST)

@@ -18,6 +18,8 @@ CREATION = "A failed or cancelled creation leaves nothing"
 LOST = "After the client dies in any way"
 GRACE = 1.0
 PROMISE = 3.0
+OPEN = 5
+"""Connections that a session may have open at a time."""
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -53,7 +55,7 @@ async def test_an_interrupted_close_leaves_nothing(
     async with open_proxy() as (proxy, address):
         going_on = asyncio.Event()
         # The removal's first look: by the time of its second step the engine may have done it.
-        rule = proxy.on("GET", "containers/[^/]+/json", faults.held(going_on))
+        rule = proxy.on("GET", "containers/fumehood-interrupted/json", faults.held(going_on))
         async with client("interrupted_close", address, id="interrupted", grace=GRACE) as victim:
             victim.go_on()
             async with asyncio.timeout(30):
@@ -74,10 +76,13 @@ async def test_an_interpreter_that_ends_around_a_session_is_quiet_and_leaves_not
 ) -> None:
     async with client(scene, engine.address, id="around", grace=GRACE) as victim:
         _, error = await victim.ends()
-        # Of a loop that is closed with work on it, aiohttp cannot close its connections and says so
-        # (ClientResponse.__del__, which no user of it can prevent). Nothing of ours does.
-        assert error.count(TRACEBACK) <= (2 if scene == "closed_loop" else 0), error
-        assert not re.search(r'File "[^"]*/fumehood/', error), error
+        complaints = re.findall(r"^\w+(?:Error|Exception|Exit|Interrupt)\b.*", error, re.MULTILINE)
+        # Of a loop that is closed under open connections, each of them says that it cannot close:
+        # aiohttp's and asyncio's own words, which no user of theirs can prevent. The session has
+        # its stream by the engine, the one past it and the engine's events; a sweep and a call for
+        # the way past the engine may be under way. Nothing else is said, and nothing twice.
+        assert set(complaints) <= {"RuntimeError: Event loop is closed"}, error
+        assert len(complaints) <= (OPEN if scene == "closed_loop" else 0), error
         await lease(engine)
 
 

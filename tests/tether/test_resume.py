@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fakes.resuming import ResumingSupervisor
+from fakes.resuming import BreakingStream, ResumingSupervisor
 from fakes.supervisor import PATIENCE, FakeSupervisor, Opened, record
 from fumehood import (
     EndReason,
@@ -257,6 +257,30 @@ async def test_leaving_while_a_better_stream_is_looked_for_ends_the_search(
         link.tether.prefer(hang)
         await asked.wait()
     assert cancelled.is_set()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_leaving_as_a_better_stream_arrives_closes_that_one_too(
+    connect: Connect, turns: int
+) -> None:
+    peer = answering(ResumingSupervisor(script=echo))
+    opened: list[BreakingStream] = []
+    arrived = asyncio.Event()
+
+    async def reopen() -> ByteStream:
+        stream = await ResumingSupervisor.reopen(peer)
+        assert isinstance(stream, BreakingStream)
+        opened.append(stream)
+        arrived.set()
+        return stream
+
+    async with connect(peer=peer) as link:
+        link.tether.prefer(reopen)
+        await arrived.wait()
+        # At first it is only on its way to the task that goes over to it.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert [stream.closed for stream in opened] == [True]
 
 
 async def test_an_engines_words_instead_of_a_stream_are_no_violation(connect: Connect) -> None:

@@ -113,6 +113,7 @@ class Tether:
         self._last_words: asyncio.Future[bool] | None = None
         self._moving: asyncio.Task[None] | None = None
         self._move_on: asyncio.Task[None] | None = None
+        self._offered: ByteStream | None = None
         self.welcome: Welcome | None = None
         self.ready: Ready | None = None
         self.end: End | None = None
@@ -233,14 +234,16 @@ class Tether:
         ):
             await to_the_end(stream.close())
             return
-        again = functools.partial(self._first, [stream])
+        self._offered = stream
+        again = self._offered_first
         self._returning = self._loop.create_task(self._come_back(again, MOVE_SECONDS, moving=True))
         self._move_on = self._returning
 
-    async def _first(self, streams: list[ByteStream]) -> ByteStream:
+    async def _offered_first(self) -> ByteStream:
         """Return the stream that is there, and after that whatever another look finds."""
-        if streams:
-            return streams.pop()
+        stream, self._offered = self._offered, None
+        if stream is not None:
+            return stream
         if self._reopen is None:
             raise SessionNotFoundError("there is no other stream", session_id=self._session_id)
         return await self._reopen()
@@ -276,6 +279,9 @@ class Tether:
         await stop(self._moving)
         await stop(self._returning)
         self._returning = None
+        if self._offered is not None:
+            # A task that is cancelled before its first step has taken nothing.
+            await to_the_end(self._offered.close())
         if self._vigil is not None:
             await self._vigil.close()
         await self._stream.close()

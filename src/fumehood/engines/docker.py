@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from typing import cast
 
 from fumehood._steps import Steps
@@ -314,9 +313,19 @@ class DockerEngine:
             "label": [labels.NONCE],
         }
         code: int | None = None
-        events = self._api.lines(
+
+        def take(event: Mapping[str, object]) -> None:
+            nonlocal code
+            actor = docker_listing.mapping(event.get("Actor"))
+            attributes = docker_listing.mapping(actor.get("Attributes"))
+            text = str(attributes.get("exitCode", ""))
+            if attributes.get("name") == container_name(session_id) and text.isdecimal():
+                code = int(text)
+
+        await self._api.each_line(
             "GET",
             "events",
+            take=take,
             # `until` in the engine's past: the answer is history and ends at once.
             params={
                 "since": f"{max(since, 0):.9f}",
@@ -326,13 +335,6 @@ class DockerEngine:
             doing=f"asking how session {session_id!r} ended",
             seconds=30.0,
         )
-        async with aclosing(events):
-            async for event in events:
-                actor = docker_listing.mapping(event.get("Actor"))
-                attributes = docker_listing.mapping(actor.get("Attributes"))
-                text = str(attributes.get("exitCode", ""))
-                if attributes.get("name") == container_name(session_id) and text.isdecimal():
-                    code = int(text)
         return code
 
     async def wait_exit(self, nonce: str) -> int:

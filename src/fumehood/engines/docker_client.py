@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
@@ -224,21 +224,24 @@ class ApiClient:
             raise EngineError(f"the engine at {self.address} does not tell its time")
         return now
 
-    async def lines(
+    async def each_line(
         self,
         method: str,
         path: str,
         *,
+        take: Callable[[Mapping[str, object]], None],
         doing: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
-    ) -> AsyncGenerator[Mapping[str, object], None]:
-        """Make one call and yield the JSON objects of its answer, one a line, as they come.
+    ) -> None:
+        """Make one call and hand over the JSON objects of its answer, one a line, as they come.
 
-        A connection that breaks in the middle is an error, never a short answer. Close the
-        generator (``aclosing``): leaving the loop early leaves the connection open until then.
+        A connection that breaks in the middle is an error, never a short answer. It calls back and
+        yields nothing: an asynchronous generator that waits when its event loop is closed under it
+        cannot be closed any more, and complains. What ``take`` raises ends the call, as it is.
         """
+        refusal: Exception | None = None
         async with (
             self.calling(doing, seconds=seconds) as docker,
             self._open(docker, method, path, params=params, data=None, headers=headers) as response,
@@ -248,13 +251,15 @@ class ApiClient:
             pending = b""
             async for chunk in response.content.iter_any():
                 *whole, pending = (pending + chunk).split(b"\n")
-                for line in whole:
-                    if line.strip():
-                        yield cast("Mapping[str, object]", json.loads(line))
                 if len(pending) > _MAX_JSON_LINE:
                     raise EngineError(f"{doing}: the engine's answer has an endless line")
-            if pending.strip():
-                yield cast("Mapping[str, object]", json.loads(pending))
+                if refusal := _refusal(take, whole):
+                    break
+            else:
+                refusal = _refusal(take, [pending])
+        if refusal is not None:
+            # Not in the context above: there a ValueError is an answer that is no JSON.
+            raise refusal
 
     async def chunks(
         self,
@@ -425,3 +430,17 @@ def _parse(value: object) -> tuple[int, int] | None:
 
 def _dotted(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
+
+
+def _refusal(
+    take: Callable[[Mapping[str, object]], None], lines: Sequence[bytes]
+) -> Exception | None:
+    """Hand over the lines; return what the taker raised, if it did."""
+    for line in lines:
+        if line.strip():
+            found = cast("Mapping[str, object]", json.loads(line))
+            try:
+                take(found)
+            except Exception as exc:  # noqa: BLE001 - it is raised again, where it means what it says
+                return exc
+    return None

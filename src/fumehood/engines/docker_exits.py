@@ -7,8 +7,8 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.docker_client import ApiClient
@@ -52,17 +52,20 @@ class Exits:
         self._waiting.setdefault(nonce, set()).add(future)
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen())
-        try:
-            return await future
-        finally:
-            self._waiting[nonce].discard(future)
-            if not self._waiting[nonce]:
-                del self._waiting[nonce]
-            if not self._waiting and self._listening is not None:
-                self._listening.cancel()
-                self._listening = None
-                # Nobody listens: what ends from here on would be missing.
-                self._ended.clear()
+        # By the future and not by `finally`: of a loop that was closed under a wait, the
+        # interpreter closes the coroutine, and nothing of asyncio may be touched any more.
+        future.add_done_callback(partial(self._leave, nonce))
+        return await future
+
+    def _leave(self, nonce: str, future: asyncio.Future[int]) -> None:
+        self._waiting[nonce].discard(future)
+        if not self._waiting[nonce]:
+            del self._waiting[nonce]
+        if not self._waiting and self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+            # Nobody listens: what ends from here on would be missing.
+            self._ended.clear()
 
     async def _listen(self) -> None:
         while True:
@@ -88,25 +91,24 @@ class Exits:
 
     async def _read(self) -> None:
         filters = {"type": ["container"], "event": ["die"], "label": [labels.NONCE]}
-        events = self._api.lines(
+        await self._api.each_line(
             "GET",
             "events",
+            take=self._take,
             params={
                 "since": f"{max(0.0, time.time() - _BACK_SECONDS):.9f}",
                 "filters": json.dumps(filters),
             },
             doing="watching for the ends of containers",
         )
-        async with aclosing(events):
-            async for event in events:
-                actor = docker_listing.mapping(event.get("Actor"))
-                attributes = docker_listing.mapping(actor.get("Attributes"))
-                code = str(attributes.get("exitCode", ""))
-                marks = docker_listing.text_map(attributes)
-                if code.isdecimal() and docker_listing.is_sessions_name(
-                    marks.get("name", ""), marks
-                ):
-                    self._note(str(attributes.get(labels.NONCE, "")), int(code))
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        actor = docker_listing.mapping(event.get("Actor"))
+        attributes = docker_listing.mapping(actor.get("Attributes"))
+        code = str(attributes.get("exitCode", ""))
+        marks = docker_listing.text_map(attributes)
+        if code.isdecimal() and docker_listing.is_sessions_name(marks.get("name", ""), marks):
+            self._note(str(attributes.get(labels.NONCE, "")), int(code))
 
     def _note(self, nonce: str, code: int) -> None:
         self._ended[nonce] = code

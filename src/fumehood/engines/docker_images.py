@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 
 from fumehood.engines import labels, registry_auth
 from fumehood.engines.base import Image, PullPolicy, PullProgress
@@ -176,21 +175,23 @@ class Images:
             params["platform"] = platform
         credentials = await registry_auth.find(reference)
         headers = {} if credentials is None else {"X-Registry-Auth": credentials.header()}
-        lines = self._api.lines(
-            "POST",
-            "images/create",
-            params=params,
-            headers=headers,
-            doing=f"pulling image {reference!r}",
-        )
+
+        def take(line: Mapping[str, object]) -> None:
+            error = line.get("error") or mapping(line.get("errorDetail")).get("message")
+            if error:
+                raise _failed(reference, str(error), signed_in=credentials is not None)
+            if progress is not None:
+                progress(_progress(reference, line))
+
         try:
-            async with aclosing(lines):
-                async for line in lines:
-                    error = line.get("error") or mapping(line.get("errorDetail")).get("message")
-                    if error:
-                        raise _failed(reference, str(error), signed_in=credentials is not None)
-                    if progress is not None:
-                        progress(_progress(reference, line))
+            await self._api.each_line(
+                "POST",
+                "images/create",
+                take=take,
+                params=params,
+                headers=headers,
+                doing=f"pulling image {reference!r}",
+            )
         except ApiError as exc:
             raise _failed(reference, exc.detail, signed_in=credentials is not None) from exc
         _log.info("pulled %s in %.1f s", reference, time.monotonic() - started)
