@@ -23,6 +23,11 @@ class BaselineContainer:
     def __init__(self, container: DockerContainer) -> None:
         self._container = container
 
+    @property
+    def id(self) -> str:
+        """The engine's id of it."""
+        return self._container.id
+
     async def run(self, argv: Sequence[str]) -> None:
         """Run a command as ``docker exec`` does: create, start, read to the end, ask how it went.
 
@@ -92,10 +97,11 @@ class Baseline:
         finally:
             await made.remove()
 
-    async def pid_of(self, name: str) -> int:
-        """Return the process id that a container's PID 1 has on the engine's machine."""
-        found = await self.docker.containers.container(name).show()
-        return int(found["State"]["Pid"])
+
+async def pid_of(docker: Docker, name: str) -> int:
+    """Return the process id that a container's PID 1 has on the engine's machine."""
+    found = await docker.containers.container(name).show()
+    return int(found["State"]["Pid"])
 
 
 def archive_of(name: str, content: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiodocker import Docker
 
@@ -14,6 +14,7 @@ from fumehood import AsyncDockerSandbox, AsyncSession, Limits
 
 # The defaults, except that a busy machine must not turn a slow figure into a timeout.
 LIMITS = Limits(timeout=120)
+GIGABYTE_LIMITS = replace(LIMITS, max_file_bytes=2 << 30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ class Side:
     """One of the things that are compared, and how often it runs in each round.
 
     ``warm`` calls of each turn come first and are not counted: they find the caches full of what
-    the other side does. ``settle`` is for a side that leaves work behind when it answers: seconds,
+    the other side does. ``ready`` comes before every call, uncounted too: it takes away what the
+    last one has made. ``settle`` is for a side that leaves work behind when it answers: seconds,
     not counted either, until that is done. Whoever came next would pay for it.
     """
 
     call: Call
     times: int = 1
     warm: int = 0
+    ready: Call | None = None
     settle: float = 0.0
 
 
@@ -43,6 +46,8 @@ async def alternate(rounds: int, sides: Mapping[str, Side]) -> dict[str, list[fl
             for _ in range(side.warm):
                 await side.call()
             for _ in range(side.times):
+                if side.ready is not None:
+                    await side.ready()
                 start = time.perf_counter()
                 await side.call()
                 times[name].append(time.perf_counter() - start)
@@ -62,6 +67,20 @@ def percentile(values: list[float], percent: float) -> float:
 def median(values: list[float]) -> float:
     """Return the 50th percentile."""
     return percentile(values, 50)
+
+
+def by_count(times: list[float], factor: float) -> tuple[tuple[float, float], ...]:
+    """Return how calls that came one after the other grew: their number, and the median around it.
+
+    Each point is of the calls since the last one; the numbers grow by a half or more.
+    """
+    points: list[tuple[float, float]] = []
+    start = 0
+    while start < len(times):
+        end = min(len(times), max(start + 10, start * 3 // 2))
+        points.append((end, median(times[start:end]) * factor))
+        start = end
+    return tuple(points)
 
 
 async def crowd(call: Call, *, total: int, at_once: int) -> None:
@@ -110,6 +129,19 @@ def pss_mib(pid: int) -> float:
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     raise NotMeasurableError(f"/proc/{pid}/smaps_rollup has no Pss")
+
+
+def family_pss_mib(pid: int) -> float:
+    """Return the same of a process and all below it; one that ends meanwhile counts as nothing."""
+    total = pss_mib(pid)
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return total
+    for child in children:
+        with contextlib.suppress(NotMeasurableError):
+            total += family_pss_mib(int(child))
+    return total
 
 
 def _read(path: str) -> str:

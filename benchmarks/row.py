@@ -55,6 +55,8 @@ class Row:
     baseline: float | None = None
     against: str = ""
     """What the baseline is; empty when the target bounds the figure itself."""
+    points: tuple[tuple[float, float], ...] = ()
+    """How the figure grows: so many of something, and the figure (in ``unit``) by then."""
 
     @property
     def ratio(self) -> float | None:
@@ -79,6 +81,7 @@ class Row:
             "target": self.target.text,
             "met": self.met,
             "samples": self.samples,
+            "points": [[_rounded(count), _rounded(value)] for count, value in self.points],
         }
 
 

@@ -5,22 +5,28 @@ from benchmarks.rows import (
     client,
     commands,
     files,
+    growth,
     ports,
     processes,
+    search,
     sessions,
     starts,
     state,
     streams,
+    trees,
 )
 
 GROUPS: tuple[Group, ...] = (
     *commands.GROUPS,
     *processes.GROUPS,
     *files.GROUPS,
+    *trees.GROUPS,
+    *search.GROUPS,
     *streams.GROUPS,
     *ports.GROUPS,
     *sessions.GROUPS,
     *starts.GROUPS,
+    *growth.GROUPS,
     *state.GROUPS,
     *client.GROUPS,
 )

@@ -45,6 +45,28 @@ async def _stream_memory(bench: Bench) -> list[Row]:
     ]
 
 
+async def _transfer_memory(bench: Bench) -> list[Row]:
+    answer = await _probe("transfer", bench.image)
+    return [
+        Row(
+            name="transfer-memory",
+            what="client memory growth, 1 GiB up and down",
+            unit="MiB",
+            ours=answer["growth"],
+            target=below(16, "MiB"),
+            samples=1,
+        ),
+        Row(
+            name="transfer-memory-inside",
+            what="supervisor and its helpers meanwhile (PSS)",
+            unit="MiB",
+            ours=answer["inside"],
+            target=below(4, "MiB"),
+            samples=int(answer["looks"]),
+        ),
+    ]
+
+
 async def _idle(bench: Bench) -> list[Row]:
     answer = await _probe("idle", bench.image)
     return [
@@ -92,6 +114,7 @@ async def _imports(_: Bench) -> list[Row]:
 
 GROUPS = (
     Group(rows=("stream-memory",), measure=_stream_memory),
+    Group(rows=("transfer-memory", "transfer-memory-inside"), measure=_transfer_memory),
     Group(rows=("client-memory", "client-threads"), measure=_idle),
     Group(rows=("import",), measure=_imports),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from benchmarks.baseline import pid_of
 from benchmarks.bench import Bench, Group
 from benchmarks.measure import median, pss_mib
 from benchmarks.row import Row, at_most, below, one_in
@@ -74,7 +75,7 @@ async def _idle(bench: Bench) -> list[Row]:
             await session.exec(["true"], check=True)
         await session.write_file("figure.bin", bytes(1 << 20))
         await session.read_file("figure.bin")
-        pid = await bench.baseline.pid_of(f"fumehood-{session.id}")
+        pid = await pid_of(bench.baseline.docker, f"fumehood-{session.id}")
         return [
             Row(
                 name="supervisor-memory",

@@ -6,9 +6,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from benchmarks.baseline import BaselineContainer
+from benchmarks.baseline import BaselineContainer, pid_of
 from benchmarks.bench import LIMITS, Bench, Group
-from benchmarks.measure import median, percentile, pss_mib
+from benchmarks.measure import by_count, median, percentile, pss_mib
 from benchmarks.row import NotMeasurableError, Row, at_most, below, one_in
 from fumehood import AsyncDockerSandbox, AsyncSession, Pool
 from fumehood.engines.docker_turns import AT_ONCE
@@ -128,6 +128,7 @@ async def _growth(bench: Bench) -> list[Row]:
             against=f"sessions 1 to {_EDGE}",
             target=at_most(1.5),
             samples=_ALIVE,
+            points=by_count(creates, 1e3),
         ),
         Row(
             name="growth-exec",
@@ -160,7 +161,7 @@ async def _execs(session: AsyncSession, count: int = 50) -> list[float]:
 
 
 async def _engine_cost(bench: Bench, session: AsyncSession) -> float:
-    pid = await bench.baseline.pid_of(f"fumehood-{session.id}")
+    pid = await pid_of(bench.baseline.docker, f"fumehood-{session.id}")
     return pss_mib(pid) + pss_mib(_parent(pid))
 
 
