@@ -4,6 +4,7 @@ python scripts/run_tests.py                     all kinds, also when one of them
 python scripts/run_tests.py --no-engine         those that need no engine
 python scripts/run_tests.py --jobs=1            one process at a time, with the terminal for itself
 python scripts/run_tests.py --record            and write down what each file has taken
+python scripts/run_tests.py --again=4           what failed runs once more, if it is so few
 python scripts/run_tests.py -k truncated -x     what pytest understands, for each process
 python scripts/run_tests.py tests/wire          exactly what is named, in one process
 """
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+import tests_again
 from tests_plan import ROOT, Part, parts, read_table, whole, write_table
 from tests_processes import FAILED, NOTHING_SELECTED, PASSED, Outcome, Runner, default_jobs
 
@@ -88,7 +90,7 @@ def show_bad(outcomes: Sequence[Outcome]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run what is asked for, and return the exit code."""
-    own = ("--no-engine", "--record", "--jobs=", "--whole=")
+    own = ("--no-engine", "--record", "--jobs=", "--whole=", "--again=")
     options = [argument for argument in arguments if not argument.startswith(own)]
     started = time.monotonic()
     wanted = what_runs(arguments)
@@ -100,12 +102,19 @@ def main(arguments: list[str]) -> int:
         seconds |= outcome.seconds
     if "--record" in arguments:
         write_table(read_table() | seconds)
+    codes = [outcome.code for outcome in outcomes]
+    at_most = int(value_of("--again", arguments) or 0)
     if len(wanted) > 1:
         show_bad(outcomes)
+        if second := tests_again.second_part(outcomes, at_most=at_most):
+            (outcome,) = asyncio.run(Runner(options, jobs=1).run([second]))
+            codes, total = tests_again.settled(outcomes, outcome)
+            show_bad([outcome])
+            print(*tests_again.unsteady(second, outcome), sep="\n")
         print(closing_line(total, time.monotonic() - started), flush=True)
     if total["skipped"]:
         print("a skipped test fails here: what it needs must be there", file=sys.stderr)
-    return verdict([outcome.code for outcome in outcomes], total)
+    return verdict(codes, total)
 
 
 if __name__ == "__main__":

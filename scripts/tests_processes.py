@@ -36,6 +36,8 @@ class Outcome:
     counted: Counter[str]
     bad: tuple[str, ...]
     """Each test that did not pass, with what became of it."""
+    failed: tuple[str, ...]
+    """The names by which pytest runs those that failed once more."""
     seconds: dict[str, float]
     """What each file has taken."""
 
@@ -173,6 +175,7 @@ def read_report(part: Part, code: int, report: Path) -> Outcome:
     """Read pytest's own report; there is none when it could not begin."""
     counted: Counter[str] = Counter()
     bad: list[str] = []
+    failed: list[str] = []
     seconds: defaultdict[str, float] = defaultdict(float)
     if report.exists():
         # Our own file: nothing foreign is parsed.
@@ -181,21 +184,25 @@ def read_report(part: Part, code: int, report: Path) -> Outcome:
             for name in ("tests", "failures", "errors", "skipped"):
                 counted[name] += int(suite.get(name, "0"))
         for case in root.iter("testcase"):
-            path = _path(case)
+            path, *classes = _place(case)
+            name = "::".join([path, *classes, case.get("name", "")])
             seconds[path] += float(case.get("time", "0"))
-            bad += (f"{what} {path}::{case.get('name')}" for what in _bad(case))
-    return Outcome(part, code, counted, tuple(bad), dict(seconds))
+            became = list(_bad(case))
+            bad += (f"{what} {name}" for what in became)
+            if {"FAILED", "ERROR"}.intersection(became):
+                failed.append(name)
+    return Outcome(part, code, counted, tuple(bad), tuple(dict.fromkeys(failed)), dict(seconds))
 
 
-def _path(case: ET.Element) -> str:
-    """Return the file that a test is in: its class's name is the file's path, and may go on."""
+def _place(case: ET.Element) -> list[str]:
+    """Return the file that a test is in, and its classes: pytest's report joins all of it."""
     names = case.get("classname", "").split(".")
     for end in range(len(names), 0, -1):
         path = f"{'/'.join(names[:end])}.py"
         if (ROOT / path).is_file():
-            return path
+            return [path, *names[end:]]
     # A file elsewhere, or one that could not even be read: that one is reported without a class.
-    return case.get("classname", "") or case.get("name", "")
+    return [case.get("classname", "") or case.get("name", "")]
 
 
 def _bad(case: ET.Element) -> Iterator[str]:

@@ -68,7 +68,7 @@ class TestClaims:
                 "NoneType",
                 "SessionExistsError",
                 "SessionExistsError",
-            ]
+            ], results
         finally:
             for request, _ in waiting:
                 await engine.discard(request.nonce)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import run_tests
+import tests_again
 import tests_plan
 import tests_processes
 from tests_plan import Part
+from tests_processes import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_FILE = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("tests/**/test_*.py"))
@@ -104,6 +106,54 @@ def test_one_exit_code_speaks_for_all_kinds(codes: list[int], skipped: int, expe
 def test_the_closing_line_counts_all_kinds() -> None:
     line = run_tests.closing_line(Counter(tests=12, failures=1, errors=2, skipped=3), 4.5)
     assert line.strip("= ") == "1 failed, 2 errors, 3 skipped, 6 passed in 4.50s"
+
+
+def outcome(code: int, *failed: str, tests: int = 5, skipped: int = 0) -> Outcome:
+    counted = Counter(tests=tests, failures=len(failed), skipped=skipped)
+    bad = tuple(f"FAILED {name}" for name in failed)
+    return Outcome(Part(name="some", arguments=(), seconds=0), code, counted, bad, failed, {})
+
+
+@pytest.mark.parametrize(
+    "first, runs",
+    [
+        ([outcome(0), outcome(0)], None),
+        ([outcome(1, "a"), outcome(1, "b", "a")], ("a", "b")),
+        ([outcome(1, "a", "b", "c")], None),  # no race
+        ([outcome(1, "a"), outcome(1)], None),  # what failed there is not known
+    ],
+)
+def test_only_a_few_failures_run_once_more(
+    first: list[Outcome], runs: tuple[str, ...] | None
+) -> None:
+    part = tests_again.second_part(first, at_most=2)
+    assert (part and part.arguments) == runs
+
+
+@pytest.mark.parametrize(
+    "second, code, failures",
+    [(outcome(0, tests=2), 0, 0), (outcome(1, "a", tests=2), 1, 1), (outcome(4, tests=0), 4, 0)],
+)
+def test_the_second_run_decides(second: Outcome, code: int, failures: int) -> None:
+    first = [outcome(0), outcome(1, "a"), outcome(1, "b")]
+    codes, counted = tests_again.settled(first, second)
+    assert run_tests.verdict(codes, counted) == code
+    assert (counted["tests"], counted["failures"]) == (15, failures)
+
+
+def test_a_second_run_excuses_neither_a_crash_nor_a_skipped_test() -> None:
+    second = outcome(0)
+    codes, counted = tests_again.settled([outcome(3), outcome(1, "a")], second)
+    assert run_tests.verdict(codes, counted) == 3
+    codes, counted = tests_again.settled([outcome(0, skipped=1), outcome(1, "a")], second)
+    assert run_tests.verdict(codes, counted) == 1
+
+
+def test_what_passed_the_second_time_only_is_named() -> None:
+    part = tests_again.second_part([outcome(1, "a", "b")], at_most=2)
+    assert part is not None
+    (line,) = tests_again.unsteady(part, outcome(1, "b"))
+    assert line.startswith("UNSTEADY a:")
 
 
 @pytest.mark.parametrize(

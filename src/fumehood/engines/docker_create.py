@@ -54,6 +54,7 @@ _ATTEMPTS = 4
 no quotas."""
 
 _MISSING_PROGRAM = re.compile(r"no such file|not found|cannot find", re.IGNORECASE)
+_TAKEN = re.compile(r"already in use|not reserved")
 
 
 class _Retry(Exception):  # noqa: N818 - control flow, never seen outside
@@ -243,8 +244,9 @@ class Creator:
                     raise SessionNotFoundError(
                         f"{doing}: its container is gone", session_id=session_id
                     ) from exc
-                # The engine says 500 in some versions, 409 in others.
-                if exc.status not in (409, 500) or "already in use" not in exc.detail:
+                # The engine says 500 in some versions, 409 in others; "not reserved" when it looked
+                # for who has the name a moment after that one had given it up.
+                if exc.status not in (409, 500) or not _TAKEN.search(exc.detail):
                     raise
                 taken = exc
                 if not await self._name_comes_free(session_id):
