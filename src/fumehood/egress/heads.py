@@ -111,6 +111,8 @@ def parse_head(connection: h11.Connection, raw: bytes) -> Head:
         raise BadRequestError(f"not an HTTP request: {exc}") from None
     if not isinstance(event, h11.Request):
         raise BadRequestError("not an HTTP request")
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise BadRequestError("this proxy speaks HTTP/1.1 and 1.0", 505)
     method = event.method.decode("ascii")
     chunked = _check_framing(raw, event, method)
     target = event.target.decode("latin-1")
@@ -148,13 +150,14 @@ def _check_framing(raw: bytes, request: h11.Request, method: str) -> bool:
 
     From the bytes: h11 has made one header of several that agree.
     """
-    names = [line.partition(b":")[0].lower() for line in raw.split(b"\r\n")[1:-2]]
-    lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
-    if lengths + codings > 1:
+    fields = [line.partition(b":")[::2] for line in raw.split(b"\r\n")[1:-2]]
+    lengths = [value for name, value in fields if name.lower() == b"content-length"]
+    codings = [value for name, value in fields if name.lower() == b"transfer-encoding"]
+    if len(lengths) + len(codings) > 1 or any(b"," in value for value in lengths):
         raise BadRequestError("the body's length is said more than once")
     if codings and request.http_version != b"1.1":
         raise BadRequestError("a Transfer-Encoding before HTTP/1.1")
-    if method == "CONNECT" and lengths + codings:
+    if method == "CONNECT" and (lengths or codings):
         raise BadRequestError("CONNECT has no body")
     return bool(codings)
 
