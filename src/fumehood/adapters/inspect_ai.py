@@ -39,6 +39,7 @@ from inspect_ai.util._sandbox.environment import SandboxUnavailableError
 from pydantic import BaseModel
 
 from fumehood.adapters import _paths
+from fumehood.adapters._config import make_sandbox
 from fumehood.errors import (
     CommandNotFoundError,
     FileError,
@@ -48,7 +49,7 @@ from fumehood.errors import (
     UserNotFoundError,
     WorkingDirectoryError,
 )
-from fumehood.options import MIB, Lifecycle, Limits, Network, Security
+from fumehood.options import MIB
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, AsyncDockerSandbox
 from fumehood.session import AsyncSession
 
@@ -83,24 +84,7 @@ class FumehoodConfig(BaseModel, frozen=True, extra="forbid"):
 
     def sandbox(self) -> AsyncDockerSandbox:
         """Return the sandbox that makes such sessions."""
-        named = {"none": Network.none, "bridge": Network.bridge}
-        make = named.get(self.network)
-        return AsyncDockerSandbox(
-            image=self.image,
-            pull=self.pull,
-            workdir=self.workdir,
-            user=self.user,
-            network=Network.named(self.network) if make is None else make(),
-            lifecycle=Lifecycle(ttl=self.ttl, detached=self.detached),
-            security=Security.root_tools() if self.root_tools else Security(),
-            limits=Limits(
-                timeout=None,
-                memory_mb=self.memory_mb,
-                cpus=self.cpus,
-                pids=self.pids,
-                max_file_bytes=self.max_file_bytes,
-            ),
-        )
+        return make_sandbox(self, workdir=self.workdir)
 
 
 def read_config(config: BaseModel | str | None) -> FumehoodConfig:

@@ -1,0 +1,50 @@
+"""One script, played by fumehood's client and by the framework's own for Docker."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import pytest
+from agents.sandbox.sandboxes.docker import DockerSandboxClient, DockerSandboxClientOptions
+from agreed import AGREED
+from script import PORT, play
+
+from fumehood.adapters.openai_agents import FumehoodSandboxClient, FumehoodSandboxClientOptions
+
+IMAGE = os.environ.get("FUMEHOOD_IMAGE", "fumehood/test-python")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_fumehoods_client_gives_what_both_have_agreed_on(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    options = FumehoodSandboxClientOptions(image=IMAGE, exposed_ports=(PORT,))
+    started = time.monotonic()
+    outcomes = await play(FumehoodSandboxClient(), options, tmp_path)
+    record_property("the script", f"{time.monotonic() - started:.0f} s")
+    assert outcomes == AGREED
+
+
+@pytest.mark.baseline
+@pytest.mark.anyio
+async def test_the_frameworks_client_for_docker_gives_the_same(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    options = DockerSandboxClientOptions(image=IMAGE, exposed_ports=(PORT,))
+    engine = docker.from_env()
+    try:
+        started = time.monotonic()
+        outcomes = await play(DockerSandboxClient(engine), options, tmp_path)
+        record_property("by its own Docker client", f"{time.monotonic() - started:.0f} s")
+    finally:
+        engine.close()
+    assert outcomes == AGREED
