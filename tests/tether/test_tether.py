@@ -366,7 +366,7 @@ async def test_a_silent_supervisor_is_pinged_and_then_lost(connect: Connect) -> 
 
 async def test_any_frame_is_a_sign_of_life(link: Link) -> None:
     for _ in range(20):
-        link.tether._beat()
+        link.tether._heartbeat._beat()
         await link.peer.until(lambda: True)
         link.peer.send(codec.encode_frame(Frame.PONG, 0, bytes(8)))
         await settled(link)
@@ -375,13 +375,13 @@ async def test_any_frame_is_a_sign_of_life(link: Link) -> None:
 
 async def test_a_loop_that_stood_still_is_one_beat_and_no_loss(link: Link) -> None:
     """After a suspended host the clock has jumped, and the supervisor had no time to answer."""
-    link.tether._beat()
+    link.tether._heartbeat._beat()
     assert link.tether.alive
     await settled(link)
     for _ in range(3):
-        link.tether._beat()
+        link.tether._heartbeat._beat()
     assert link.tether.alive
-    link.tether._beat()
+    link.tether._heartbeat._beat()
     assert not link.tether.alive
 
 

@@ -10,9 +10,10 @@ import os
 from collections.abc import AsyncGenerator, Callable
 
 from fumehood._tether.channel import Channel
-from fumehood._tether.cleanup import stop, to_the_end
 from fumehood._tether.ends import END_REASONS, ended_error
-from fumehood._tether.reconnect import Attempt, Reopen, come_back
+from fumehood._tether.heartbeat import Heartbeat
+from fumehood._tether.reconnect import Attempt, Reopen
+from fumehood._tether.streams import Streams
 from fumehood._tether.vigil import Vigil, WaitExit
 from fumehood._wire import table
 from fumehood._wire.codec import WireViolationError
@@ -40,7 +41,6 @@ from fumehood.errors import (
     SandboxError,
     SessionEndedError,
     SessionLostError,
-    SessionNotFoundError,
     SupervisorError,
 )
 from fumehood.results import EndReason
@@ -51,10 +51,6 @@ logger = logging.getLogger("fumehood.tether")
 _OF_CHANNELS = (Output, Described, Finished, InputCredit, Opened, OutputEnded, Incoming)
 _LEAST_LOOK = 0.1
 """Seconds between two looks at a time that has been extended."""
-MOVE_SECONDS = 10.0
-"""In which a connection that moves to a better stream must have done so."""
-_BEATS = 3
-"""Pings that go unanswered, one each third of the heartbeat time, before the other end is lost."""
 
 
 class Tether:
@@ -79,21 +75,17 @@ class Tether:
         reopen: Reopen | None = None,
         ended: WaitExit | None = None,
     ) -> None:
-        self._stream = stream
-        self._reopen = reopen
-        self._returning: asyncio.Task[None] | None = None
-        self._returns = 0
+        self.session_id: str = session_id
+        """For messages; a pool's container has another one before its claim."""
+        self._streams = Streams(stream, self, reopen)
+        self._heartbeat_timeout = heartbeat_timeout
+        self._heartbeat = Heartbeat(ping=self._ping, pong=self._pong, silent=self._silent)
         self._vigil: Vigil | None = None
         if ended is not None:
             self._vigil = Vigil(
                 ended, busy=self._busy, over=self._container_ended, lost=self._engine_ended
             )
-        self._closing: set[asyncio.Task[None]] = set()
-        self._away = 0.0
-        self._away_since: float | None = None
         self._connection = connection
-        self._session_id = session_id
-        self._heartbeat = heartbeat_timeout
         self._channels: dict[int, Channel] = {}
         self._standing: set[int] = set()
         self._loop = asyncio.get_running_loop()
@@ -103,30 +95,22 @@ class Tether:
         self._failure: Callable[[], SandboxError] | None = None
         self._end_reason: EndReason | None = None
         self._on_end: Callable[[EndReason], None] | None = None
-        self._silent = 0
         self._flush_scheduled = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._pings = 0
-        self._pinged: bytes | None = None
-        self._ponger: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._last_words: asyncio.Future[bool] | None = None
-        self._moving: asyncio.Task[None] | None = None
-        self._move_on: asyncio.Task[None] | None = None
-        self._offered: ByteStream | None = None
         self.welcome: Welcome | None = None
         self.ready: Ready | None = None
         self.end: End | None = None
 
     def __repr__(self) -> str:
-        return f"<Tether {self._session_id} {self._connection.state.name} {self.statistics()}>"
+        return f"<Tether {self.session_id} {self._connection.state.name} {self.statistics()}>"
 
     def statistics(self) -> dict[str, int]:
         """Return live numbers, for tests and diagnostics."""
         return {
             "live": len(self._channels),
             **self._connection.statistics(),
-            "resumed": self._returns,
+            "resumed": self._streams.returns,
         }
 
     @property
@@ -142,13 +126,12 @@ class Tether:
     @property
     def reconnecting(self) -> bool:
         """Whether the stream has broken and another one is being looked for."""
-        return self._returning is not None
+        return self._streams.returning is not None
 
     @property
     def away(self) -> float:
         """For how many seconds in all there has been no stream: who waits must not count them."""
-        current = 0.0 if self._away_since is None else self._loop.time() - self._away_since
-        return self._away + current
+        return self._streams.away
 
     @property
     def inherited(self) -> bool:
@@ -160,8 +143,8 @@ class Tether:
     def begin(self, configure: Configure | None) -> None:
         """Start to talk; channels may be opened at once, before anything has come back."""
         self._connection.start(configure)
-        stream = self._stream
-        self._stream.start(
+        stream = self._streams.current
+        stream.start(
             functools.partial(self._stream_brought, stream),
             functools.partial(self._stream_ended, stream),
         )
@@ -174,16 +157,14 @@ class Tether:
             SupervisorError: it has ended meanwhile.
         """
         self.check_alive()
-        self._session_id = session_id
-        self._reopen = reopen
+        self.session_id = session_id
+        self._streams.reopen = reopen
         self._on_end = None
         self._settled = self._loop.create_future()
         self._connection.configure(configure)
         self._flush()
-        if self._timer is not None:
-            # What was the pool's rhythm; :meth:`settle` begins the session's.
-            self._timer.cancel()
-            self._timer = None
+        # What was the pool's rhythm; :meth:`settle` begins the session's.
+        self._heartbeat.pause()
 
     async def settle(self, timeout: float) -> None:
         """Wait until the session is ready or, where it is to wait in stock, until it does.
@@ -198,14 +179,14 @@ class Tether:
                 await asyncio.shield(self._settled)
         except TimeoutError as exc:
             raise OperationTimeoutError(
-                f"the supervisor of session {self._session_id} did not answer within {timeout:g} s"
+                f"the supervisor of session {self.session_id} did not answer within {timeout:g} s"
                 + self._diagnostics(),
                 op="create_session",
-                session_id=self._session_id,
+                session_id=self.session_id,
             ) from exc
         if self._failure is not None:
             raise self._failure()
-        self._arm_heartbeat()
+        self._begin_heartbeat()
 
     def watch_engine(self) -> None:
         """End with the engine, also on a stream that does not go through it."""
@@ -218,35 +199,7 @@ class Tether:
         What is under way moves along, nothing is lost or repeated. Where there is no such stream,
         or it does not last, nothing has changed.
         """
-        if self._moving is None and self._connection.resumable:
-            self._moving = self._loop.create_task(self._move(reopen))
-
-    async def _move(self, reopen: Reopen) -> None:
-        try:
-            stream = await reopen()
-        except SandboxError as exc:
-            logger.debug("session %s: stays on its stream: %s", self._session_id, exc)
-            return
-        if (
-            self._failure is not None
-            or self._returning is not None
-            or not self._connection.resumable
-        ):
-            await to_the_end(stream.close())
-            return
-        self._offered = stream
-        again = self._offered_first
-        self._returning = self._loop.create_task(self._come_back(again, MOVE_SECONDS, moving=True))
-        self._move_on = self._returning
-
-    async def _offered_first(self) -> ByteStream:
-        """Return the stream that is there, and after that whatever another look finds."""
-        stream, self._offered = self._offered, None
-        if stream is not None:
-            return stream
-        if self._reopen is None:
-            raise SessionNotFoundError("there is no other stream", session_id=self._session_id)
-        return await self._reopen()
+        self._streams.prefer(reopen)
 
     def watch(self, on_end: Callable[[EndReason], None]) -> None:
         """Be told, once, of an end that this client did not ask for; at once if it has come."""
@@ -270,23 +223,16 @@ class Tether:
             self._flush()
         self._break(
             lambda: SessionEndedError(
-                f"this client has left session {self._session_id}",
+                f"this client has left session {self.session_id}",
                 reason="detached",
-                session_id=self._session_id,
+                session_id=self.session_id,
             )
         )
-        await stop(self._ponger)
-        await stop(self._moving)
-        await stop(self._returning)
-        self._returning = None
-        if self._offered is not None:
-            # A task that is cancelled before its first step has taken nothing.
-            await to_the_end(self._offered.close())
+        await self._heartbeat.close()
+        await self._streams.stop_looking()
         if self._vigil is not None:
             await self._vigil.close()
-        await self._stream.close()
-        if self._closing:
-            await asyncio.wait(self._closing)
+        await self._streams.close()
 
     def destroy(self) -> None:
         """Ask the supervisor to end the session; :meth:`wait_closed` tells when it has."""
@@ -301,10 +247,7 @@ class Tether:
             Whether it came: every process of the session is dead. ``False`` when the tether was
             over before, the stream ended or broke a rule without it, or the time is over.
         """
-        await stop(self._moving)
-        if self._returning is not None and self._returning is self._move_on:
-            await asyncio.wait({self._returning}, timeout=seconds)
-        if self._failure is not None or self._returning is not None:
+        if not await self._streams.stay(seconds) or self._failure is not None:
             return False
         self._last_words = self._loop.create_future()
         self._connection.destroy()
@@ -322,7 +265,7 @@ class Tether:
                     self.end = event.end
                     words.set_result(True)
         except WireViolationError as violation:
-            logger.warning("session %s, at its end: %s", self._session_id, violation.detail)
+            logger.warning("session %s, at its end: %s", self.session_id, violation.detail)
             if not words.done():
                 words.set_result(False)
         if self._connection.has_data_to_send:
@@ -334,10 +277,10 @@ class Tether:
 
     def give_up(self, why: str) -> None:
         """Treat the supervisor as beyond control: everything fails, the session counts as over."""
-        logger.error("session %s is given up: %s", self._session_id, why)
+        logger.error("session %s is given up: %s", self.session_id, why)
         self._break(
             lambda: SupervisorError(
-                f"session {self._session_id} was given up: {why}", session_id=self._session_id
+                f"session {self.session_id} was given up: {why}", session_id=self.session_id
             ),
             EndReason.RESOURCES,
         )
@@ -451,7 +394,7 @@ class Tether:
 
     async def drain(self) -> None:
         """Wait until the stream takes more."""
-        await self._stream.drain()
+        await self._streams.current.drain()
 
     # --- the stream's callbacks ---------------------------------------------------------------
 
@@ -459,7 +402,7 @@ class Tether:
         self._flush_scheduled = False
         data = self._connection.data_to_send()
         if data:
-            self._stream.write(data)
+            self._streams.current.write(data)
 
     def _flush_soon(self) -> None:
         """Write after those who are about to run: what they have to send goes along.
@@ -485,16 +428,16 @@ class Tether:
 
     def _stream_brought(self, stream: ByteStream, data: bytes | memoryview) -> None:
         # After a move the first one lives on for a moment, and brings what the other brings again.
-        if stream is self._stream:
+        if stream is self._streams.current:
             self._on_data(data)
 
     def _on_data(self, data: bytes | memoryview) -> None:
         if self._last_words is not None and not self._last_words.done():
             self._listen_for_the_end(self._last_words, data)
             return
-        if self._failure is not None or self._returning is not None:
+        if self._failure is not None or self._streams.returning is not None:
             return
-        self._silent = 0
+        self._heartbeat.heard()
         if self._vigil is not None:
             self._vigil.heard = True
         try:
@@ -509,10 +452,10 @@ class Tether:
         if isinstance(event, _OF_CHANNELS):
             self._hand_on(event)
         elif isinstance(event, Pinged):
-            self._answer_ping(event.token)
+            self._heartbeat.answer(event.token)
         elif isinstance(event, Welcomed):
             self.welcome = event.welcome
-            logger.debug("session %s: %s", self._session_id, event.welcome)
+            logger.debug("session %s: %s", self.session_id, event.welcome)
             if self._connection.state is State.WAITING:
                 self._settle()
         elif isinstance(event, Configured):
@@ -545,16 +488,16 @@ class Tether:
         self.end = end
         reason = END_REASONS[end.reason]
         text = printable(end.message)
-        logger.debug("session %s ended: %s %s", self._session_id, reason, text)
+        logger.debug("session %s ended: %s %s", self.session_id, reason, text)
         settled = self._settled.done()
 
         def failure() -> SandboxError:
             if settled:
-                return ended_error(self._session_id, reason, text)
+                return ended_error(self.session_id, reason, text)
             why = text or (end.error.name.lower() if end.error is not None else str(reason))
             return SupervisorError(
-                f"session {self._session_id} could not be set up: {why}",
-                session_id=self._session_id,
+                f"session {self.session_id} could not be set up: {why}",
+                session_id=self.session_id,
             )
 
         self._break(failure, reason)
@@ -564,26 +507,26 @@ class Tether:
 
         Also for what only a caller can see to be one, such as a record inside the output.
         """
-        logger.error("session %s: %s", self._session_id, violation.detail)
+        logger.error("session %s: %s", self.session_id, violation.detail)
         detail = violation.detail
         code = violation.violation
 
         def failure() -> SandboxError:
             error = WireViolationError(code, detail)
-            error.session_id = self._session_id
+            error.session_id = self.session_id
             return error
 
         self._break(failure, EndReason.PROTOCOL)
 
     def _stream_ended(self, stream: ByteStream, error: Exception | None) -> None:
-        if stream is self._stream and self._returning is None:
+        if stream is self._streams.current and self._streams.returning is None:
             self._on_close(error)
 
     def broken(self, detail: str) -> WireViolationError:
         """Do the same for a value that cannot be, and return what to raise."""
         violation = WireViolationError(Violation.BAD_VALUE, detail)
         self.violated(violation)
-        violation.session_id = self._session_id
+        violation.session_id = self.session_id
         return violation
 
     def _on_close(self, error: Exception | None) -> None:
@@ -593,28 +536,29 @@ class Tether:
             return
         text = f": {error}" if error is not None else ""
         grace = 0 if self.ready is None else self.ready.grace_ms / 1000
-        if self._reopen is not None and grace and self._connection.resumable:
-            logger.warning("session %s: the stream broke%s; reconnecting", self._session_id, text)
-            self._returning = self._loop.create_task(self._come_back(self._reopen, grace, text))
+        if self._streams.reopen is not None and grace and self._connection.resumable:
+            logger.warning("session %s: the stream broke%s; reconnecting", self.session_id, text)
+            self._streams.replace(grace, text)
         else:
-            self._lost(text)
+            self.lost(text)
 
-    def _lost(self, text: str) -> None:
+    def lost(self, text: str) -> None:
+        """Fail everything: there is no stream any more, and ``text`` says why."""
         settled = self._settled.done()
         diagnostics = self._diagnostics()
-        logger.debug("session %s: the stream ended%s", self._session_id, text)
+        logger.debug("session %s: the stream ended%s", self.session_id, text)
 
         def failure() -> SandboxError:
             if not settled:
                 return SupervisorError(
-                    f"the supervisor of session {self._session_id} ended before it was ready"
+                    f"the supervisor of session {self.session_id} ended before it was ready"
                     f"{text}{diagnostics}",
-                    session_id=self._session_id,
+                    session_id=self.session_id,
                 )
             return SessionLostError(
-                f"the stream to session {self._session_id} broke{text}",
+                f"the stream to session {self.session_id} broke{text}",
                 reason=EndReason.LOST,
-                session_id=self._session_id,
+                session_id=self.session_id,
             )
 
         self._break(failure, EndReason.LOST)
@@ -629,78 +573,48 @@ class Tether:
     def _container_ended(self, code: int) -> None:
         """Take the engine's word for an end of which the stream does not tell."""
         if self._failure is None:
-            self._lost(f": its container has ended (exit code {code})")
+            self.lost(f": its container has ended (exit code {code})")
 
     def _engine_ended(self, error: SandboxError) -> None:
         """Leave a session whose engine is gone: nobody could limit, show or remove it any more."""
         if self._failure is None:
-            self._close_behind(self._stream)
-            self._lost(f": {error}")
+            self._streams.close_behind(self._streams.current)
+            self.lost(f": {error}")
 
-    async def _come_back(
-        self, reopen: Reopen, within: float, text: str = "", *, moving: bool = False
-    ) -> None:
-        """Find another stream; what is under way waits, as everything does that is begun now.
+    # --- from one stream to another ------------------------------------------------------------
 
-        Args:
-            reopen: how.
-            within: seconds.
-            text: how the last one has ended.
-            moving: it has not, and is closed only when there is another: the supervisor must not
-                take this client for a lost one in between.
-        """
-        self._away_since = self._loop.time()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        old = self._stream
-        if not moving:
-            self._close_behind(old)
+    @property
+    def can_move(self) -> bool:
+        """Whether the conversation can go on over another stream now."""
+        return self._failure is None and self._connection.resumable
 
-        def attempt(stream: ByteStream) -> Attempt:
-            return Attempt(
-                stream,
-                self._connection.resumption(),
-                taken=self._resumed,
-                on_data=self._on_data,
-                on_close=self._stream_ended,
-            )
+    def attempt(self, stream: ByteStream) -> Attempt:
+        """Return what goes on with the conversation over a new stream."""
+        return Attempt(
+            stream,
+            self._connection.resumption(),
+            taken=self._streams.taken,
+            on_data=self._on_data,
+            on_close=self._stream_ended,
+        )
 
-        try:
-            why_not = await come_back(reopen, attempt, session_id=self._session_id, within=within)
-            if why_not:
-                self._lost(f"{text}; {why_not}")
-        except WireViolationError as violation:
-            self.violated(violation)
-        except Exception as exc:  # whatever it is, nobody may wait for ever
-            logger.exception("session %s: reconnecting failed", self._session_id)
-            self._lost(f"{text}; {exc!r}")
-        finally:
-            if moving:
-                self._close_behind(old)
-            if self._returning is asyncio.current_task():
-                self._returning = None
+    def left(self) -> None:
+        """Ask nobody for signs of life while there is no stream."""
+        self._heartbeat.pause()
 
-    def _close_behind(self, stream: ByteStream) -> None:
-        """Close a stream that is no longer this tether's; :meth:`close` waits for it."""
-        closing = self._loop.create_task(stream.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-
-    def _resumed(self, stream: ByteStream, welcome: Welcome) -> None:
+    def resumed(self, welcome: Welcome) -> bytes:
+        """Return what is to be said again on a new stream."""
+        # What has not been sent counts as sent over the old one: it is said again with the rest.
         self._flush()
-        again = self._connection.resumed(welcome)
-        self._stream = stream
-        self._away, self._away_since = self.away, None
-        self._returning = None
-        self._returns += 1
-        self._silent = 0
-        stream.write(again)
-        self._arm_heartbeat()
-        logger.info("session %s: resumed on a new stream", self._session_id)
+        return self._connection.resumed(welcome)
+
+    def back(self) -> None:
+        """Go on over the new stream."""
+        self._heartbeat.heard()
+        self._begin_heartbeat()
 
     def _diagnostics(self) -> str:
-        text = self._stream.diagnostics().strip()
+        text = self._streams.current.diagnostics().strip()
         return f" (it wrote: {text})" if text else ""
 
     def _break(self, failure: Callable[[], SandboxError], reason: EndReason | None = None) -> None:
@@ -708,12 +622,8 @@ class Tether:
         if self._failure is not None:
             return
         self._failure = failure
-        self._pinged = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._returning is not None and self._returning is not asyncio.current_task():
-            self._returning.cancel()
+        self._heartbeat.end()
+        self._streams.give_up()
         if self._vigil is not None:
             self._vigil.end()
         channels = list(self._channels.values())
@@ -730,43 +640,21 @@ class Tether:
 
     # --- signs of life ------------------------------------------------------------------------
 
-    def _arm_heartbeat(self) -> None:
-        if self._failure is None and self._timer is None:
-            patience = self._heartbeat
+    def _begin_heartbeat(self) -> None:
+        if self._failure is None and self._streams.returning is None:
+            patience = self._heartbeat_timeout
             if self._connection.state is State.WAITING:
                 patience = min(patience, table.WAIT_SILENCE_MS / 1000)
-            self._timer = self._loop.call_later(patience / _BEATS, self._beat)
+            self._heartbeat.begin(patience)
 
-    def _beat(self) -> None:
-        """Ask for a sign of life, or find that there was none.
-
-        Beats are counted, not seconds: after a suspended host or a blocked loop there has been one
-        beat, and the other end gets its time to answer.
-        """
-        self._timer = None
-        if self._failure is not None or self._returning is not None:
-            return
-        if self._silent == _BEATS:
-            self._on_close(TimeoutError(f"no sign of life for {self._heartbeat:g} s"))
-            return
-        self._silent += 1
-        self._pings += 1
-        self._connection.ping(self._pings.to_bytes(8, "big"))
+    def _ping(self, token: bytes) -> None:
+        self._connection.ping(token)
         self._flush()
-        self._arm_heartbeat()
 
-    def _answer_ping(self, token: bytes) -> None:
-        """Answer, as fast as the stream takes it: of a flood of pings, the newest."""
-        self._pinged = token
-        if self._ponger is None:
-            self._ponger = self._loop.create_task(self._pong())
+    async def _pong(self, token: bytes) -> None:
+        self._connection.pong(token)
+        self._flush()
+        await self._streams.current.drain()
 
-    async def _pong(self) -> None:
-        try:
-            while self._pinged is not None:
-                token, self._pinged = self._pinged, None
-                self._connection.pong(token)
-                self._flush()
-                await self._stream.drain()
-        finally:
-            self._ponger = None
+    def _silent(self) -> None:
+        self._on_close(TimeoutError(f"no sign of life for {self._heartbeat_timeout:g} s"))
