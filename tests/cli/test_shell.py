@@ -9,18 +9,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
-import pexpect
 import pytest
 
+from cli.person import AROUND, Person
 from cli.program import PATIENCE, Fumehood, containers, environment
 from fumehood.cli.shell import Leaving
 
 pytestmark = pytest.mark.engine
 
-# The modes before and after as the terminal itself has them, and the exit code between.
-AROUND = 'echo "before=$(stty -g)"; "$@"; code=$?; echo "after=$(stty -g) code=$code"'
 # Draws a frame with its size in the middle on the other screen, again when the size has changed;
 # any key ends it.
 FULL_SCREEN = """
@@ -44,49 +41,6 @@ os.write(1, b"\\x1b[?25h\\x1b[?1049l")
 termios.tcsetattr(0, termios.TCSANOW, modes)
 print("left the window")
 """
-
-
-class Person:
-    """Sits at a terminal in which a shell of this machine runs ``fumehood shell``."""
-
-    def __init__(self, *words: str, **env: str) -> None:
-        command = ["-c", AROUND, "sh", *Fumehood.words(*words)]
-        self.terminal = pexpect.spawn(
-            "sh",
-            command,
-            env=environment(TERM="xterm", **env),
-            timeout=PATIENCE,
-            dimensions=(30, 90),
-        )
-        self.terminal.delaybeforesend = None
-        self.before = self.finds(rb"before=(\S+)\r\n")[1]
-
-    def sees(self, text: str) -> None:
-        self.terminal.expect_exact(text)
-
-    def finds(self, pattern: bytes) -> re.Match[bytes]:
-        self.terminal.expect(pattern)
-        assert isinstance(self.terminal.match, re.Match)
-        return cast("re.Match[bytes]", self.terminal.match)
-
-    def types(self, text: str) -> None:
-        self.terminal.send(text)
-
-    def pid(self) -> int:
-        """The ``fumehood`` that runs there."""
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.terminal.pid)], capture_output=True, check=True
-        )
-        return int(found.stdout.split()[0])
-
-    def code(self) -> int:
-        """Wait for its end; return the exit code, of a terminal that is as it was."""
-        found = self.finds(rb"after=(\S+) code=(\d+)\r\n")
-        assert found[1] == self.before
-        code = int(found[2])
-        self.terminal.expect(pexpect.EOF)
-        self.terminal.close()
-        return code
 
 
 def test_a_person_works_in_it(session: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from fumehood import Volume
+from fumehood import Allow, InvalidRequestError, Volume
 from fumehood.cli import values
 from fumehood.cli.values import Place, Staged
 
@@ -157,3 +157,28 @@ def test_the_dashes_before_a_command_are_not_part_of_it() -> None:
     assert values.command_line(None) == []
     with pytest.raises(typer.BadParameter, match="options go before"):
         values.command_line(["--raw", "--", "ls"])
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "ports"),
+    [
+        ("pypi.org", "pypi.org", None),
+        ("*.example.org:8443", "*.example.org", (8443,)),
+        ("10.0.0.0/8", "10.0.0.0/8", None),
+        ("127.0.0.1:80", "127.0.0.1", (80,)),
+        ("fd00::/8", "fd00::/8", None),
+        ("::1", "::1", None),
+        ("[::1]", "::1", None),
+        ("[::1]:80", "::1", (80,)),
+    ],
+)
+def test_a_host_may_have_a_port(text: str, host: str, ports: tuple[int, ...] | None) -> None:
+    assert values.allowed_host(text) == Allow(host, ports=ports)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":80", "a.org:", "a.org:x", "a.org:0", "a.org:65536", "http://a.org", "[a.org]:1"]
+)
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        values.allowed_host(text)

@@ -48,6 +48,17 @@ NetworkMode = Annotated[
         rich_help_panel=_CONTAINER,
     ),
 ]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="HOST[:PORT]",
+        help="Let it reach this host, on 443 and 80 or on PORT, and nothing else, while this "
+        "process runs: a name, '*.' and a name, an address or addresses. Can be repeated.",
+        show_default=False,
+        rich_help_panel=_CONTAINER,
+    ),
+]
 SessionUser = Annotated[
     str | None,
     typer.Option(
@@ -221,6 +232,15 @@ Stdin = Annotated[
         "-i/-n",
         help="Pass standard input on.",
         show_default="unless it is a terminal",
+    ),
+]
+Tty = Annotated[
+    bool,
+    typer.Option(
+        "--tty",
+        "-t",
+        help="Run it at a terminal that is joined to this one; without CMD, the user's own shell. "
+        "There is no time limit but --ttl.",
     ),
 ]
 Raw = Annotated[

@@ -21,6 +21,7 @@ from fumehood import (
 )
 from fumehood.cli import commands, flags, output, running, values
 from fumehood.cli.progress import CopyDisplay, PullDisplay
+from fumehood.cli.shell import Shell, attach, check_terminal
 from fumehood.cli.staging import Load
 
 DEFAULT_IMAGE = "python:3.13-slim"
@@ -33,6 +34,7 @@ def run(
     pull: flags.Pull = "missing",
     platform: flags.Platform = None,
     network: flags.NetworkMode = "none",
+    allow: flags.AllowedHosts = None,
     user: flags.SessionUser = None,
     runtime: flags.Runtime = None,
     read_only: flags.ReadOnly = False,
@@ -53,6 +55,7 @@ def run(
     idle: flags.Idle = None,
     detach: flags.Detach = False,
     stdin: flags.Stdin = None,
+    tty: flags.Tty = False,
     raw: flags.Raw = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -69,6 +72,8 @@ def run(
       fumehood run --dir src:. --timeout 10m -- make test
       fumehood run --workspace user-42 -- sh -c 'date >> visits'
       fumehood run --volume datasets:/data -- ls /data
+      fumehood run --allow pypi.org --allow '*.pythonhosted.org' -- pip install x
+      fumehood run --tty -- python3
       cat data.csv | fumehood run --file clean.py -- python3 clean.py
       fumehood run --detach --ttl 1h
 
@@ -81,13 +86,22 @@ def run(
       130  interrupted (Ctrl-C)          2  a value was refused
     """
     argv = values.command_line(command)
-    if not argv and not detach:
+    if not argv and not detach and not tty:
         raise typer.BadParameter("there is no command to run", param_hint="CMD")
+    if allow and network != "none":
+        raise typer.BadParameter(
+            f"it lists all that can be reached, and '--network {network}' says otherwise",
+            param_hint="--allow",
+        )
+    if tty:
+        _check_terminal(ctx)
     plan = Plan(
         argv=argv,
         id=id,
         detach=detach,
         stdin=stdin,
+        tty=tty,
+        env=values.environment(env or (), env_file or ()),
         raw=raw,
         quiet=quiet,
         timeout=values.duration(timeout, "--timeout"),
@@ -103,7 +117,6 @@ def run(
             param_hint="--detach",
         )
     memory_mb = values.megabytes(memory, "--memory")
-    variables = values.environment(env or (), env_file or ())
 
     async def work() -> int:
         display = PullDisplay(quiet=quiet)
@@ -114,7 +127,7 @@ def run(
             workdir=workdir,
             workspace=Workspace.persistent(workspace) if workspace else Workspace.ephemeral(),
             lifecycle=Lifecycle(ttl=longest, idle_timeout=idlest, detached=detach),
-            network=network_of(network),
+            network=network_of(network, allow or ()),
             limits=Limits(
                 timeout=plan.timeout,
                 memory_mb=memory_mb,
@@ -123,7 +136,7 @@ def run(
                 max_file_bytes=plan.max_file_bytes,
             ),
             security=Security(readonly_rootfs=read_only, runtime=runtime),
-            env=variables,
+            env=plan.env,
             user=user,
             platform=platform,
             progress=display,
@@ -147,6 +160,8 @@ class Plan:
     id: str | None
     detach: bool
     stdin: bool | None
+    tty: bool
+    env: dict[str, str]
     raw: bool
     quiet: bool
     timeout: float | None
@@ -181,7 +196,19 @@ async def _run(sandbox: AsyncDockerSandbox, plan: Plan, display: PullDisplay) ->
             return code
 
 
+def _check_terminal(ctx: typer.Context) -> None:
+    """Refuse ``--tty`` without a terminal, and with what a terminal does not have."""
+    check_terminal("run --tty")
+    for name, option in (("timeout", "--timeout"), ("raw", "--raw"), ("stdin", "--stdin")):
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise typer.BadParameter("a terminal does without it", param_hint=option)
+
+
 async def _command(session: AsyncSession, plan: Plan) -> int:
+    if plan.tty:
+        wanted = Shell(argv=plan.argv or None, env=plan.env, quiet=plan.quiet)
+        return await attach(session, wanted)
     if not plan.argv:
         return 0
     return await commands.run(
@@ -204,8 +231,10 @@ def _tell_detached(session: AsyncSession, plan: Plan) -> None:
         output.note(f"session {session.id} stays: 'fumehood rm {session.id}' ends it")
 
 
-def network_of(mode: str) -> Network:
-    """Return the network that an option names."""
+def network_of(mode: str, allowed: Sequence[str] = ()) -> Network:
+    """Return the network that options name."""
+    if allowed:
+        return Network.allow(*map(values.allowed_host, allowed))
     match mode:
         case "none":
             return Network.none()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from fumehood import Volume
+from fumehood import Allow, Volume
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -20,6 +20,8 @@ MIB = 1 << 20
 _MAX_ENV_FILE = 1 << 20
 # The form of an id: what has it before a colon is a session's path, as in `ID:path`.
 _REMOTE = re.compile(r"([a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?):(.*)", re.DOTALL)
+
+_ALLOWED = re.compile(r"(\[[^]]*:[^]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", re.ASCII)
 
 
 def duration(text: str, option: str) -> float | None:
@@ -143,6 +145,19 @@ def volume(text: str) -> Volume:
             f"{text!r} is not NAME:DIR, NAME:DIR:ro or NAME:DIR:rw", param_hint="--volume"
         )
     return Volume(name, target, read_only=mode != "rw")
+
+
+def allowed_host(text: str) -> Allow:
+    """Return ``HOST`` or ``HOST:PORT`` as a rule; what a host may be is the rule's own check.
+
+    An IPv6 address stands in brackets where a port follows, and may do so where none does.
+    """
+    match = _ALLOWED.fullmatch(text)
+    if match is None:
+        return Allow(text)
+    host, port = match.groups()
+    ports = None if port is None else (int(port),)
+    return Allow(host[1:-1] if host.startswith("[") else host, ports=ports)
 
 
 @dataclass(frozen=True, slots=True)
