@@ -116,9 +116,11 @@ async def test_the_pids_limit_bounds_a_command_and_a_further_one_is_a_typed_erro
         async with session.exec_stream(["python3", "-c", _FILL], timeout=None) as stream:
             await anext(stream)
             with pytest.raises(ResourceLimitError, match="pids"):
-                # What is kept in readiness may still serve; after it there is nothing left.
-                for _ in range(3):
-                    await session.exec(["sleep", "600"], timeout=1)
+                # What is kept in readiness may still serve; who is served stays, and no room comes
+                # free.
+                await asyncio.gather(
+                    *(session.exec(["sleep", "600"], timeout=30) for _ in range(4))
+                )
             assert await session.ping() >= 0
         assert (await session.exec(["echo", "usable"], check=True)).stdout == "usable\n"
 

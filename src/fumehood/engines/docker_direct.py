@@ -22,6 +22,7 @@ import sys
 import threading
 from pathlib import Path
 
+from fumehood.engines import forks
 from fumehood.engines.docker_stream import HIGH_WATER, DockerStream, Unframed
 from fumehood.options import RESERVED_UID
 
@@ -68,7 +69,10 @@ async def open_direct(pid: int, container_id: str, *, what: str) -> DockerStream
     def dial() -> None:
         sock, failed = None, None
         try:
-            sock = _dial(pid, container_id)
+            # A child that is forked in the middle would have what is open here, and for good.
+            with forks.none_meanwhile():
+                sock = _dial(pid, container_id)
+                forks.keep(sock)
         except OSError as exc:
             failed = exc
         try:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 import aiohttp
 
+from fumehood.engines import forks
 from fumehood.engines.docker_framing import StdcopyParser
 from fumehood.engines.docker_pace import REST_SECONDS, Pace
 from fumehood.engines.docker_text import Ring, printable
@@ -111,7 +110,7 @@ class DockerStream(asyncio.Protocol):
         """Payload bytes delivered."""
         self.sent: int = 0
         """Bytes queued for the supervisor."""
-        _open_streams.add(self)
+        forks.keep(self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "ended" if self._ended else "open"
@@ -315,28 +314,6 @@ class DockerStream(asyncio.Protocol):
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close(self._end)
-
-
-_open_streams: weakref.WeakSet[DockerStream] = weakref.WeakSet()
-
-
-def _let_go_in_child() -> None:
-    """Give a forked child's copies of the sockets up, so that the parent's death ends the streams.
-
-    The kernel ends a connection with its last descriptor: a child that outlives its parent would
-    keep every session alive until its heartbeat is missed. The number is pointed elsewhere instead
-    of closed, because the child's copy of the socket object will close it once more.
-    """
-    numbers = [number for stream in _open_streams if (number := stream.fileno()) >= 0]
-    if numbers:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for number in numbers:
-            os.dup2(null, number, inheritable=False)
-        os.close(null)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class _TailCatcher:
