@@ -334,9 +334,14 @@ async def test_a_thousand_commands_leave_no_process_and_no_descriptor_behind(
 
     await asyncio.gather(*(run() for _ in range(1000)))
     source = (
-        "import os\n"
-        "states = [open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[0]\n"
-        "          for p in os.listdir('/proc') if p.isdigit()]\n"
+        "import os, pathlib\n"
+        "states = []\n"
+        "for p in filter(str.isdigit, os.listdir('/proc')):\n"
+        "    try:\n"
+        "        stat = pathlib.Path('/proc', p, 'stat').read_text()\n"
+        "    except OSError:\n"  # gone meanwhile
+        "        continue\n"
+        "    states.append(stat.rpartition(')')[2].split()[0])\n"
         "print(states.count('Z'), sorted(os.listdir('/proc/self/fd')))\n"
     )
     async with asyncio.timeout(10):

@@ -18,11 +18,15 @@ def names(directory: Path) -> list[str]:
 
 
 def helpers(container: Container, uid: int) -> list[int]:
-    return [
-        pid
-        for pid in container.supervisors().values()
-        if f"\nUid:\t{uid}\t" in Path(f"/proc/{pid}/status").read_text()
-    ]
+    return [pid for pid in container.supervisors().values() if f"\nUid:\t{uid}\t" in status(pid)]
+
+
+def status(pid: int) -> str:
+    """Return what the kernel shows of a process; nothing of one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_what_is_written_is_read_again(container: Container) -> None:
