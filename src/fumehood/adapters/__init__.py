@@ -9,5 +9,6 @@ and do nothing more: what holds of a session holds there too. Importing one impo
 ``fumehood.adapters.inspect_ai``     ``sandbox="fumehood"``, found by its entry point
 ``fumehood.adapters.deepagents``     a sandbox backend for LangChain's Deep Agents
 ``fumehood.adapters.openai_agents``  a sandbox client for the OpenAI Agents SDK
+``fumehood.adapters.smolagents``     a Python executor for smolagents' ``CodeAgent``
 ===================================  ==================================================
 """
