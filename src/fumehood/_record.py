@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fumehood import options, paths
 from fumehood.errors import EngineError, EngineUnsupportedError, InvalidRequestError
 from fumehood.hooks import Hooks
-from fumehood.options import Lifecycle, Limits, Manifest, Security, Workspace
+from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
 from fumehood.volumes import Volume, check_volumes
 
 if TYPE_CHECKING:
@@ -65,10 +65,21 @@ def read(
     env: Mapping[str, str],
     metadata: Mapping[str, str],
     hooks: Hooks,
+    known: Network,
 ) -> tuple[Settings, Order]:
     """Return the settings that make a session anew.
 
+    Args:
+        text: what :func:`to_text` has returned.
+        session_id: whose they are.
+        image: what the session is made from.
+        env: the environment of its commands.
+        metadata: the creator's.
+        hooks: of whoever makes it anew.
+        known: the network of whoever makes it anew, for the headers of rules: secrets, not noted.
+
     Raises:
+        UnknownHeadersError: a rule has headers that ``known`` does not have.
         EngineError: they are not what this version writes.
     """
     from fumehood._start import Order, Settings
@@ -84,7 +95,7 @@ def read(
             workdir=paths.directory(data["workdir"], "workdir"),
             workspace=Workspace(),
             lifecycle=Lifecycle(**data["lifecycle"]),
-            network=options.network_from_dict(data["network"]),
+            network=options.network_from_dict(data["network"], known),
             limits=Limits(**data["limits"]),
             security=Security(**data["security"]),
             env=env,
@@ -102,6 +113,8 @@ def read(
             ports=tuple(options.whole(p, "port", minimum=1, maximum=65535) for p in data["ports"]),
             volumes=check_volumes([Volume(**volume) for volume in data["volumes"]]),
         )
+    except options.UnknownHeadersError:
+        raise
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise EngineError(
             f"the settings noted with session {session_id!r} cannot be read: {exc}",

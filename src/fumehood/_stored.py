@@ -45,9 +45,9 @@ class StoredPart:
 
         It has its id, files, limits, network, lease, user, environment, labels and metadata again;
         its time to live begins anew, and no process of before runs. The hooks are this sandbox's,
-        everything else is the session's own. An ephemeral workspace is copied, which takes time
-        and, until it is done, room for both. On an error or a cancellation the stopped session is
-        there as before.
+        and so are headers of an allow-list's rules, which were not noted; everything else is the
+        session's own. An ephemeral workspace is copied, which takes time and, until it is done,
+        room for both. On an error or a cancellation the stopped session is there as before.
 
         Args:
             id: the session's.
@@ -55,6 +55,7 @@ class StoredPart:
 
         Raises:
             SessionNotFoundError: no stopped session has this id.
+            InvalidRequestError: its allow-list has headers that this sandbox's does not have.
             SessionExistsError: a live session has it.
             WorkspaceBusyError: another session holds its persistent workspace.
             EngineDiskFullError: the engine has no room for its files.
@@ -110,6 +111,7 @@ class StoredPart:
             env=env,
             metadata={},
             hooks=self._settings.hooks,
+            known=self._settings.network,
         )
         settings = dataclasses.replace(
             settings, labels={}, lifecycle=lifecycle or settings.lifecycle
@@ -193,6 +195,7 @@ class StoredPart:
             env=options.check_env(cast("Mapping[str, str]", record.get("env") or {})),
             metadata=holding.metadata,
             hooks=self._settings.hooks,
+            known=self._settings.network,
         )
         if lifecycle is not None:
             settings = dataclasses.replace(settings, lifecycle=lifecycle)

@@ -48,6 +48,7 @@ __all__ = [
     "Network",
     "Seconds",
     "Security",
+    "UnknownHeadersError",
     "Workspace",
     "check_env",
     "check_labels",
@@ -413,21 +414,40 @@ def to_dict(value: Lifecycle | Limits | Network | Security | Workspace) -> dict[
     return {"mode": value.mode, "name": value.name, "domains": domains, "ports": value.ports}
 
 
-def network_from_dict(data: Mapping[str, Any]) -> Network:
+class UnknownHeadersError(InvalidRequestError):
+    """A rule had headers, whose values are secrets and were not noted, and nobody has them."""
+
+
+def network_from_dict(data: Mapping[str, Any], known: Network) -> Network:
     """Return the network that :func:`to_dict` has described.
 
+    Args:
+        data: what it has returned.
+        known: where headers are looked for: a rule for the same host, ports and names of headers.
+
     Raises:
-        InvalidRequestError: a rule had headers, whose values are secrets and were not noted.
+        UnknownHeadersError: there is none.
     """
+    having = {_described(rule): rule for rule in known.rules if rule.headers}
     domains: list[str | Allow] = []
     for item in data["domains"]:
         if isinstance(item, str):
             domains.append(item)
             continue
+        rule = Allow(item["host"], ports=item["ports"])
         if item["headers"]:
-            raise InvalidRequestError(
-                f"the headers of the rule for {brief(item['host'])} are secrets and were not noted"
-            )
-        domains.append(Allow(item["host"], ports=item["ports"]))
+            wanted = (rule.host, rule.ports, tuple(item["headers"]))
+            if wanted not in having:
+                raise UnknownHeadersError(
+                    f"the headers of the rule for {brief(rule.host)} are secrets and were not "
+                    "noted with the session: use a sandbox whose Network.allow has them"
+                )
+            rule = having[wanted]
+        domains.append(rule)
     ports = data.get("ports", DEFAULT_PORTS)
     return Network(mode=data["mode"], name=data["name"], domains=tuple(domains), ports=ports)
+
+
+def _described(rule: Allow) -> tuple[str, tuple[int, ...] | None, tuple[str, ...]]:
+    """Return a rule without its secrets."""
+    return rule.host, rule.ports, tuple(sorted(rule.headers))

@@ -19,7 +19,9 @@ from fumehood import (
     EgressReason,
     Hooks,
     InvalidRequestError,
+    Lifecycle,
     Network,
+    Pool,
     PortError,
 )
 from fumehood.egress import dial
@@ -244,3 +246,56 @@ async def test_a_session_that_was_made_without_a_network_gets_none(session: Asyn
     assert session.egress_statistics() == dict.fromkeys(
         ("connections", "served", "bytes_up", "bytes_down"), 0
     )
+
+
+# --- sessions that are made of another one, or waited before they were asked for ------------------
+
+
+async def test_a_session_that_waited_in_a_pool_has_its_network(
+    api: Api, served: tuple[Path, int]
+) -> None:
+    _, port = served
+    async with api.sandbox(
+        network=allowed(port), pool=Pool(min_idle=1, max_idle=1), lifecycle=Lifecycle(ttl=300)
+    ) as sandbox:
+        await sandbox.warm_up()
+        async with sandbox.create_session(id=api.new_id()) as session:
+            assert session.start is not None
+            assert session.start.kind == "warm"
+            assert SECRET in await get(session, f"http://secret.test:{port}/headers")
+            assert (await get(session, "http://elsewhere.test/")).startswith("403")
+
+
+async def test_a_session_comes_back_with_its_network(api: Api, served: tuple[Path, int]) -> None:
+    _, port = served
+    network = Network.allow("good.test", "127.0.0.1", ports=(port,))
+    async with api.sandbox(network=network) as sandbox, api.sandbox() as another:
+        session = await sandbox.create_session(id=api.new_id())
+        await session.stop()
+        async with another.resume(session.id) as again:
+            assert (await get(again, f"http://good.test:{port}/")).startswith("200")
+            (fork,) = await again.fork()
+            async with fork:
+                assert (await get(fork, f"http://good.test:{port}/")).startswith("200")
+                assert (await get(fork, "http://elsewhere.test/")).startswith("403")
+
+
+async def test_headers_that_were_not_noted_come_from_whoever_brings_the_session_back(
+    api: Api, served: tuple[Path, int]
+) -> None:
+    _, port = served
+    async with (
+        api.sandbox(network=allowed(port)) as sandbox,
+        api.sandbox() as without,
+        api.sandbox(network=allowed(port)) as other,
+    ):
+        session = await sandbox.create_session(id=api.new_id())
+        (fork,) = await session.fork()
+        async with fork:
+            assert SECRET in await get(fork, f"http://secret.test:{port}/headers")
+        await session.stop()
+        with pytest.raises(InvalidRequestError, match=r"sandbox whose Network\.allow has them"):
+            await without.resume(session.id)
+        # It was not lost by that.
+        async with other.resume(session.id) as again:
+            assert SECRET in await get(again, f"http://secret.test:{port}/headers")
