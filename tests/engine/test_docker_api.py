@@ -462,6 +462,26 @@ async def test_a_removal_that_is_in_progress_is_waited_for(tmp_path: Path) -> No
     assert len(deletes) == 3
 
 
+@pytest.mark.parametrize(
+    "answers, gone",
+    [([500, 404], True), ([500, 500, 200], True), ([500, 409], False), ([404], True)],
+)
+async def test_an_image_that_another_session_removes_just_now_is_gone(
+    tmp_path: Path, answers: list[int], gone: bool
+) -> None:
+    fake = FakeEngine()
+
+    async def removed(got: web.Request) -> web.Response:
+        status = answers.pop(0)
+        said: object = [] if status == 200 else {"message": "unrecognized image ID sha256:12"}
+        return web.json_response(said, status=status)
+
+    fake.handlers["images/"] = removed
+    async with speaking_to(fake, tmp_path) as engine:
+        assert await engine._remover.remove_layer("tag") is gone
+    assert answers == []
+
+
 async def test_a_removal_that_the_engine_has_got_in_the_way_of_is_asked_for_again(
     tmp_path: Path,
 ) -> None:

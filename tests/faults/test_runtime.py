@@ -19,6 +19,7 @@ from fumehood import (
     Security,
     SessionEndedError,
 )
+from fumehood.engines.docker import ENGINE_ONLY
 
 RESTART = "A live session survives a restart of the engine"
 CREATION = "A failed or cancelled creation leaves nothing"
@@ -111,8 +112,10 @@ async def test_a_runtime_whose_program_is_missing_is_typed_and_leaves_nothing(
 
 @case("X47", RESTART)
 async def test_an_engine_that_stands_still_for_a_while_loses_nothing(
-    engine: OwnEngine, sandbox: MakeSandbox
+    engine: OwnEngine, sandbox: MakeSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Past the engine nobody would wait for it.
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
     async with sandbox() as box, box.create_session() as session:
         engine.freeze()
         try:
@@ -130,3 +133,19 @@ async def test_an_engine_that_stands_still_for_a_while_loses_nothing(
         await another.destroy()
         with pytest.raises(SessionEndedError):
             await another.exec(["true"])
+
+
+@case("X79", RESTART)
+async def test_a_command_past_an_engine_that_stands_still_does_not_wait_for_it(
+    engine: OwnEngine, sandbox: MakeSandbox
+) -> None:
+    async with sandbox() as box, box.create_session() as session:
+        async with asyncio.timeout(SECONDS):
+            while not session.statistics()["resumed"]:
+                await asyncio.sleep(0.01)
+        engine.freeze()
+        try:
+            async with asyncio.timeout(SECONDS):
+                assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+        finally:
+            engine.thaw()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import pytest
@@ -33,14 +33,14 @@ class Api:
         self.asked = 0
         self.open = 0
 
-    async def lines(self, *_: object, **__: object) -> AsyncGenerator[Event, None]:
+    async def each_line(self, *_: object, take: Callable[[Event], None], **__: object) -> None:
         self.asked += 1
         self.open += 1
         try:
             while (event := await self.events.get()) is not None:
                 if isinstance(event, Exception):
                     raise event
-                yield event
+                take(event)
         finally:
             self.open -= 1
 

@@ -28,6 +28,7 @@ _LAST_RETRY_SECONDS = 0.5
 _RELEASE_SECONDS = 5.0
 _NAMING_LOOKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Seconds between looks for the name of a container that is being claimed."""
+_LAYER_ATTEMPTS = 3
 _RELEASE_POLL_SECONDS = 0.05
 
 
@@ -249,18 +250,27 @@ class Remover:
 
         By its tag: an image that somebody has given another name stays under that one.
         """
-        try:
-            await self._api.request(
-                "DELETE",
-                f"images/{layer_reference(tag)}",
-                doing="removing the image of a session's file system",
-            )
-        except ApiError as exc:
-            if exc.status == 409:
-                return False
-            if exc.status != 404:
-                raise
-        return True
+        left = _LAYER_ATTEMPTS
+        while True:
+            left -= 1
+            try:
+                await self._api.request(
+                    "DELETE",
+                    f"images/{layer_reference(tag)}",
+                    doing="removing the image of a session's file system",
+                )
+            except ApiError as exc:
+                if exc.status == 409:
+                    return False
+                if exc.status == 404:
+                    return True
+                if not left or exc.status != 500 or "unrecognized image ID" not in exc.detail:
+                    raise
+                # Another session of the same image has ended as well, and was faster by a step:
+                # asked again, the engine says that there is none.
+                await asyncio.sleep(_FIRST_RETRY_SECONDS)
+            else:
+                return True
 
     async def remove_volume(self, name: str, what: str) -> bool:
         """Delete a volume; return ``False`` if a container uses it, ``True`` if it is gone."""
