@@ -1,4 +1,4 @@
-"""Run the suites that agent frameworks have for those who plug into them, on real sessions.
+"""Run the suites that agent frameworks and protocols have for those who plug into them.
 
 python scripts/conformance.py                    all suites
 python scripts/conformance.py --quick            those that CI runs
@@ -73,6 +73,14 @@ TABLE = (
         package="inspect-ai",
         what="`self_check`, 44 rules as root and as another user, and 2 tests with whole evals",
         passed=90,
+        quick=True,
+    ),
+    Suite(
+        name="mcp",
+        package="mcp",
+        what="`@modelcontextprotocol/conformance` 0.1.16, the 6 scenarios that apply to any server",
+        passed=6,
+        why="the others need the tools, prompts and resources of a server written for them",
         quick=True,
     ),
     Suite(
