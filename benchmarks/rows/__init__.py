@@ -4,6 +4,7 @@ from benchmarks.bench import Group
 from benchmarks.rows import (
     client,
     commands,
+    egress,
     files,
     growth,
     ports,
@@ -24,6 +25,7 @@ GROUPS: tuple[Group, ...] = (
     *search.GROUPS,
     *streams.GROUPS,
     *ports.GROUPS,
+    *egress.GROUPS,
     *sessions.GROUPS,
     *starts.GROUPS,
     *growth.GROUPS,
