@@ -4,7 +4,7 @@
 #   scripts/images.sh            all test images
 #   scripts/images.sh demo       one image for the demo; prints its name to stdout
 #
-#   fumehood/test-python           Debian with Python, bash and git; runs as root
+#   fumehood/test-python           Debian with Python, bash, git, curl and a wheel of pip; runs as root
 #   fumehood/test-python-nonroot   the same, USER user (uid 1000)
 #   fumehood/test-busybox          static busybox; no /etc/passwd, no /tmp
 #   fumehood/test-scratch          one static binary, /hello, and nothing else
@@ -69,7 +69,7 @@ build_from() { docker build --quiet "${@:2}" - <"$1"; }
 # shellcheck disable=SC2016 # "$1" in a hook is for mmdebstrap to fill: the new root directory
 python_rootfs() {
     mmdebstrap --quiet --variant=minbase \
-        --include=python3,bash,git,procps,coreutils,findutils,tar \
+        --include=python3,bash,git,curl,python3-pip-whl,procps,coreutils,findutils,tar \
         --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \

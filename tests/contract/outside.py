@@ -1,0 +1,141 @@
+"""What package managers and version control find outside: an index, a mirror, a git server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import io
+import os
+import subprocess
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PASSWORD = "Basic " + base64.b64encode(b"reader:kept outside").decode()
+"""Without it, what is below ``/private/`` is not shown."""
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Files of a directory; below ``/git/`` its repositories, as ``git http-backend`` has them."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/git/"):
+            self._git()
+        elif self.path.startswith("/private/") and self.headers["Authorization"] != PASSWORD:
+            self.send_error(401)
+        else:
+            super().do_GET()
+
+    def do_POST(self) -> None:
+        self._git()
+
+    def _git(self) -> None:
+        path, _, query = self.path.removeprefix("/git").partition("?")
+        done = subprocess.run(
+            ["git", "http-backend"],
+            input=self._body(),
+            stdout=subprocess.PIPE,
+            check=True,
+            env={
+                **os.environ,
+                "GIT_PROJECT_ROOT": str(Path(self.directory) / "git"),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "REMOTE_USER": "t",
+                "REQUEST_METHOD": self.command,
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            },
+        )
+        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        fields = [line.split(": ", 1) for line in head.decode().split("\r\n")]
+        status = next((value for name, value in fields if name == "Status"), "200 OK")
+        self.send_response(int(status.split()[0]))
+        for name, value in fields:
+            if name != "Status":
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[int]:
+    """Serve a directory on this machine's loopback; give the port."""
+
+    def handler(*args: Any) -> Handler:
+        return Handler(*args, directory=str(root))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def make_index(place: Path, name: str, says: str) -> None:
+    """Make an index of PEP 503 with one package."""
+    file = f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as wheel:
+        wheel.writestr(f"{name}.py", f"SAYS = {says!r}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    project = place / name
+    project.mkdir(parents=True)
+    (project / file).write_bytes(data.getvalue())
+    digest = hashlib.sha256(data.getvalue()).hexdigest()
+    (project / "index.html").write_text(f'<a href="{file}#sha256={digest}">{file}</a>')
+
+
+def make_repository(place: Path, says: str) -> None:
+    """Make a bare repository with one commit, that can be pushed to."""
+    work = place.with_suffix(".work")
+    run = ["git", "-c", "user.name=t", "-c", "user.email=t@t.test", "-C", str(work)]
+    for argv in (
+        ["git", "init", "-q", "-b", "main", str(work)],
+        [*run, "commit", "-q", "--allow-empty", "-m", says],
+        ["git", "clone", "-q", "--bare", str(work), str(place)],
+        ["git", "-C", str(place), "config", "http.receivepack", "true"],
+    ):
+        subprocess.run(argv, check=True)
+
+
+def make_mirror(place: Path, name: str, package: bytes) -> None:
+    """Make a flat mirror of Debian packages with one package."""
+    place.mkdir()
+    (place / f"{name}.deb").write_bytes(package)
+    entry = {
+        "Package": name,
+        "Version": "1.0",
+        "Architecture": "all",
+        "Maintainer": "t",
+        "Description": "t",
+        "Filename": f"./{name}.deb",
+        "Size": str(len(package)),
+        "SHA256": hashlib.sha256(package).hexdigest(),
+    }
+    (place / "Packages").write_text("".join(f"{k}: {v}\n" for k, v in entry.items()))
