@@ -1,13 +1,15 @@
 """A session's workspace as a tar archive, out and in: what the framework's snapshots are made of.
 
-The image's ``tar`` reads and writes it, with the rights of the session's user. What comes out is
-hostile: it is rewritten member by member before it is kept, and checked again before it goes in.
+On the way out the session's files are listed and read, and the archive is written here: no program
+of the container, which may be anybody's, has a word in what this machine parses or stores. On the
+way in the image's ``tar`` unpacks it, with the rights of the session's user.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import posixpath
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Iterable
@@ -15,23 +17,23 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from agents.sandbox.errors import WorkspaceArchiveReadError, WorkspaceArchiveWriteError
-from agents.sandbox.util.tar_utils import (
-    UnsafeTarMemberError,
-    strip_tar_member_prefix,
-    validate_tarfile,
-)
+from agents.sandbox.util.tar_utils import UnsafeTarMemberError, validate_tarfile
 
 from fumehood.errors import SandboxError
-from fumehood.results import Exit, Stdout
+from fumehood.results import FileEntry
 from fumehood.session import AsyncSession
 
 MAX_ARCHIVE_BYTES = 4 << 30
 """A workspace can hold files of any size that take none of its disk."""
 PIECE = 256 * 1024
+_TYPES = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE}
 
 
 async def pack(session: AsyncSession, root: Path, skip: Iterable[Path]) -> io.IOBase:
     """Return the workspace as an archive whose members are relative to it, on this disk.
+
+    Regular files, directories and links are in it; absolute links to what is in the workspace
+    become relative ones.
 
     Args:
         session: whose.
@@ -39,56 +41,98 @@ async def pack(session: AsyncSession, root: Path, skip: Iterable[Path]) -> io.IO
         skip: what is left out, relative to it.
 
     Raises:
-        WorkspaceArchiveReadError: it cannot be read, changes meanwhile, or is over 4 GiB.
+        WorkspaceArchiveReadError: something cannot be read, or shrinks meanwhile; or it is all more
+            than 4 GiB, or 100,000 entries.
     """
-    where = PurePosixPath(root)
+    where = root.as_posix()
+    left_out = {path.as_posix() for path in skip}
     archive = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes what this returns
     try:
-        await _take(
-            session, ["tar", "-C", str(where.parent), "-cf", "-", where.name], archive, root
-        )
-        return await asyncio.to_thread(_portable, archive, where, frozenset(map(str, skip)))
-    except (SandboxError, tarfile.TarError, UnsafeTarMemberError) as exc:
-        raise WorkspaceArchiveReadError(path=root, cause=exc) from exc
-    finally:
+        writer = _Writer(archive, where)
+        for entry in await session.list_files(where, recursive=True, root="/"):
+            below = entry.path.removeprefix(f"{where}/")
+            if not any(below == name or below.startswith(f"{name}/") for name in left_out):
+                await writer.add(session, entry, below)
+        await writer.end()
+    except SandboxError as exc:
         archive.close()
+        raise WorkspaceArchiveReadError(path=root, cause=exc) from exc
+    except BaseException:
+        archive.close()
+        raise
+    return cast("io.IOBase", archive)
 
 
-async def _take(session: AsyncSession, argv: list[str], archive: IO[bytes], root: Path) -> None:
-    taken = 0
-    async with session.exec_stream(argv, timeout=None) as events:
-        async for event in events:
-            if isinstance(event, Exit):
-                if not event.result.ok:
-                    raise WorkspaceArchiveReadError(
-                        path=root, context={"reason": event.result.stderr[-500:]}
-                    )
-            elif isinstance(event, Stdout):
-                taken += len(event.data)
-                if taken > MAX_ARCHIVE_BYTES:
-                    raise WorkspaceArchiveReadError(
-                        path=root, context={"reason": f"over {MAX_ARCHIVE_BYTES} bytes"}
-                    )
-                await asyncio.to_thread(archive.write, event.data)
+class _Writer:
+    """Writes members one after the other, with no more of them in memory than a piece."""
 
+    def __init__(self, archive: IO[bytes], root: str) -> None:
+        self._archive = archive
+        self._root = root
+        self._pending = bytearray()
+        self._taken = 0
 
-def _portable(archive: IO[bytes], root: PurePosixPath, skip: frozenset[str]) -> io.IOBase:
-    """Return it as the framework keeps it: no prefix, no devices, links within it relative."""
-    archive.seek(0)
-    with tempfile.TemporaryFile() as kept:
-        with (
-            tarfile.open(fileobj=archive, mode="r:") as source,
-            tarfile.open(fileobj=kept, mode="w", format=tarfile.PAX_FORMAT) as target,
-        ):
-            for member in source:
-                below = member.name.removeprefix(f"{root.name}/")
-                if any(below == name or below.startswith(f"{name}/") for name in skip):
-                    continue
-                target.addfile(member, source.extractfile(member) if member.isreg() else None)
-        kept.seek(0)
-        return strip_tar_member_prefix(
-            cast("io.IOBase", kept), prefix=root.name, relativize_symlinks_under=root
-        )
+    async def add(self, session: AsyncSession, entry: FileEntry, name: str) -> None:
+        """Write a member; what is neither file nor directory nor link is left out."""
+        kind = _TYPES.get(entry.type)
+        if kind is None:
+            return
+        member = tarfile.TarInfo(name)
+        member.type, member.mode = kind, entry.mode & 0o777
+        member.mtime = int(entry.modified.timestamp())
+        if entry.type == "symlink":
+            member.linkname = self._link(entry)
+        if entry.type != "file":
+            await self._write(self._header(member))
+            return
+        member.size = entry.size
+        self._taken += entry.size
+        if self._taken > MAX_ARCHIVE_BYTES:
+            raise self._refused(f"more than {MAX_ARCHIVE_BYTES} bytes")
+        await self._write(self._header(member))
+        await self._content(session, entry)
+        await self._write(bytes(-entry.size % tarfile.BLOCKSIZE))
+
+    async def _content(self, session: AsyncSession, entry: FileEntry) -> None:
+        missing = entry.size
+        async with session.read_file_stream(entry.path, root="/") as reader:
+            async for piece in reader:
+                await self._write(piece[:missing])
+                missing -= min(missing, len(piece))
+                if not missing:
+                    break
+        if missing:
+            raise self._refused(f"{entry.path} has become shorter meanwhile")
+
+    def _link(self, entry: FileEntry) -> str:
+        """Return where a link leads; from inside the workspace to inside it, relatively."""
+        target = entry.target or ""
+        parts = PurePosixPath(target).parts
+        if ".." in parts or not target.startswith(f"{self._root}/"):
+            return target
+        return posixpath.relpath(target, posixpath.dirname(entry.path))
+
+    @staticmethod
+    def _header(member: tarfile.TarInfo) -> bytes:
+        return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+    async def _write(self, data: bytes) -> None:
+        self._pending += data
+        if len(self._pending) >= PIECE:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        data, self._pending = bytes(self._pending), bytearray()
+        await asyncio.to_thread(self._archive.write, data)
+
+    async def end(self) -> None:
+        """Write the archive's end, and go to its beginning."""
+        self._pending += bytes(2 * tarfile.BLOCKSIZE)
+        await self._flush()
+        self._archive.seek(0)
+
+    def _refused(self, reason: str) -> WorkspaceArchiveReadError:
+        return WorkspaceArchiveReadError(path=Path(self._root), context={"reason": reason})
 
 
 async def unpack(session: AsyncSession, root: Path, data: io.IOBase) -> None:

@@ -265,7 +265,7 @@ class FumehoodSandboxSession(BaseSandboxSession):
             raise WorkspaceArchiveWriteError(path=path, cause=exc, message=str(exc)) from exc
 
     async def persist_workspace(self) -> io.IOBase:
-        """Return the workspace as an archive, for a snapshot; needs the image's ``tar``."""
+        """Return the workspace as an archive, for a snapshot."""
         return await _openai_archive.pack(
             self._backend.session,
             self._workspace_root_path(),
@@ -273,7 +273,7 @@ class FumehoodSandboxSession(BaseSandboxSession):
         )
 
     async def hydrate_workspace(self, data: io.IOBase) -> None:
-        """Fill the workspace from such an archive."""
+        """Fill the workspace from such an archive; needs the image's ``tar``."""
         await _openai_archive.unpack(self._backend.session, self._workspace_root_path(), data)
 
 

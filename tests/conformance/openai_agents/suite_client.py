@@ -256,7 +256,7 @@ async def test_a_snapshot_leaves_out_what_is_no_file_and_what_the_manifest_calls
         async with resumed:
             found = (await resumed.exec("find . -type f -o -type l -o -type p | sort")).stdout
             assert found.split() == [b"./d/file", b"./d/link", b"./kept.txt", b"./passing.txt"]
-            assert (await resumed.exec("cat d/link; readlink d/link")).stdout == b"in\n../d/file\n"
+            assert (await resumed.exec("cat d/link; readlink d/link")).stdout == b"in\nfile\n"
             assert (await resumed.exec("stat -c %a kept.txt")).stdout == b"640\n"
             # Made anew, as the manifest has it.
             assert (await resumed.exec("cat passing.txt")).stdout == b"1"
@@ -271,6 +271,25 @@ async def test_a_workspace_that_is_too_large_for_a_snapshot_is_an_error(
     await session.exec("truncate -s 100G huge")
     with pytest.raises(WorkspaceArchiveReadError):
         await session.persist_workspace()
+
+
+async def test_no_program_of_the_container_has_a_word_in_what_is_stored_here(
+    session: SandboxSession,
+) -> None:
+    # Names of all kinds, and a tar that answers for them: with 16 TiB of nothing, say.
+    await session.exec("printf '#!/bin/sh\\necho forged\\n' > /usr/local/bin/tar")
+    await session.exec("chmod 755 /usr/local/bin/tar; tar > forged")
+    await session.exec("mkdir 'a b'; printf y > 'a b/ä'; chmod 600 'a b/ä'")
+    await session.exec("printf x > \"$(printf '\\377')\"; mkfifo pipe; ln -s /etc/passwd out")
+    assert (await session.exec("cat forged; rm forged")).stdout == b"forged\n"
+    with tarfile.open(fileobj=await session.persist_workspace()) as archive:
+        members = {member.name: member for member in archive}
+        assert sorted(members) == sorted(["a b", "a b/ä", "out", "\udcff"])
+        assert members["a b/ä"].mode == 0o600
+        assert members["out"].linkname == "/etc/passwd"
+        held = archive.extractfile(members["a b/ä"])
+        assert held is not None
+        assert held.read() == b"y"
 
 
 def _outside(name: str, target: str | None) -> Callable[[], io.BytesIO]:
