@@ -20,6 +20,9 @@ class FakeChannel(Channel):
         self.ended = False
         self.closed = False
 
+    def __repr__(self) -> str:
+        return f"<FakeChannel {len(self._pieces)} to come, {len(self.sent)} bytes sent>"
+
     async def receive(self) -> Output | None:
         """Return the next piece; then the end, or nothing ever more where it stays open."""
         await asyncio.sleep(0)
