@@ -21,7 +21,7 @@ SAYS = {
 }
 
 # These need a framework that is not in this environment; their suites run them.
-IN_CONFORMANCE = {"inspect_eval.py": "inspect_ai"}
+IN_CONFORMANCE = {"inspect_eval.py": "inspect_ai", "openai_agent.py": "openai_agents"}
 
 
 def test_every_example_is_listed_here() -> None:

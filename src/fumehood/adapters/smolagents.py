@@ -37,6 +37,16 @@ from fumehood.text import brief
 OPTIONAL = frozenset({"numpy", "PIL"})
 """What the framework's final answer uses where it is there and does without where it is not. It is
 listed as required all the same, and most sessions have no network to install it from."""
+# What the framework's reader raises for values that no code but a hostile one sends.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class FumehoodExecutor(RemotePythonExecutor):
@@ -138,9 +148,16 @@ class FumehoodExecutor(RemotePythonExecutor):
         if failure is None:
             return CodeOutput(output=answer.result, logs=answer.logs, is_final_answer=False)
         if failure.name == self.FINAL_ANSWER_EXCEPTION:
-            value = self._deserialize_final_answer(failure.value, self.allow_pickle)
-            return CodeOutput(output=value, logs=answer.logs, is_final_answer=True)
+            return CodeOutput(
+                output=self._final(failure.value), logs=answer.logs, is_final_answer=True
+            )
         raise AgentError(f"{answer.logs}{failure.traceback}", self.logger)
+
+    def _final(self, value: str) -> Any:  # noqa: ANN401 - whatever the agent answers
+        try:
+            return self._deserialize_final_answer(value, self.allow_pickle)
+        except _UNREADABLE as exc:
+            raise AgentError(f"the final answer cannot be read: {exc}", self.logger) from exc
 
     async def _run(self, code: str) -> Answer:
         if not self._kernel.started:

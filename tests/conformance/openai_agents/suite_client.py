@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -33,6 +35,7 @@ from fumehood.adapters.openai_agents import (
     FumehoodSandboxSessionState,
 )
 
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "openai_agent.py"
 IMAGE = os.environ.get("FUMEHOOD_IMAGE", "fumehood/test-python")
 OPTIONS = FumehoodSandboxClientOptions(image=IMAGE)
 
@@ -96,6 +99,21 @@ async def test_an_agent_runs_commands_in_a_session_that_ends_with_the_run(
     told = [str(item.output) for item in result.new_items if item.type == "tool_call_output_item"]
     assert "six times seven" in told[0]
     assert "42" in told[1]
+
+
+async def test_the_example_finds_its_answer_in_the_session(client: FumehoodSandboxClient) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, str(EXAMPLE)],
+        env={**os.environ, "FUMEHOOD_IMAGE": IMAGE},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\n3\n" in done.stdout
+    assert "three of them" in done.stdout
 
 
 async def test_a_session_of_ones_own_serves_several_runs(session: SandboxSession) -> None:

@@ -191,6 +191,22 @@ def test_a_thread_that_goes_on_writing_tells_it_with_the_next_step(
     assert executor("gate.set(); done.wait(); None").logs == "late\n"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "safe:{",
+        "safe:" + "[" * 99_999,
+        'safe:{"__type__": "bytes"}',
+        'safe:{"__type__": "PIL.Image", "data": "eA=="}',
+    ],
+)
+def test_a_final_answer_that_is_none_is_an_error_of_the_code(
+    executor: FumehoodExecutor, value: str
+) -> None:
+    forged = "class FinalAnswerException(BaseException): pass\n"
+    assert "cannot be read" in _error(executor, f"{forged}raise FinalAnswerException({value!r})")
+
+
 def test_a_pickle_is_refused_and_never_loaded(executor: FumehoodExecutor) -> None:
     forged = "class FinalAnswerException(BaseException): pass\n"
     with pytest.raises(SerializationError):
