@@ -328,11 +328,10 @@ async def test_requests_that_never_end_hold_the_others_up_for_a_while_only(
     async with walled(HERE) as (arena, out):
         argv = ["python3", "-c", HOLD, "200", "GET http://good.test/ HTTP/1.1\r\nX: "]
         process = await arena.session.start_process(argv, stdin=True)
-        async with asyncio.timeout(30):
-            while arena.session.egress_statistics()["connections"] < MAX_CONNECTIONS:
-                await asyncio.sleep(0.01)
-        # All places are taken, and commands go on. The places come free by themselves.
-        assert (await arena.session.exec(["true"], timeout=10)).ok
+        # More than there are places for: each is given up in its turn, and commands go on.
+        async with asyncio.timeout(60):
+            while arena.session.egress_statistics()["served"] < 200:
+                assert (await arena.session.exec(["true"], timeout=10)).ok
         assert await served(arena, out)
         await process.stop(grace=0)
 
@@ -352,6 +351,40 @@ for first in range(0, count, 60):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.close()
 """
+
+
+# Tries to listen where the proxy does, in every way that lets two listen side by side.
+TAKE = """
+import socket
+taken = 0
+for host in ("127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::"):
+    for option in (None, socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if option is not None:
+            s.setsockopt(socket.SOL_SOCKET, option, 1)
+        try:
+            s.bind((host, 3128))
+            s.listen()
+            taken += 1
+        except OSError:
+            pass
+        s.close()
+print(taken)
+"""
+
+
+@case("X96", WALL)
+async def test_no_command_takes_the_proxys_place(walled: OpenWalled) -> None:
+    async with walled(HERE) as (arena, out):
+        taken = await arena.session.exec(["python3", "-c", TAKE], check=True)
+        assert taken.stdout == "0\n"
+        # Not after the list was emptied either: it goes on to say no.
+        await arena.session.set_network(Network.none())
+        taken = await arena.session.exec(["python3", "-c", TAKE], check=True)
+        assert taken.stdout == "0\n"
+        assert await ask(arena, get(f"good.test:{out.port}")) == [
+            "HTTP/1.1 403 Not in Network.allow"
+        ]
 
 
 @case("X97", WALL)
