@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _MOST_HINTS = 10
+OVERLAP = "its occurrences overlap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def replace_text(
         like = lines_like(lines_of(data), lines_of(old))
         return Miss(0, like, "it is not there")
     if places > found:
-        return Miss(found, _line_numbers(data, old), "its occurrences overlap")
+        return Miss(found, _line_numbers(data, old), OVERLAP)
     if count is not None and found != count:
         return Miss(found, _line_numbers(data, old), f"it is there {found} times, not {count}")
     return data.replace(old, new), found

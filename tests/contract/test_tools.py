@@ -10,6 +10,7 @@ import pytest
 from contract.adapter import Api
 from fumehood import AsyncSession, Session, SessionEndedError
 from fumehood.tools import (
+    ApprovalRequest,
     AsyncToolset,
     CommandOutcome,
     CommandRules,
@@ -112,11 +113,76 @@ async def test_an_edit_is_exact_or_says_why_not(session: AsyncSession) -> None:
     twice = refusal(await tools("edit_file", path="e.py", old_text="= 1", new_text="= 3"))
     assert "2 times, at lines 1, 2" in twice.message
     done = await tools("edit_file", path="e.py", old_text="b = 1", new_text="b = 9")
-    assert "replaced once, at line 2" in done.text
+    assert done.text == "edited e.py: replaced once"
     await tools("edit_file", path="e.py", old_text="= ", new_text="== ", replace_all=True)
     assert await session.read_file("e.py") == b"a == 1\r\nb == 9\r\n\tc == 2\n"
     near = refusal(await tools("edit_file", path="e.py", old_text="  c == 2\n}", new_text=""))
-    assert "line 3 is like its first line" in near.message
+    assert near.message.endswith("white space or its end: line 3")
+    await session.write_file("aaa", "aaa")
+    over = refusal(
+        await tools("edit_file", path="aaa", old_text="aa", new_text="", replace_all=True)
+    )
+    assert "overlap" in over.message
+    assert await session.read_file("aaa") == b"aaa"
+
+
+async def test_an_edit_keeps_line_ends_and_loses_nobodys_work(session: AsyncSession) -> None:
+    await session.write_file("crlf", "one\r\ntwo\r\nthree\r\n")
+    plain = Tools(session)
+    await plain("edit_file", path="crlf", old_text="one\ntwo", new_text="1\n2")
+    assert await session.read_file("crlf") == b"1\r\n2\r\nthree\r\n"
+
+    async def meanwhile(request: ApprovalRequest) -> bool:
+        assert "edit crlf: 1 replacements" in request.summary
+        await session.write_file("crlf", "written by somebody else\n")
+        return True
+
+    tools = Tools(session, policy=Policy(approve=meanwhile, approval=("edit_file",)))
+    missed = refusal(await tools("edit_file", path="crlf", old_text="three", new_text="3"))
+    assert "is not in the file" in missed.message
+    assert await session.read_file("crlf") == b"written by somebody else\n"
+
+
+async def test_a_search_shows_lines_by_file_within_the_caps(session: AsyncSession) -> None:
+    tools = Tools(session, policy=Policy(max_lines=6))
+    await session.write_file("a/one.py", "import os\ndef f():\n    return 1\n")
+    await session.write_file("a/two.txt", "def no\n")
+    await session.write_file("b.py", "x\n" * 20 + "def f(): pass\n")
+    found = await tools(
+        "search_files", pattern=r"DEF \w+\(", ignore_case=True, include=["one.py", "b.py"]
+    )
+    assert found.text.splitlines() == [
+        "2 matches; 2 files searched",
+        "a/one.py",
+        "2: def f():",
+        "b.py",
+        "21: def f(): pass",
+    ]
+    assert found.data["hits"][0] == {"path": "a/one.py", "line_number": 2, "line": "def f():"}
+    around = await tools("search_files", pattern="f()", literal=True, path="a", context=1)
+    assert around.text.splitlines()[1:] == [
+        "a/one.py",
+        "1- import os",
+        "2: def f():",
+        "3-     return 1",
+        "--",
+    ]
+    many = await tools("search_files", pattern="x", path="b.py")
+    assert many.text.startswith("5 matches; there are more: narrow")
+    assert (await tools("search_files", pattern="no", path="a")).text == (
+        "1 match; 2 files searched\na/two.txt\n1: def no"
+    )
+
+
+async def test_a_search_says_what_is_wrong_with_it(session: AsyncSession) -> None:
+    tools = Tools(session)
+    assert refusal(await tools("search_files", pattern="(")).kind == "arguments"
+    assert "look" in refusal(await tools("search_files", pattern="(?=x)")).message
+    assert refusal(await tools("search_files", pattern="x", path="no")).code == "file_not_found"
+    await session.write_file("min.js", "a" * 5000 + "needle" + "b" * 5000)
+    shown = (await tools("search_files", pattern="needle")).text
+    assert "needle" in shown
+    assert len(shown) < 600
 
 
 async def test_directories_are_listed_within_the_caps(session: AsyncSession) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 
+from fumehood._edit import OVERLAP, Miss, replace_text
+from fumehood.errors import EditError
 from fumehood.tools.arguments import EditFile, ListFiles, ReadFile, WriteFile
 from fumehood.tools.call import Call
 from fumehood.tools.real_paths import TooManyLinksError, beneath, real_path
@@ -51,31 +53,48 @@ async def write_file(call: Call, asked: WriteFile) -> tuple[FileChanged, str]:
 
 async def edit_file(call: Call, asked: EditFile) -> tuple[FileChanged, str]:
     """Replace a text in a file. Line ends and everything else stay as they are."""
-    path = call.place(asked.path)
+    path, root = call.place(asked.path), call.policy.root
     await writable(call, path)
-    raw = await call.session.read_file(path, root=call.policy.root)
+    # What it would come to, before anybody is asked; the session does it, and does not where
+    # somebody else has written meanwhile.
+    raw = await call.session.read_file(path, root=root)
     old, new = asked.old_text.encode(), asked.new_text.encode()
-    count = raw.count(old)
-    if not count:
-        raise Refused("failed", f"{path}: old_text is not in the file{_near(raw, old)}")
-    if count > 1 and not asked.replace_all:
-        at = [str(number) for number in _line_numbers(raw, old)]
-        raise Refused(
-            "failed",
-            f"{path}: old_text is there {count} times, at lines {', '.join(at)}: give more of what "
-            "stands around the one that is meant, or set replace_all",
-        )
-    changed = raw.replace(old, new)
-    if len(changed) > call.policy.max_write_bytes:
-        raise Refused("policy", _too_large(call, len(changed)))
+    outcome = replace_text(raw, old, new, None if asked.replace_all else 1)
+    if isinstance(outcome, Miss):
+        raise _missed(path, outcome)
+    size, count = len(outcome[0]), outcome[1]
+    if size > call.policy.max_write_bytes:
+        raise Refused("policy", _too_large(call, size))
     await call.approve(f"edit {path}: {count} replacements")
-    await call.session.write_file(path, changed, root=call.policy.root)
-    lines = ", ".join(str(number) for number in _line_numbers(raw, old))
+    try:
+        await call.session.replace(path, asked.old_text, asked.new_text, count=count, root=root)
+    except EditError as exc:
+        raise _missed(path, Miss(exc.found, exc.lines, "the file has changed")) from None
     times = "once" if count == 1 else f"{count} times"
     return (
-        FileChanged(path=path, bytes=len(changed), replaced=count),
-        f"edited {path}: replaced {times}, at line {lines}",
+        FileChanged(path=path, bytes=size, replaced=count),
+        f"edited {path}: replaced {times}",
     )
+
+
+def _missed(path: str, miss: Miss) -> Refused:
+    """Return what a model is told of a text that is not there just so."""
+    where = ", ".join(map(str, miss.lines))
+    if miss.found and miss.reason == OVERLAP:
+        return Refused(
+            "failed", f"{path}: occurrences of old_text overlap, at lines {where}: give more of it"
+        )
+    if miss.found:
+        return Refused(
+            "failed",
+            f"{path}: old_text is there {miss.found} times, at lines {where}: give more of what "
+            "stands around the one that is meant, or set replace_all",
+        )
+    if where:
+        hint = f"; like it but for white space or its end: line {where}"
+    else:
+        hint = ": read it again, it may have changed"
+    return Refused("failed", f"{path}: old_text is not in the file{hint}")
 
 
 async def list_files(call: Call, asked: ListFiles) -> tuple[FileList, str]:
@@ -136,25 +155,3 @@ def _checked(call: Call, content: str) -> bytes:
 
 def _too_large(call: Call, size: int) -> str:
     return f"{size} bytes are more than the {call.policy.max_write_bytes} that may be written"
-
-
-def _line_numbers(raw: bytes, text: bytes) -> list[int]:
-    """Return at which lines a text begins: the first twenty."""
-    found: list[int] = []
-    at, line, behind = raw.find(text), 1, 0
-    while at >= 0 and len(found) < 20:
-        line += raw.count(b"\n", behind, at)
-        found.append(line)
-        behind, at = at, raw.find(text, at + len(text))
-    return found
-
-
-def _near(raw: bytes, old: bytes) -> str:
-    """Return a hint where the text is there but for its white space."""
-    first = old.strip().split(b"\n")[0].strip()
-    if not first:
-        return ""
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        if first in line:
-            return f"; line {number} is like its first line: compare white space and what follows"
-    return ": read it again, it may have changed"

@@ -19,6 +19,7 @@ TOOL_NAMES = (
     "write_file",
     "edit_file",
     "list_files",
+    "search_files",
     "start_process",
     "list_processes",
     "read_process_logs",

@@ -79,6 +79,29 @@ class FileList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One line that matches."""
+
+    path: str
+    line_number: int
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHits:
+    """What a search has found."""
+
+    type: ClassVar[str] = "hits"
+    hits: tuple[Hit, ...]
+    """Those that are shown."""
+    more: bool
+    """Whether there are more, or may be."""
+    files_searched: int
+    files_skipped: int
+    """Binary, too large, or not readable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessState:
     """A managed process."""
 
@@ -145,6 +168,7 @@ Value = (
     | FilePage
     | FileChanged
     | FileList
+    | SearchHits
     | ProcessState
     | ProcessList
     | LogPart

@@ -21,7 +21,7 @@ from fumehood.errors import (
 )
 from fumehood.session import AsyncSession
 from fumehood.text import brief
-from fumehood.tools import arguments, commands, file_tools, process_tools
+from fumehood.tools import arguments, commands, file_tools, process_tools, search_tool
 from fumehood.tools.call import Bench, Call, OnOutput
 from fumehood.tools.policy import TOOL_NAMES, Policy
 from fumehood.tools.results import Failure, Refused, ToolResult, Value
@@ -79,6 +79,7 @@ TOOLS: dict[str, Tool] = {
         _tool("write_file", arguments.WriteFile, file_tools.write_file, changes=True),
         _tool("edit_file", arguments.EditFile, file_tools.edit_file, changes=True),
         _tool("list_files", arguments.ListFiles, file_tools.list_files, changes=False),
+        _tool("search_files", arguments.SearchFiles, search_tool.search_files, changes=False),
         _tool("start_process", arguments.StartProcess, process_tools.start_process, changes=True),
         _tool(
             "list_processes", arguments.ListProcesses, process_tools.list_processes, changes=False
