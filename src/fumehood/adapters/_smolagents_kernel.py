@@ -101,6 +101,8 @@ class Kernel:
         self._session = session
         self._python = python
         self._running: _Running | None = None
+        self.turn = asyncio.Lock()
+        """One cell at a time: held by whoever runs some."""
 
     @property
     def started(self) -> bool:
@@ -155,7 +157,9 @@ class _Running:
         log.feed(b"")
         answer = bytearray()
         while log.rest is None or not answer.endswith(b"\n"):
-            event = await anext(self.stream)
+            event = await anext(self.stream, None)
+            if event is None:
+                raise InterpreterEndedError("the interpreter was ended while the code ran")
             if isinstance(event, Exit):
                 raise InterpreterEndedError(
                     f"the interpreter has ended, with exit code {event.result.exit_code}, "

@@ -160,12 +160,14 @@ class FumehoodExecutor(RemotePythonExecutor):
             raise AgentError(f"the final answer cannot be read: {exc}", self.logger) from exc
 
     async def _run(self, code: str) -> Answer:
-        if not self._kernel.started:
-            for prepared in self._prepared.get("tools", []), self._prepared.get("variables", []):
-                for earlier in prepared:
+        async with self._kernel.turn:
+            if not self._kernel.started:
+                for earlier in self._prepared.get("tools", []) + self._prepared.get(
+                    "variables", []
+                ):
                     if earlier is not code:
                         await self._kernel.run(earlier, self._timeout)
-        return await self._kernel.run(code, self._timeout)
+            return await self._kernel.run(code, self._timeout)
 
     def install_packages(self, additional_imports: list[str]) -> list[str]:
         """Install packages with the image's pip.

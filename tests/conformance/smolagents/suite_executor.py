@@ -6,7 +6,9 @@ import ast
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from smolagents import CodeAgent, FinalAnswerTool, Model, Tool
@@ -169,6 +171,27 @@ def test_an_interrupt_kills_the_code_and_the_executor_goes_on(executor: Fumehood
         executor("import time\ntime.sleep(1000)")
     timer.join()
     assert executor("2").output == "2"
+
+
+def test_threads_take_turns(executor: FumehoodExecutor) -> None:
+    executor("total = 0")
+    code = "before = total\nfor _ in range(10_000): pass\ntotal = before + 1"
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(executor, [code] * 12))
+    assert executor("total").output == "12"
+
+
+def test_the_end_of_the_interpreter_ends_code_that_runs(
+    executor: FumehoodExecutor, session: Session
+) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(executor, "import time\nopen('runs', 'w')\ntime.sleep(1000)")
+        while not session.exists("runs"):
+            assert not running.done()
+            time.sleep(0.02)
+        executor.cleanup()
+        with pytest.raises(AgentError, match="was ended while the code ran"):
+            running.result()
 
 
 def test_output_beyond_the_cap_is_counted_and_the_code_goes_on(
