@@ -141,13 +141,14 @@ static int open_directory(struct put *put, size_t length)
 	return fd;
 }
 
-/* The directory that an entry goes into, and its name there. -1: reported. */
+/* The directory that an entry goes into, and its name there. -1: reported. No part of the path is empty: of the last
+ * slash that is seen here, of the ones before it by open_directory. */
 static int find_place(struct put *put, const char **name)
 {
 	const char *path = put->record.path, *slash = strrchr(path, '/');
 
 	*name = slash == NULL ? path : slash + 1;
-	if (!is_name(*name, strlen(*name)))
+	if (!is_name(*name, strlen(*name)) || slash == path || (slash != NULL && slash[-1] == '/'))
 		return files_refuse(put->job, "path", ERROR_INVALID);
 	return open_directory(put, slash == NULL ? 0 : (size_t)(slash - path));
 }

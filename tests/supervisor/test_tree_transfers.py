@@ -165,6 +165,23 @@ def test_one_entry_that_fails_is_told_and_the_rest_is_put(container: Container) 
     assert names(top / "dir") == []
 
 
+def test_a_path_with_an_empty_name_in_it_is_refused(container: Container) -> None:
+    """Each would otherwise be a second spelling of ``x``, ``d/x`` or the tree itself."""
+    spellings = ["/x", "//x", "/d/x", "d//x", "d///x", "d/", "d//", "/", "//"]
+    for make in (
+        lambda name: file(name, b"x"),
+        lambda name: entry(name, FileCode.DIRECTORY),
+        lambda name: entry(name, FileCode.SYMLINK, link="y"),
+    ):
+        done = put(container.peer, *(make(name) for name in spellings))
+        assert failed(done) == dict.fromkeys(spellings, ErrorCode.INVALID)
+        assert done.done.entries == 0
+    # The directory that an entry before has opened is no way around the check.
+    done = put(container.peer, file("d/x", b"x"), file("d//y", b"y"), file("d/z", b"z"))
+    assert failed(done) == {"d//y": ErrorCode.INVALID}
+    assert names(container.workspace / "d") == ["x", "z"]
+
+
 def test_a_stream_that_ends_early_leaves_the_whole_files_only(containers: Containers) -> None:
     container = containers().begin()
     peer, top = container.peer, container.workspace
