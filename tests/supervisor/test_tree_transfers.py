@@ -168,12 +168,12 @@ def test_one_entry_that_fails_is_told_and_the_rest_is_put(container: Container) 
 def test_a_path_with_an_empty_name_in_it_is_refused(container: Container) -> None:
     """Each would otherwise be a second spelling of ``x``, ``d/x`` or the tree itself."""
     spellings = ["/x", "//x", "/d/x", "d//x", "d///x", "d/", "d//", "/", "//"]
-    for make in (
-        lambda name: file(name, b"x"),
-        lambda name: entry(name, FileCode.DIRECTORY),
-        lambda name: entry(name, FileCode.SYMLINK, link="y"),
+    for entries in (
+        [file(name, b"x") for name in spellings],
+        [entry(name, FileCode.DIRECTORY) for name in spellings],
+        [entry(name, FileCode.SYMLINK, link="y") for name in spellings],
     ):
-        done = put(container.peer, *(make(name) for name in spellings))
+        done = put(container.peer, *entries)
         assert failed(done) == dict.fromkeys(spellings, ErrorCode.INVALID)
         assert done.done.entries == 0
     # The directory that an entry before has opened is no way around the check.

@@ -18,12 +18,12 @@ from fumehood._core import SessionCore
 from fumehood._tether.tether import Tether
 from fumehood._wire.connection import Connection
 from fumehood.exec import ExecPart
-from fumehood.files import FilesPart
 from fumehood.hooks import Hooks
 from fumehood.options import Limits
+from fumehood.trees import TreesPart
 
 
-class Parts(ExecPart, FilesPart):
+class Parts(ExecPart, TreesPart):
     """What a session can do, without an engine."""
 
     def __init__(self, core: SessionCore) -> None:

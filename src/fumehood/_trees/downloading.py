@@ -107,13 +107,14 @@ class _Download:
     async def tree(self) -> None:
         """Fetch what is in a directory."""
         name, raw, where = locate(self._remote, self._root, allow_root=True)
-        await blocking(OP, self._path, "made", self._landing.make_directory, self._prefix)
         plan = self._plan(
             folds_case=await blocking(OP, self._path, "written to", self._landing.folds_case)
         )
         follow = self._options.symlinks == "follow"
         fetching, _ = self._fetching(plan, name, self._prefix)
         await fetching.tree(raw, where, plan, follow=follow)
+        # One that is empty too; and what is in its way ends in an error.
+        await blocking(OP, self._path, "made", self._landing.make_directory, self._prefix)
 
     async def file(self, entry: FileEntry) -> None:
         """Fetch one file, which is either here afterwards or an error."""
@@ -138,6 +139,7 @@ class _Download:
             existing=self._landing if self._options.skip_same else None,
             prefix=self._prefix,
             folds_case=folds_case,
+            max_bytes=self._max_bytes,
         )
 
     def _fetching(

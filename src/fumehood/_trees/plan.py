@@ -15,9 +15,19 @@ from fumehood._trees.tally import Tally, reason
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.packed import CHECKED, FAILED, PackedReader, Record, error_code
 from fumehood._wire.table import FileCode, Violation
+from fumehood.errors import FileTooLargeError
 
 MAX_ENTRIES = 1_000_000
 """Of a tree: each is a file of this machine, and a container makes a million in seconds."""
+
+
+def too_large(path: str) -> FileTooLargeError:
+    """Return the error of a tree that holds more than its caller allows."""
+    return FileTooLargeError(
+        f"download: more than max_bytes would come, at {path!r}; what is whole stays",
+        path=path,
+        op="download",
+    )
 
 
 class Wanted(NamedTuple):
@@ -42,6 +52,7 @@ class Plan:
         existing: what the files of the target are looked up in, for ``skip_same``.
         prefix: the tree's place in it.
         folds_case: whether the target takes names that differ in case for one.
+        max_bytes: what all files together may have.
     """
 
     def __init__(
@@ -52,6 +63,7 @@ class Plan:
         existing: Landing | None,
         prefix: tuple[str, ...],
         folds_case: bool,
+        max_bytes: int,
     ) -> None:
         self._options = options
         self._tally = tally
@@ -59,6 +71,7 @@ class Plan:
         self._prefix = prefix
         self._seen: set[str] | None = set() if folds_case else None
         self._reader = PackedReader(content=False)
+        self._max_bytes = max_bytes
         self._left_out: str | None = None
         self._records = 0
         self.wanted: deque[Wanted] = deque()
@@ -106,11 +119,13 @@ class Plan:
         if kind is FileCode.SYMLINK and self._options.symlinks == "follow":
             kind = FileCode.FILE
         elif kind is FileCode.FILE:
-            self.files += 1
-            self.bytes += record.size
             if self._is_same(record, parts):
                 self._tally.unchanged += 1
                 return
+            self.files += 1
+            self.bytes += record.size
+            if self.bytes > self._max_bytes:
+                raise too_large(path)
         flags = CHECKED if self._options.verify else 0
         self.wanted.append(Wanted(record.path, parts, kind, record.mode, os.fsdecode(record.link)))
         yield Record(kind, flags, 0, 0, 0, record.path).encode()

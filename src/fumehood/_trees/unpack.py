@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 from fumehood._trees import local
 from fumehood._trees.landing import Draft, Landing
-from fumehood._trees.plan import Wanted
+from fumehood._trees.plan import Wanted, too_large
 from fumehood._trees.source import Options
 from fumehood._trees.tally import Tally, reason
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.packed import CHECKED, FAILED, FileEnd, PackedReader, Record, error_code
 from fumehood._wire.table import ErrorCode, FileCode, Violation
-from fumehood.errors import FileTooLargeError
 
 
 class Unpacker:
@@ -112,7 +111,7 @@ class Unpacker:
             self._tally.symlinks += 1
         else:
             if record.size > self._left:
-                raise self._too_large()
+                raise too_large(self._path)
             self._checksum = 0 if record.flags & CHECKED else None
             mode = self._options.mode(record.mode)
             self._draft = self._landing.start(parts, mode, record.modified_ns)
@@ -124,7 +123,7 @@ class Unpacker:
 
     def _write(self, data: memoryview) -> None:
         if len(data) > self._left:
-            raise self._too_large()
+            raise too_large(self._path)
         self._left -= len(data)
         self._size += len(data)
         self._tally.bytes += len(data)
@@ -165,10 +164,3 @@ class Unpacker:
             raise error
         self.close()
         self._tally.skip(self._path, local.why(error))
-
-    def _too_large(self) -> FileTooLargeError:
-        return FileTooLargeError(
-            f"download: more than max_bytes would come, at {self._path!r}; what is whole stays",
-            path=self._path,
-            op="download",
-        )

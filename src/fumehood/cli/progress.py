@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fumehood import PullProgress
+from fumehood import PullProgress, TransferProgress
 from fumehood.cli import output
 
 if TYPE_CHECKING:
@@ -88,21 +88,34 @@ class PullDisplay(_Display):
 
 
 class CopyDisplay(_Display):
-    """Bytes of files that are copied."""
+    """Bytes of files that are copied; what a transfer's ``progress=`` calls.
 
-    def __init__(self, *, quiet: bool, total: int, name: str) -> None:
+    Args:
+        quiet: show nothing.
+        total: bytes of all transfers together; None: each transfer says it, once it knows.
+        name: what is copied.
+    """
+
+    def __init__(self, *, quiet: bool, total: int | None, name: str) -> None:
         super().__init__(quiet=quiet)
+        self.quiet: bool = quiet
         self._total = total
         self._name = output.one_line(name)[-40:]
         self._task: TaskID | None = None
-        self.done: int = 0
+        self._before = self._now = 0
 
-    def advance(self, size: int) -> None:
-        """Count bytes that are through."""
-        self.done += size
+    def next(self) -> None:
+        """Count what comes from here on as another transfer's."""
+        self._before += self._now
+        self._now = 0
+
+    def __call__(self, step: TransferProgress) -> None:
+        """Take one step of a transfer."""
+        self._now = step.bytes
         display = self._show()
         if display is None:
             return
+        total = step.total_bytes if self._total is None else self._total
         if self._task is None:
-            self._task = display.add_task(self._name, total=self._total)
-        display.update(self._task, completed=self.done)
+            self._task = display.add_task(self._name, total=total)
+        display.update(self._task, completed=self._before + self._now, total=total)

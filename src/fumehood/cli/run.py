@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -171,29 +170,24 @@ class Plan:
 
 
 async def _run(sandbox: AsyncDockerSandbox, plan: Plan, display: PullDisplay) -> int:
-    with ExitStack() as stack:
-        # Before there is a session: what cannot be sent ends it here.
-        load = await asyncio.to_thread(
-            Load.look, stack, plan.files, plan.directories, plan.max_file_bytes
-        )
-        if not plan.quiet:
-            load.tell_skipped()
-        async with sandbox:
-            with display:
-                session = await sandbox.create_session(id=plan.id)
-            try:
-                with CopyDisplay(quiet=plan.quiet, total=load.size, name="staging") as copied:
-                    await load.send(session, copied.advance)
-                code = await _command(session, plan)
-            except BaseException:
-                await session.destroy()
-                raise
-            if plan.detach:
-                await session.detach()
-                _tell_detached(session, plan)
-            else:
-                await session.destroy()
-            return code
+    # Before there is a session: what cannot be sent ends it here.
+    load = await asyncio.to_thread(Load.look, plan.files, plan.directories, plan.max_file_bytes)
+    async with sandbox:
+        with display:
+            session = await sandbox.create_session(id=plan.id)
+        try:
+            with CopyDisplay(quiet=plan.quiet, total=load.size, name="staging") as shown:
+                await load.send(session, shown)
+            code = await _command(session, plan)
+        except BaseException:
+            await session.destroy()
+            raise
+        if plan.detach:
+            await session.detach()
+            _tell_detached(session, plan)
+        else:
+            await session.destroy()
+        return code
 
 
 def _check_terminal(ctx: typer.Context) -> None:

@@ -23,7 +23,6 @@ from fumehood import (
     __version__,
 )
 from fumehood.cli import output
-from fumehood.cli.local import LocalFileError
 from fumehood.text import printable
 
 FAILED = 1
@@ -73,7 +72,7 @@ def finish(
     """
     try:
         code = asyncio.run(_interruptible(work, after))
-    except (SandboxError, LocalFileError) as exc:
+    except SandboxError as exc:
         code = _report(exc, failed)
     except BrokenPipeError:
         # What is left in Python's own buffer would fail again at exit.
@@ -116,7 +115,7 @@ async def _interruptible(work: Callable[[], Awaitable[int]], after: str) -> int:
         return 128 + caught[0]
 
 
-def _report(error: SandboxError | LocalFileError, failed: int) -> int:
+def _report(error: SandboxError, failed: int) -> int:
     """Tell of an error in one line and return its exit code."""
     if os.environ.get("FUMEHOOD_DEBUG", "") not in ("", "0"):
         logging.getLogger("fumehood.cli").error("the command failed", exc_info=error)
