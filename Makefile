@@ -36,6 +36,10 @@ demo: venv supervisor engine ## run real sandbox sessions and say what happens (
 bench: venv supervisor engine images ## measure against the engine's own API; prints one table
 	@$(PYTHON) -m benchmarks $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: venv supervisor engine images ## measure the other sandboxes by turns and write docs/benchmarks.md (ARGS=--quick)
+	@$(PYTHON) -m benchmarks.peers $(ARGS)
+
 ##@ Check it
 
 .PHONY: test

@@ -36,7 +36,13 @@ def _arguments() -> argparse.Namespace:
         default=[],
         help=f"only rows whose names begin so (repeatable): {', '.join(names)}",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write one line for each row")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        default=Path(".build/bench/rows.jsonl"),
+        help="one line for each row, from which the page has its plots (default: %(default)s)",
+    )
     parser.add_argument(
         "--markdown", action="store_true", help="print the table as the README holds it"
     )
@@ -90,6 +96,18 @@ async def _run(image: str, wanted: Sequence[str]) -> tuple[list[Row], bool]:
     return rows, whole
 
 
+def _save(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows; those of an earlier run that were not measured now stay."""
+    kept: dict[str, dict[str, object]] = {}
+    if path.exists():
+        earlier = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        kept = {row["row"]: row for row in earlier}
+    kept |= {row.name: row.as_json() for row in rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(row, ensure_ascii=False) for row in kept.values()]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
@@ -101,9 +119,7 @@ def main() -> int:
     rows, whole = asyncio.run(_run(arguments.image, arguments.row))
     _say(f"  measured in {time.monotonic() - start:.0f} s\n")
     print(table.markdown(rows) if arguments.markdown else table.text(rows))
-    if arguments.json is not None:
-        lines = [json.dumps(row.as_json(), ensure_ascii=False) for row in rows]
-        arguments.json.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    _save(arguments.json, rows)
     return 0 if whole else 1
 
 

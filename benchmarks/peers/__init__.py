@@ -1,0 +1,1 @@
+"""The same jobs done with other sandboxes, by turns, on one engine. See `docs/benchmarks.md`."""
