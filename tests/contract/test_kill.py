@@ -146,7 +146,10 @@ async def test_many_commands_run_out_of_time_together(
         *(session.exec(TREES[name].argv("together"), timeout=1.5) for name in names)
     )
     for name, result in zip(names, results, strict=True):
-        assert (result.reason, result.killed) == (ExecReason.TIMED_OUT, TREES[name].least)
+        assert result.reason is ExecReason.TIMED_OUT
+        # Sixteen at once are slow to grow: what has said that it stands was killed whole.
+        least = TREES[name].least if result.stdout else 1
+        assert least <= result.killed <= TREES[name].least
     await nothing_of(observer, session, "together")
 
 

@@ -130,17 +130,21 @@ async def test_a_fork_bomb_stops_nobody_else_and_dies_at_its_timeout(
     arena: Arena, observer: Observer
 ) -> None:
     bomb, hello = await arena.bring("bomb"), await arena.bring("hello")
-    work = asyncio.create_task(killed_by_timeout(arena, [bomb], bound=STARVED, timeout=1.5))
-    refused = 0
-    while not work.done():
-        try:
-            # It may be lucky: between two of the bomb's forks there may be room.
-            await arena.session.exec([hello], timeout=5)
-        except ResourceLimitError:
-            refused += 1
-        assert await arena.session.ping() < STARVED
-    assert (await work).killed > 30
-    assert refused
+    for _ in range(5):
+        work = asyncio.create_task(killed_by_timeout(arena, [bomb], bound=STARVED, timeout=1.5))
+        refused = 0
+        while not work.done():
+            try:
+                # It may be lucky: between two of the bomb's forks there may be room.
+                await arena.session.exec([hello], timeout=5)
+            except ResourceLimitError:
+                refused += 1
+            assert await arena.session.ping() < STARVED
+        assert (await work).killed > 30
+        if refused:
+            break
+    else:
+        pytest.fail("nobody was ever in the bomb's way")
     assert await workload(observer, arena.session) == []
     assert await arena.alive()
 
