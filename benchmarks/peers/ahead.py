@@ -8,7 +8,7 @@ from benchmarks.peers.catalog import CATALOG
 from benchmarks.peers.figures import METRICS, Run, quartiles
 
 OURS = "fumehood"
-_POOLS = ("fumehood, pool", "agentbox-rl, pool")
+OUR_POOL, THEIR_POOL = "fumehood, pool", "agentbox-rl, pool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,10 @@ def who_is_ahead(run: Run) -> list[Ahead]:
     peers = [entry.name for entry in CATALOG if entry.kind == "peer"]
     found: list[Ahead] = []
     for metric in METRICS:
-        for ours, theirs in ((OURS, peers), (_POOLS[0], _POOLS[1:])):
+        sides: list[tuple[str, list[str]]] = [(OURS, peers)]
+        if metric.name == "create":
+            sides.append((OUR_POOL, [THEIR_POOL]))
+        for ours, theirs in sides:
             best = _best(run, metric.name, theirs, more=metric.more_is_better)
             mine = run.median(metric.name, ours)
             if best is None or mine is None:
@@ -51,7 +54,7 @@ def who_is_ahead(run: Run) -> list[Ahead]:
     return found
 
 
-def _best(run: Run, metric: str, names: tuple[str, ...] | list[str], *, more: bool) -> str | None:
+def _best(run: Run, metric: str, names: list[str], *, more: bool) -> str | None:
     medians = {name: value for name in names if (value := run.median(metric, name)) is not None}
     if not medians:
         return None

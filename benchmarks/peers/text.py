@@ -27,6 +27,8 @@ WHY = {
     "gone": "`destroy` of ours returns when nothing in the session can run any more, and the engine's "
     "removal goes on behind it: the container's end is noticed, its workspace's volume removed, the "
     "container with it. A forced removal of a container that has no volume does less.",
+    "exec": "A server inside the container, as ours is, needs no new process of the engine's; what is "
+    "left is the machine's own speed in starting one, and its noise.",
     "crowd": "A session has one CPU unless `Limits(cpus=…)` says otherwise; peers without limits have "
     "all of them.",
     "write_large": "Ours is written by a process under the session's limits and rights, and put in "
