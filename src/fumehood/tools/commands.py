@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from fumehood.results import ExecReason, ExecResult, Exit, Stdout
 from fumehood.tools.arguments import ExecCommand
@@ -21,11 +22,18 @@ async def exec_command(call: Call, asked: ExecCommand) -> tuple[CommandOutcome, 
     timeout = call.patience(asked.timeout)
     argv = await permitted(call, asked.command, asked.argv, cwd)
     await call.approve(described(asked.command, asked.argv))
+    return await run_command(call, argv, cwd=cwd, stdin=asked.stdin, timeout=timeout)
+
+
+async def run_command(
+    call: Call, argv: Sequence[str], *, cwd: str = ".", stdin: str | None = None, timeout: float
+) -> tuple[CommandOutcome, str]:
+    """Run what the policy lets be run, and keep of its output what the caps let be shown."""
     rules = call.rules
     kept = HeadTail(rules.max_bytes, rules.max_lines), HeadTail(rules.max_bytes, rules.max_lines)
     result: ExecResult | None = None
     async with call.session.exec_stream(
-        argv, cwd=cwd, input=asked.stdin, timeout=timeout, max_output_bytes=_DELIVERED
+        argv, cwd=cwd, input=stdin, timeout=timeout, max_output_bytes=_DELIVERED
     ) as stream:
         async for event in stream:
             if isinstance(event, Exit):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from fumehood._sync.base import Blocking
 from fumehood.errors import (
@@ -28,6 +28,7 @@ from fumehood.tools.results import Failure, Refused, ToolResult, Value
 from fumehood.tools.schemas import Schema, json_schema, strict_schema
 
 _A = TypeVar("_A", bound=BaseModel)
+_T = TypeVar("_T")
 _Run = Callable[[Call, Any], Awaitable[tuple[Value, str]]]
 
 _SESSION_LOST = (
@@ -212,31 +213,69 @@ class AsyncToolset(Catalog):
             EngineError, SupervisorError, ProtocolError: the same, of what it stands on.
         """
         tool = self._tools.get(name) if isinstance(name, str) else None
-        try:
+
+        async def run() -> ToolResult:
             if tool is None:
                 raise Refused("unknown_tool", self._no_such_tool(name))
             asked = _parsed(tool, arguments)
-            call = Call(
-                bench=self._bench,
-                tool=tool.name,
-                arguments=asked.model_dump(),
-                on_output=on_output,
-            )
+            call = self.call(tool.name, asked.model_dump(), on_output=on_output)
             value, text = await tool.run(call, asked)
-        except Refused as exc:
-            return _failed(name, Failure(kind=exc.kind, message=exc.message))
-        except _SESSION_LOST:
-            raise
-        except SandboxError as exc:
-            failure = Failure(kind="failed", message=exc.message, code=str(exc.code))
-            return _failed(name, failure)
-        return ToolResult(tool=tool.name, text=text, value=value)
+            return ToolResult(tool=tool.name, text=text, value=value)
+
+        return await answered(name, run)
+
+    def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, object],
+        *,
+        on_output: OnOutput | None = None,
+    ) -> Call:
+        """Return one call under this toolset's policy, for tools of another shape than ours."""
+        return Call(bench=self._bench, tool=tool, arguments=arguments, on_output=on_output)
 
     def _no_such_tool(self, name: object) -> str:
         text = f"there is no tool {brief(name)}; there are {', '.join(self.names)}"
         if name in TOOLS and self.policy.read_only:
             text += " (this sandbox may only be looked at)"
         return text
+
+
+async def answered(name: object, run: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
+    """Return what a call comes to; what a model can mend is a result that says what is right.
+
+    Raises:
+        SessionEndedError, EngineError, SupervisorError, ProtocolError: no call can mend it.
+    """
+    try:
+        return await run()
+    except Refused as exc:
+        return _failed(name, Failure(kind=exc.kind, message=exc.message))
+    except _SESSION_LOST:
+        raise
+    except SandboxError as exc:
+        return _failed(name, Failure(kind="failed", message=exc.message, code=str(exc.code)))
+
+
+def checked(kind: TypeAdapter[_T], given: Mapping[str, object]) -> _T:
+    """Return what a model has said, checked.
+
+    Raises:
+        Refused: it is not what the tool takes.
+    """
+    if not isinstance(given, Mapping):
+        raise Refused("arguments", "the arguments must be a JSON object")
+    try:
+        return kind.validate_python(dict(given))
+    except ValidationError as exc:
+        raise Refused("arguments", _faults(exc)) from None
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    )
 
 
 def _failed(name: object, failure: Failure) -> ToolResult:
@@ -261,12 +300,8 @@ def _parsed(tool: Tool, given: Mapping[str, object] | str) -> BaseModel:
     try:
         return tool.arguments.model_validate(present)
     except ValidationError as exc:
-        faults = [
-            f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}"
-            for item in exc.errors(include_url=False, include_context=False, include_input=False)
-        ]
         takes = ", ".join(tool.arguments.model_fields) or "none"
-        raise Refused("arguments", f"{'; '.join(faults)} ({tool.name} takes: {takes})") from None
+        raise Refused("arguments", f"{_faults(exc)} ({tool.name} takes: {takes})") from None
 
 
 class Toolset(Catalog, Blocking[AsyncToolset]):
