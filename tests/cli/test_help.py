@@ -16,6 +16,8 @@ COMMANDS = [
     "stop",
     "ls",
     "cp",
+    "grep",
+    "watch",
     "rm",
     "gc",
     "pool",

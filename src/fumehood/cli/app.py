@@ -12,6 +12,7 @@ from fumehood import __version__
 from fumehood.cli import (
     copy,
     doctor,
+    looking,
     mcp,
     output,
     pool,
@@ -113,6 +114,8 @@ app.command("logs")(processes.logs)
 app.command("stop")(processes.stop)
 app.command("ls")(sessions.ls)
 app.command("cp")(copy.cp)
+app.command("grep")(looking.grep)
+app.command("watch")(looking.watch)
 app.command("rm")(sessions.rm)
 app.command("port")(port.command)
 app.command("mcp")(mcp.mcp)
