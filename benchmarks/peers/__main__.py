@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -100,15 +101,18 @@ def _measure(entries: Sequence[Entry], wanted: Sequence[str], amounts: phases.Am
     os.environ.update(variables)
     run = Run(machine=_machine(), amounts=asdict(amounts))
     remove_leftovers()
-    crew = Crew.gather(run, entries, variables, say)
-    try:
-        for name, phase in PHASES.items():
-            if name in wanted:
-                began = time.monotonic()
-                phase(crew, amounts)
-                say(f"{name}: {time.monotonic() - began:.0f} s")
-    finally:
-        crew.dismiss()
+    # Peers that are killed leave temporary files behind; some of those belong to a container's
+    # root, whom another user cannot clear up after.
+    with tempfile.TemporaryDirectory(prefix="bench-peers-", ignore_cleanup_errors=True) as scratch:
+        crew = Crew.gather(run, entries, {**variables, "TMPDIR": scratch}, say)
+        try:
+            for name, phase in PHASES.items():
+                if name in wanted:
+                    began = time.monotonic()
+                    phase(crew, amounts)
+                    say(f"{name}: {time.monotonic() - began:.0f} s")
+        finally:
+            crew.dismiss()
     run.machine["seconds"] = f"{time.monotonic() - started:.0f}"
     run.machine["load after"] = f"{os.getloadavg()[0]:.1f}"
     return run
