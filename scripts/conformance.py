@@ -105,6 +105,13 @@ TABLE = (
         quick=True,
     ),
     Suite(
+        name="anthropic",
+        package="anthropic",
+        what="the SDK's types for tools and their results, on every schema that it is given",
+        passed=5,
+        quick=True,
+    ),
+    Suite(
         name="smolagents",
         package="smolagents",
         what="`CommonDockerExecutorIntegration`, 10 cases, and 28 tests of our own, a whole agent "

@@ -17,6 +17,8 @@ SAYS = {
     "persistent_workspace.py": ["busy: one session", "still there: day one", "kept: False"],
     "async_fanout.py": ["sum of squares: 40425"],
     "coding_agent.py": ["writable: src", "replaced once", "the model is done: fixed"],
+    "data_analyst.py": ["best month: Apr", "downloaded plot.svg: 4 bars"],
+    "mcp_client.py": ["search_files", "hello over MCP", "1 match; 1 file searched"],
     "detached.py": ["found a session for: example", "ended: destroyed"],
 }
 

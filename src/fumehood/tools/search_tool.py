@@ -79,7 +79,8 @@ def _head(value: SearchHits, found: SearchResult) -> str:
     number = len(value.hits)
     text = f"{number} match{'' if number == 1 else 'es'}"
     if not found.truncated:
-        text += f"; {value.files_searched} files searched"
+        files = value.files_searched
+        text += f"; {files} file{'' if files == 1 else 's'} searched"
     if value.files_skipped:
         text += f", {value.files_skipped} skipped (binary, too large or not readable)"
     if found.stopped_by == "time":
