@@ -9,7 +9,7 @@ import pytest
 
 from contract.adapter import Api
 from fumehood import AsyncSession, InvalidRequestError, Session, SessionEndedError
-from fumehood.tools import CommandRules, Failure, Policy, ToolResult
+from fumehood.tools import ApprovalRequest, CommandRules, Failure, Policy, ToolResult
 from fumehood.tools.anthropic_tools import (
     BASH,
     EDITOR,
@@ -101,6 +101,41 @@ async def test_an_insert_after_a_line_without_an_end_gives_it_one(session: Async
     await session.write_file("bare", "one")
     await tools.edit("insert", "bare", insert_line=1, insert_text="two\n")
     assert await session.read_text_file("bare") == "one\ntwo\n"
+
+
+async def test_an_insert_keeps_line_ends_and_loses_nobodys_work(session: AsyncSession) -> None:
+    tools = Tools(session)
+    await session.write_file("crlf", "one\r\ntwo")
+    told = await tools.edit("insert", "crlf", insert_line=2, insert_text="three\nfour")
+    assert told.text == "edited crlf: inserted behind line 2"
+    assert await session.read_file("crlf") == b"one\r\ntwo\r\nthree\r\nfour"
+    await session.write_file("empty", "")
+    await tools.edit("insert", "empty", insert_line=0, insert_text="first\n")
+    assert await session.read_file("empty") == b"first\n"
+
+    async def meanwhile(request: ApprovalRequest) -> bool:
+        assert request.summary == "'edit crlf: insert behind line 1'"
+        await session.write_file("crlf", "written by somebody else\n")
+        return True
+
+    careful = Tools(session, Policy(approve=meanwhile))
+    missed = refusal(await careful.edit("insert", "crlf", insert_line=1, insert_text="x"))
+    assert "written to meanwhile" in missed.message
+    assert await session.read_file("crlf") == b"written by somebody else\n"
+
+
+async def test_an_insert_is_held_by_the_policy_of_edits(session: AsyncSession) -> None:
+    await session.write_file("docs/a", "a\n")
+    for policy, said in (
+        (Policy(writable=("src",)), "writable: src"),
+        (Policy(max_write_bytes=20), "more than the 20"),
+        (Policy(read_only=True), "may only be looked at"),
+        (Policy(approve=lambda _: "not today", approval=("edit_file",)), "not today"),
+    ):
+        careful = Tools(session, policy)
+        told = await careful.edit("insert", "docs/a", insert_line=1, insert_text="b" * 50)
+        assert said in refusal(told).message
+    assert await session.read_file("docs/a") == b"a\n"
 
 
 async def test_what_cannot_be_done_says_so_and_changes_nothing(session: AsyncSession) -> None:

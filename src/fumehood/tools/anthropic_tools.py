@@ -20,6 +20,7 @@ from fumehood.session import AsyncSession
 from fumehood.text import brief
 from fumehood.tools.arguments import Arguments
 from fumehood.tools.commands import run_command
+from fumehood.tools.insert_text import insert_text
 from fumehood.tools.policy import Policy
 from fumehood.tools.results import Failure, FilePage, Refused, ToolResult, Value
 from fumehood.tools.schemas import Schema
@@ -174,11 +175,11 @@ class AsyncAnthropicTools:
                 "edit_file",
                 {"path": asked.path, "old_text": asked.old_str, "new_text": asked.new_str},
             )
-        call = tools.call("read_file", asked.model_dump())
-        raw = await call.session.read_file(call.place(asked.path), root=call.policy.root)
-        return await tools.dispatch(
-            "write_file", {"path": asked.path, "content": _inserted(asked, raw)}
-        )
+        if self.policy.read_only:
+            raise Refused("policy", "nothing is changed here: this sandbox may only be looked at")
+        call = tools.call("edit_file", asked.model_dump())
+        value, text = await insert_text(call, asked.path, asked.insert_line, asked.insert_text)
+        return ToolResult(tool=EDITOR, text=text, value=value)
 
     async def _view(self, asked: View) -> ToolResult:
         first, last = asked.view_range or (1, -1)
@@ -254,32 +255,6 @@ def _script(state: str, command: str) -> str:
         f"trap 'export PWD; export -p >{state}' EXIT\n"
         f"{command}"
     )
-
-
-def _inserted(asked: Insert, raw: bytes) -> str:
-    """Return a file's text with the new one behind a line.
-
-    Raises:
-        Refused: it is no text, or has no such line.
-    """
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise Refused("failed", f"{asked.path} is not UTF-8 text") from None
-    ends = [at for at, character in enumerate(text, 1) if character == "\n"]
-    if text and not text.endswith("\n"):
-        ends.append(len(text))
-    if asked.insert_line > len(ends):
-        raise Refused(
-            "arguments", f"insert_line {asked.insert_line}: {asked.path} has {len(ends)} lines"
-        )
-    at = ends[asked.insert_line - 1] if asked.insert_line else 0
-    before, new = text[:at], asked.insert_text
-    if before and not before.endswith("\n"):
-        before += "\n"
-    if text[at:] and not new.endswith("\n"):
-        new += "\n"
-    return before + new + text[at:]
 
 
 def _numbered(page: FilePage, last: int) -> str:

@@ -44,7 +44,7 @@ async def read_file(call: Call, asked: ReadFile) -> tuple[FilePage, str]:
 async def write_file(call: Call, asked: WriteFile) -> tuple[FileChanged, str]:
     """Write a whole file."""
     path = call.place(asked.path)
-    data = _checked(call, asked.content)
+    data = checked(call, asked.content.encode("utf-8", "surrogatepass"))
     await writable(call, path)
     await call.approve(f"write {path}: {len(data)} bytes")
     await call.session.write_file(path, data, root=call.policy.root)
@@ -62,9 +62,7 @@ async def edit_file(call: Call, asked: EditFile) -> tuple[FileChanged, str]:
     outcome = replace_text(raw, old, new, None if asked.replace_all else 1)
     if isinstance(outcome, Miss):
         raise _missed(path, outcome)
-    size, count = len(outcome[0]), outcome[1]
-    if size > call.policy.max_write_bytes:
-        raise Refused("policy", _too_large(call, size))
+    size, count = len(checked(call, outcome[0])), outcome[1]
     await call.approve(f"edit {path}: {count} replacements")
     try:
         await call.session.replace(path, asked.old_text, asked.new_text, count=count, root=root)
@@ -146,12 +144,13 @@ async def writable(call: Call, path: str) -> None:
     )
 
 
-def _checked(call: Call, content: str) -> bytes:
-    data = content.encode("utf-8", "surrogatepass")
-    if len(data) > call.policy.max_write_bytes:
-        raise Refused("policy", _too_large(call, len(data)))
+def checked(call: Call, data: bytes) -> bytes:
+    """Return what a file is to hold.
+
+    Raises:
+        Refused: it is more than the policy lets be written.
+    """
+    most = call.policy.max_write_bytes
+    if len(data) > most:
+        raise Refused("policy", f"{len(data)} bytes are more than the {most} that may be written")
     return data
-
-
-def _too_large(call: Call, size: int) -> str:
-    return f"{size} bytes are more than the {call.policy.max_write_bytes} that may be written"
