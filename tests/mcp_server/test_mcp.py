@@ -50,6 +50,8 @@ async def use(client: Client) -> None:
     assert text(ran).startswith("exit code 3 ")
     assert ran.structured_content is not None
     assert ran.structured_content["stdout"]["text"] == "kept\n"
+    found = await client.call_tool("search_files", {"pattern": "ke?pt", "include": ["*.txt"]})
+    assert text(found) == "1 match; 1 file searched\na b.txt\n1: kept"
     missing = await client.call_tool("read_file", {"path": "none"})
     assert missing.is_error
     assert "none" in text(missing)
