@@ -19,7 +19,7 @@ from cases.mark import case
 from faults.conftest import MakeSandbox, sweep
 from faults.engine import OwnEngine
 from faults.proxy import Exchange, between
-from fumehood import DiskFullError, EngineDiskFullError, EngineError, Workspace
+from fumehood import AsyncDockerSandbox, DiskFullError, EngineDiskFullError, EngineError, Workspace
 from fumehood._supervisor import binary, install
 from fumehood.engines.docker import ENGINE_ONLY
 
@@ -75,13 +75,18 @@ def _fill(file: io.FileIO) -> int:
     return written
 
 
+async def warmed_up(box: AsyncDockerSandbox) -> None:
+    """Have the supervisor on the engine, and nothing under way there that makes room later."""
+    session = await box.create_session()
+    await session.destroy(wait=True)
+
+
 @case("F17", CREATION)
 async def test_a_creation_on_a_full_disk_is_typed_and_leaves_nothing(
     small: OwnEngine, sandbox: MakeSandbox
 ) -> None:
     async with sandbox(docker_host=small.address) as box:
-        async with box.create_session():
-            pass  # the supervisor is on the engine
+        await warmed_up(box)
         with full(small), pytest.raises(EngineDiskFullError):
             await box.create_session()
         async with box.create_session() as session:
@@ -113,8 +118,7 @@ async def test_a_disk_that_fills_after_the_create_is_typed_and_leaves_nothing(
         between(small.directory / "engine.sock", socket) as proxy,
         sandbox(docker_host=f"unix://{socket}") as box,
     ):
-        async with box.create_session():
-            pass  # the supervisor is on the engine
+        await warmed_up(box)
         filled = contextlib.ExitStack()
         was_full = False
 
@@ -126,13 +130,14 @@ async def test_a_disk_that_fills_after_the_create_is_typed_and_leaves_nothing(
             return True
 
         proxy.on("POST", f"containers/[^/]+/{step}", fill, times=1)
-        # A session writes nothing to start: either it comes up, or there is an error and nothing.
         with filled:
-            with contextlib.suppress(EngineDiskFullError):
-                async with box.create_session() as session:
-                    await session.exec(["echo", "on"], check=True)
+            # To start a container the engine makes a directory: that is what there is no room for.
+            with pytest.raises(EngineDiskFullError, match="starting session"):
+                await box.create_session()
             assert was_full
             assert await eventually_none(lambda: small.observer.left("")) == []
+        async with box.create_session() as session:
+            assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
     socket.unlink(missing_ok=True)
 
 
@@ -167,6 +172,8 @@ async def test_what_could_not_be_removed_on_a_full_disk_is_removed_later(
             await eventually_none(lambda: small.observer.left(""))
         await sweep(small)
         assert await small.observer.left("") == []
+        async with box.create_session() as next_one:
+            assert (await next_one.exec(["echo", "on"], check=True)).stdout == "on\n"
 
 
 @case("X54", STATE)

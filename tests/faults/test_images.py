@@ -39,7 +39,17 @@ FAILURES: dict[str, tuple[bytes, type[EngineError], str]] = {
         ImagePullError,
         "unexpected EOF",
     ),
-    "half a line": (PROGRESS + b'{"status": "Down', EngineError, "does not speak the Engine API"),
+    "half a line": (PROGRESS + b'{"status": "Down', ImagePullError, "in the middle of a line"),
+    "a line that is no JSON": (
+        PROGRESS + b"<html>\n" + PROGRESS,
+        EngineError,
+        "does not speak the Engine API: JSONDecodeError",
+    ),
+    "a line that is no object": (
+        PROGRESS + b"[]\n" + PROGRESS,
+        EngineError,
+        "does not speak the Engine API: ValueError: a line of the answer is not an object",
+    ),
     "no word of success": (PROGRESS, ImagePullError, "the engine does not have it"),
 }
 
@@ -171,10 +181,18 @@ async def test_a_damaged_supervisor_is_typed_and_leaves_nothing(
 
 
 @case("F25", SUPERVISOR)
+@pytest.mark.parametrize("lost", ["the program", "the volume"])
 async def test_a_supervisor_that_vanished_is_put_there_again(
-    sandbox: MakeSandbox, volume: Path
+    engine: OwnEngine, sandbox: MakeSandbox, volume: Path, lost: str
 ) -> None:
-    emptied(volume / "supervisor")
+    if lost == "the program":
+        emptied(volume / "supervisor")
+    else:
+        await engine.observer.call("DELETE", f"volumes/{volume.parent.name}")
+    async with sandbox() as box, box.create_session() as session:
+        assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+    # To a client that has not seen it there, what was put there is ours as well.
+    install._seen.clear()
     async with sandbox() as box, box.create_session() as session:
         assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
 
@@ -201,6 +219,8 @@ async def test_a_supervisor_of_another_version_is_refused(
     monkeypatch.setattr(table, "VERSION_MIN", table.VERSION_MAX + 1)
     monkeypatch.setattr(table, "VERSION_MAX", table.VERSION_MAX + 1)
     async with sandbox() as box:
-        with pytest.raises(SupervisorError):
+        with pytest.raises(
+            SupervisorError, match=r"none of this client.s versions of the protocol \(2 to 2\)"
+        ):
             await box.create_session()
         assert await engine.observer.left("") == []

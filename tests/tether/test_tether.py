@@ -218,6 +218,10 @@ def refuses(peer: FakeSupervisor) -> None:
     peer.end(EndCode.NOT_CONFIGURED, error=int(ErrorCode.CWD), message="no \u202e such directory")
 
 
+def shares_no_version(peer: FakeSupervisor) -> None:
+    peer.end(EndCode.PROTOCOL)
+
+
 def breaks_rules(peer: FakeSupervisor) -> None:
     peer.send(b"#!/bin/sh\n")
 
@@ -230,6 +234,7 @@ def ends(peer: FakeSupervisor) -> None:
     "act, kind, words",
     [
         (refuses, SupervisorError, r"could not be set up: no \\u202e such directory"),
+        (shares_no_version, SupervisorError, "none of this client's versions"),
         (breaks_rules, ProtocolError, "not known"),
         (ends, SupervisorError, "ended before it was ready"),
     ],

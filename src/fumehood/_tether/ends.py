@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fumehood._wire import table
+from fumehood._wire.messages import End
 from fumehood._wire.table import EndCode
-from fumehood.errors import SessionEndedError, SessionLostError
+from fumehood.errors import SessionEndedError, SessionLostError, SupervisorError
 from fumehood.results import EndReason
+from fumehood.text import printable
 
 END_REASONS: dict[EndCode, EndReason] = {
     EndCode.DESTROYED: EndReason.DESTROYED,
@@ -27,6 +30,29 @@ def ended_error(session_id: str, reason: EndReason, detail: str = "") -> Session
         f"session {session_id} is over: {_EXPLANATIONS[reason]}{more}",
         reason=reason,
         session_id=session_id,
+    )
+
+
+def setup_error(session_id: str, end: End, *, welcomed: bool) -> SupervisorError:
+    """Return the error for a session that ended before it was ready.
+
+    Args:
+        welcomed: whether its supervisor had chosen a version of the protocol.
+    """
+    if end.message:
+        why = printable(end.message)
+    elif end.error is not None:
+        why = end.error.name.lower()
+    elif end.reason is EndCode.PROTOCOL and not welcomed:
+        # All that it can say to whom it shares no version with.
+        why = (
+            "its supervisor speaks none of this client's versions of the protocol "
+            f"({table.VERSION_MIN} to {table.VERSION_MAX})"
+        )
+    else:
+        why = str(END_REASONS[end.reason])
+    return SupervisorError(
+        f"session {session_id} could not be set up: {why}", session_id=session_id
     )
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 
 from fumehood._tether.channel import Channel
-from fumehood._tether.ends import END_REASONS, ended_error
+from fumehood._tether.ends import END_REASONS, ended_error, setup_error
 from fumehood._tether.heartbeat import Heartbeat
 from fumehood._tether.reconnect import Attempt, Reopen
 from fumehood._tether.streams import Streams
@@ -494,11 +494,7 @@ class Tether:
         def failure() -> SandboxError:
             if settled:
                 return ended_error(self.session_id, reason, text)
-            why = text or (end.error.name.lower() if end.error is not None else str(reason))
-            return SupervisorError(
-                f"session {self.session_id} could not be set up: {why}",
-                session_id=self.session_id,
-            )
+            return setup_error(self.session_id, end, welcomed=self.welcome is not None)
 
         self._break(failure, reason)
 

@@ -256,7 +256,12 @@ class ApiClient:
                 if refusal := _refusal(take, whole):
                     break
             else:
-                refusal = _refusal(take, [pending])
+                try:
+                    refusal = _refusal(take, [pending])
+                except json.JSONDecodeError as exc:
+                    raise docker_errors.ApiBrokenOffError(
+                        f"{doing}: the engine's answer ends in the middle of a line"
+                    ) from exc
         if refusal is not None:
             # Not in the context above: there a ValueError is an answer that is no JSON.
             raise refusal
@@ -438,9 +443,11 @@ def _refusal(
     """Hand over the lines; return what the taker raised, if it did."""
     for line in lines:
         if line.strip():
-            found = cast("Mapping[str, object]", json.loads(line))
+            found = json.loads(line)
+            if not isinstance(found, dict):
+                raise ValueError("a line of the answer is not an object")
             try:
-                take(found)
+                take(cast("Mapping[str, object]", found))
             except Exception as exc:  # noqa: BLE001 - it is raised again, where it means what it says
                 return exc
     return None

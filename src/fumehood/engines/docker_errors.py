@@ -38,6 +38,13 @@ class ApiError(EngineError):
         """The engine's own words, printable."""
 
 
+class ApiBrokenOffError(EngineError):
+    """An answer that came to its end in the middle of a line: whoever sent it broke off.
+
+    Internal, as :class:`ApiError` is.
+    """
+
+
 class ApiDiskFullError(ApiError, EngineDiskFullError):
     """The same, where the reason is a full disk whatever was asked for."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from fumehood.engines import labels, registry_auth
 from fumehood.engines.base import Image, PullPolicy, PullProgress
 from fumehood.engines.docker_client import ApiClient
-from fumehood.engines.docker_errors import ApiError
+from fumehood.engines.docker_errors import ApiBrokenOffError, ApiError
 from fumehood.engines.docker_facts import architecture
 from fumehood.engines.docker_listing import mapping, sequence, text_map
 from fumehood.engines.docker_text import printable
@@ -194,6 +194,8 @@ class Images:
             )
         except ApiError as exc:
             raise _failed(reference, exc.detail, signed_in=credentials is not None) from exc
+        except ApiBrokenOffError as exc:
+            raise ImagePullError(str(exc)) from exc
         _log.info("pulled %s in %.1f s", reference, time.monotonic() - started)
 
 
