@@ -78,7 +78,10 @@ def test_what_does_not_fit_is_named(root: Path, old: str, new: str, complaint: s
     assert any(complaint in line for line in complaints(root, PAGE.replace(old, new)))
 
 
-def test_every_class_has_a_case_or_a_reason_and_not_both(root: Path) -> None:
+def test_every_class_has_a_case_or_a_reason_and_not_both(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(promises.WITHOUT, "H55", "there is no window yet")
     found = list(promises.complaints(root, PAGE, list(promises.cases(root))))
     assert "H02 has no case, and no reason why" in found
     assert not any(line.startswith("H55") for line in found)

@@ -9,7 +9,7 @@ from typing import Any
 from mcp.server.context import ServerRequestContext
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -89,6 +89,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        send = _as_data(send)
         headers = Headers(scope=scope)
         given = headers.get("authorization", "").encode("utf-8", "replace")
         if self._expected is not None and not hmac.compare_digest(given, self._expected):
@@ -109,3 +110,14 @@ class Gate:
         await self._app(scope, receive, watched)
         if ended is not None:
             await self._server.end_connection(f"connection:{ended}")
+
+
+def _as_data(send: Send) -> Send:
+    """Return what sends answers that no browser takes for anything but what they say they are."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+        await send(message)
+
+    return marked
