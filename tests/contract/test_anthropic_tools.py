@@ -79,6 +79,23 @@ async def test_two_toolsets_have_two_shells(session: AsyncSession) -> None:
     assert (await two.bash(command="pwd")).data["stdout"]["text"] == "/workspace\n"
 
 
+async def test_what_lasts_is_kept_from_other_users_and_taken_from_none(
+    session: AsyncSession,
+) -> None:
+    tools = Tools(session)
+    await tools.bash(command="export SECRET=1")
+    [kept] = [
+        entry.path
+        for entry in await session.list_files("/tmp", root="/")
+        if ".fumehood-bash-" in entry.path
+    ]
+    assert (await session.stat(kept, root="/")).mode == 0o600
+    await session.remove(kept, root="/")
+    await session.exec(["sh", "-c", f"echo echo taken >{kept}"], user="65534", check=True)
+    told = await tools.bash(command="echo own; exit 3")
+    assert (told.data["exit_code"], told.data["stdout"]["text"]) == (3, "own\n")
+
+
 async def test_an_editor_creates_views_replaces_and_inserts(session: AsyncSession) -> None:
     tools = Tools(session)
     path = "/workspace/edited/e.txt"

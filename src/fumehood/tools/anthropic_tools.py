@@ -248,11 +248,12 @@ def tool_result(tool_use_id: str, result: ToolResult) -> dict[str, Any]:
 def _script(state: str, command: str) -> str:
     """Return a command with what gives it the last one's directory and variables, and keeps its.
 
-    The file is the session's user's own, as all else that a command can reach.
+    The file holds the environment, and is run: only its owner may read it, and one that another
+    user inside has put there is not looked at.
     """
     return (
-        f'if [ -r {state} ]; then . {state}; cd -- "$PWD"; fi\n'
-        f"trap 'export PWD; export -p >{state}' EXIT\n"
+        f'if [ -f {state} ] && [ -O {state} ]; then . {state}; cd -- "$PWD"; fi\n'
+        f"trap 'export PWD; (umask 077; export -p >{state})' EXIT\n"
         f"{command}"
     )
 
