@@ -150,8 +150,8 @@ def test_a_second_signal_leaves_at_once_and_the_lease_does_the_rest(
     assert process.stderr
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
+    # Its removal is asked for and not answered; the engine may be faster, and remove it by itself.
     assert relay.deleting.wait(PATIENCE)
-    assert containers(new_id) != []
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130
     assert "lease ends it within seconds" in process.stderr.read().decode()

@@ -64,11 +64,15 @@ class TestClaims:
                 *(engine.claim_session(request.session_id, name) for request, _ in waiting),
                 return_exceptions=True,
             )
+            holder = await engine.find_session(name)
             assert sorted(type(result).__name__ for result in results) == [
                 "NoneType",
                 "SessionExistsError",
                 "SessionExistsError",
-            ], results
+            ], (results, holder, [peer.endings for _, peer in waiting])
+            winner = [type(result) for result in results].index(type(None))
+            assert holder is not None
+            assert holder.nonce == waiting[winner][0].nonce
         finally:
             for request, _ in waiting:
                 await engine.discard(request.nonce)
