@@ -282,7 +282,11 @@ class FumehoodWorkspace(AbstractCapability[Any]):
     def get_workspace(
         self, ctx: RunContext[Any], *, ref: WorkspaceRef | None
     ) -> WorkspaceBackend | None:
-        """Return the backend for a run; None for a ref that is not one of ours."""
+        """Return the backend for a run; None for a ref that is not one of ours.
+
+        Raises:
+            TypeError: ``accept`` has answered with something else than True or False.
+        """
         if ref is not None and not self._may_join(ref):
             return None
         return FumehoodBackend(
@@ -295,7 +299,13 @@ class FumehoodWorkspace(AbstractCapability[Any]):
     def _may_join(self, ref: WorkspaceRef) -> bool:
         if ref.provider != PROVIDER:
             return False
-        return ref.id in self._made or (self._accept is not None and self._accept(ref))
+        if ref.id in self._made or self._accept is None:
+            return ref.id in self._made
+        answer = self._accept(ref)
+        # What an asynchronous function returns is true as well, and is no yes.
+        if not isinstance(answer, bool):
+            raise TypeError(f"accept must return True or False, not {type(answer).__name__}")
+        return answer
 
 
 def _entry(path: str, entry: results.FileEntry) -> FileEntry:

@@ -63,6 +63,18 @@ async def test_a_session_that_was_made_elsewhere_needs_a_yes(sandbox: AsyncDocke
         assert (await joined.session()).id == session.id
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+async def test_an_answer_that_is_only_truthy_is_no_yes(sandbox: AsyncDockerSandbox) -> None:
+    async def later(_: WorkspaceRef) -> bool:
+        return False
+
+    ref = WorkspaceRef(provider=PROVIDER, id="s-1")
+    for accept in (later, lambda _: "yes", lambda _: None):
+        asking = FumehoodWorkspace(sandbox, accept=cast("Any", accept))
+        with pytest.raises(TypeError, match="True or False"):
+            asking.get_workspace(CONTEXT, ref=ref)
+
+
 async def test_a_ref_of_another_provider_is_never_joined(sandbox: AsyncDockerSandbox) -> None:
     async with sandbox.create_session() as session:
         foreign = WorkspaceRef(provider="another", id=session.id)
