@@ -91,21 +91,6 @@ struct channel *channel_find(const struct connection *connection, uint32_t id)
 	return NULL;
 }
 
-/* A FAIL for a channel that never came to be. */
-static void refuse(struct connection *connection, uint32_t id, uint32_t error)
-{
-	struct wire_writer writer;
-	uint8_t frame[128];
-
-	wire_writer_init(&writer, frame, sizeof(frame));
-	wire_begin(&writer, FRAME_FAIL, id);
-	wire_put_uint(&writer, FIELD_ERROR, error);
-	wire_put_uint(&writer, FIELD_ERRNO, 0);
-	wire_put_text(&writer, FIELD_STEP, "open", 4);
-	wire_end(&writer);
-	connection_send(connection, &writer);
-}
-
 static bool starts_command(enum operation operation)
 {
 	return operation == OPERATION_EXEC || operation == OPERATION_TERMINAL || operation == OPERATION_START;
@@ -134,12 +119,12 @@ uint32_t channel_open(struct connection *connection, uint32_t id, const struct w
 		return 0;
 	}
 	if (pause_active() && starts_command(operation)) {
-		refuse(connection, id, ERROR_PAUSED);
+		channel_refuse(connection, id, ERROR_PAUSED, "open");
 		return 0;
 	}
 	channel = channel_new(connection, id, operation);
 	if (!channel) {
-		refuse(connection, id, ERROR_TOO_MANY_CHANNELS);
+		channel_refuse(connection, id, ERROR_TOO_MANY_CHANNELS, "open");
 		return 0;
 	}
 	if (starts_command(operation))
@@ -362,20 +347,32 @@ void channel_end(struct channel *channel, const struct wire_writer *last)
 	channel_free(channel);
 }
 
-void channel_fail(struct channel *channel, uint32_t error, uint32_t err_no, const char *step, uint64_t size)
+static void send_fail(struct connection *connection, uint32_t id, uint32_t error, uint32_t err_no, const char *step,
+		      uint64_t size)
 {
 	struct wire_writer writer;
 	uint8_t frame[256];
 
 	wire_writer_init(&writer, frame, sizeof(frame));
-	wire_begin(&writer, FRAME_FAIL, channel->id);
+	wire_begin(&writer, FRAME_FAIL, id);
 	if (size != UINT64_MAX)
 		wire_put_uint(&writer, FIELD_SIZE, size);
 	wire_put_uint(&writer, FIELD_ERROR, error);
 	wire_put_uint(&writer, FIELD_ERRNO, err_no);
 	wire_put_text(&writer, FIELD_STEP, step, strnlen(step, 64));
 	wire_end(&writer);
-	channel_end(channel, &writer);
+	connection_send(connection, &writer);
+}
+
+void channel_fail(struct channel *channel, uint32_t error, uint32_t err_no, const char *step, uint64_t size)
+{
+	send_fail(channel->connection, channel->id, error, err_no, step, size);
+	channel_free(channel);
+}
+
+void channel_refuse(struct connection *connection, uint32_t id, uint32_t error, const char *step)
+{
+	send_fail(connection, id, error, 0, step, UINT64_MAX);
 }
 
 void channels_abandon(const struct connection *connection)

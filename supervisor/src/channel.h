@@ -64,6 +64,9 @@ void channel_spend(struct channel *channel, uint8_t frame, uint8_t *room, uint32
 void channel_end(struct channel *channel, const struct wire_writer *last);
 void channel_fail(struct channel *channel, uint32_t error, uint32_t err_no, const char *step, uint64_t size);
 
+/* The FAIL of an operation that never became a channel; `step` says what could not be. */
+void channel_refuse(struct connection *connection, uint32_t id, uint32_t error, const char *step);
+
 /* The connection is gone: cancel everything that it had under way. */
 void channels_abandon(const struct connection *connection);
 /* Let flows that wait on the connection try again, fairly. */

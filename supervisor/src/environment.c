@@ -1,5 +1,6 @@
 #include "environment.h"
 
+#include "channel.h"
 #include "connection.h"
 #include "fields.h"
 #include "session.h"
@@ -14,20 +15,17 @@ void environment_answer(struct connection *connection, uint32_t channel, const s
 	uint64_t offset = wire_uint(message, FIELD_OFFSET, 0);
 	size_t left;
 
-	wire_writer_init(&writer, frame, sizeof(frame));
 	if (offset > session.env_bytes) {
-		wire_begin(&writer, FRAME_FAIL, channel);
-		wire_put_uint(&writer, FIELD_ERROR, ERROR_INVALID);
-		wire_put_uint(&writer, FIELD_ERRNO, 0);
-		wire_put_text(&writer, FIELD_STEP, "offset", 6);
-	} else {
-		left = session.env_bytes - (size_t)offset;
-		wire_begin(&writer, FRAME_DONE, channel);
-		wire_put_uint(&writer, FIELD_SIZE, session.env_bytes);
-		/* Without an environment there is no place to point to. */
-		wire_put_bytes(&writer, FIELD_ENVIRONMENT, left ? session.environment + offset : "",
-			       left < PIECE ? left : PIECE);
+		channel_refuse(connection, channel, ERROR_INVALID, "offset");
+		return;
 	}
+	left = session.env_bytes - (size_t)offset;
+	wire_writer_init(&writer, frame, sizeof(frame));
+	wire_begin(&writer, FRAME_DONE, channel);
+	wire_put_uint(&writer, FIELD_SIZE, session.env_bytes);
+	/* Without an environment there is no place to point to. */
+	wire_put_bytes(&writer, FIELD_ENVIRONMENT, left ? session.environment + offset : "",
+		       left < PIECE ? left : PIECE);
 	wire_end(&writer);
 	connection_send(connection, &writer);
 }

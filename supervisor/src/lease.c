@@ -175,27 +175,13 @@ static void answer_done(struct connection *connection, uint32_t channel)
 	connection_send(connection, &writer);
 }
 
-static void answer_refusal(struct connection *connection, uint32_t channel)
-{
-	struct wire_writer writer;
-	uint8_t frame[128];
-
-	wire_writer_init(&writer, frame, sizeof(frame));
-	wire_begin(&writer, FRAME_FAIL, channel);
-	wire_put_uint(&writer, FIELD_ERROR, ERROR_INVALID);
-	wire_put_uint(&writer, FIELD_ERRNO, 0);
-	wire_put_text(&writer, FIELD_STEP, "ttl", 3);
-	wire_end(&writer);
-	connection_send(connection, &writer);
-}
-
 void lease_answer(struct connection *connection, uint32_t channel, const struct wire_message *message)
 {
 	if (wire_uint(message, FIELD_OPERATION, 0) == OPERATION_LEASE) {
 		uint64_t ttl_ms = wire_uint(message, FIELD_TTL_MS, 0);
 
 		if (!ttl_ms && lease.detached && !lease.idle_ms) {
-			answer_refusal(connection, channel);
+			channel_refuse(connection, channel, ERROR_INVALID, "ttl");
 			return;
 		}
 		set_ttl(ttl_ms);

@@ -235,21 +235,17 @@ void pause_answer(struct connection *connection, uint32_t channel, const struct 
 {
 	struct wire_writer writer;
 	uint8_t frame[128];
-	bool tied = wire_flag(message, FIELD_TIED), done = true;
+	bool tied = wire_flag(message, FIELD_TIED);
 
-	if (wire_uint(message, FIELD_OPERATION, 0) == OPERATION_PAUSE)
-		done = hold(connection, tied);
-	else
+	if (wire_uint(message, FIELD_OPERATION, 0) != OPERATION_PAUSE) {
 		release(connection, tied);
-	wire_writer_init(&writer, frame, sizeof(frame));
-	wire_begin(&writer, done ? FRAME_DONE : FRAME_FAIL, channel);
-	if (done) {
-		wire_put_uint(&writer, FIELD_ENTRIES, stopped);
-	} else {
-		wire_put_uint(&writer, FIELD_ERROR, ERROR_OUT_OF_MEMORY);
-		wire_put_uint(&writer, FIELD_ERRNO, 0);
-		wire_put_text(&writer, FIELD_STEP, "pause", 5);
+	} else if (!hold(connection, tied)) {
+		channel_refuse(connection, channel, ERROR_OUT_OF_MEMORY, "pause");
+		return;
 	}
+	wire_writer_init(&writer, frame, sizeof(frame));
+	wire_begin(&writer, FRAME_DONE, channel);
+	wire_put_uint(&writer, FIELD_ENTRIES, stopped);
 	wire_end(&writer);
 	connection_send(connection, &writer);
 }
