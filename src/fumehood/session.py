@@ -145,7 +145,7 @@ class AsyncSession(
     @property
     def state(self) -> SessionState:
         """Where the session is, as far as this client knows."""
-        if self._state is SessionState.RUNNING and self._core.tether.reconnecting:
+        if self._state is SessionState.RUNNING and self._core.tether.cut_off:
             return SessionState.RECONNECTING
         if self._paused and self._state is SessionState.RUNNING:
             return SessionState.PAUSED

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakes.resuming import BreakingStream, ResumingSupervisor
-from fakes.supervisor import PATIENCE, FakeSupervisor, Opened, record
+from fakes.supervisor import PATIENCE, FakeSupervisor, MemoryStream, Opened, record
 from fumehood import (
     EndReason,
     EngineUnavailableError,
@@ -257,6 +257,24 @@ async def test_leaving_while_a_better_stream_is_looked_for_ends_the_search(
         link.tether.prefer(hang)
         await asked.wait()
     assert cancelled.is_set()
+
+
+async def test_a_stream_is_not_broken_while_a_better_one_is_tried(
+    connect: Connect,
+) -> None:
+    peer = answering(ResumingSupervisor(script=echo))
+    silent = MemoryStream(FakeSupervisor())
+    silent.write = lambda data: None  # type: ignore[method-assign]
+
+    async def reopen() -> ByteStream:
+        return silent
+
+    async with connect(peer=peer) as link:
+        link.tether.prefer(reopen)
+        async with asyncio.timeout(PATIENCE):
+            while not link.tether.reconnecting:
+                await asyncio.sleep(0)
+        assert not link.tether.cut_off
 
 
 @pytest.mark.parametrize("turns", range(6))

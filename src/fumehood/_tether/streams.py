@@ -80,6 +80,11 @@ class Streams:
         self._away_since: float | None = None
 
     @property
+    def cut_off(self) -> bool:
+        """Whether there is none: a move has the current one until it has the other."""
+        return self.returning is not None and self.returning is not self._move_on
+
+    @property
     def away(self) -> float:
         """For how many seconds in all there has been no stream."""
         current = 0.0 if self._away_since is None else self._loop.time() - self._away_since

@@ -124,8 +124,13 @@ class Tether:
             raise self._failure()
 
     @property
-    def reconnecting(self) -> bool:
+    def cut_off(self) -> bool:
         """Whether the stream has broken and another one is being looked for."""
+        return self._streams.cut_off
+
+    @property
+    def reconnecting(self) -> bool:
+        """Whether the conversation rests: it is on its way to another stream."""
         return self._streams.returning is not None
 
     @property
