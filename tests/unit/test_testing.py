@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -109,3 +110,23 @@ async def test_what_no_session_in_memory_has_is_refused_before_there_is_one() ->
             AsyncMemorySandbox(commands=commands)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidRequestError, match="exit_code"):
         CommandReply(exit_code=256)
+
+
+async def test_a_command_is_ended_at_whatever_moment_its_caller_is_cancelled() -> None:
+    async def hang(call: CommandCall) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        AsyncMemorySandbox(commands={"hang": hang}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        for steps in range(6):
+            task = asyncio.create_task(session.exec(["hang"], timeout=None))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            async with asyncio.timeout(10):
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert session.statistics()["live"] == 0
+        assert (await session.exec(["true"])).ok
