@@ -31,7 +31,6 @@ from fumehood import (
     _run,
     _start,
     _transfer,
-    files,
 )
 from fumehood import session as session_module
 from fumehood._supervisor import binary
@@ -277,7 +276,7 @@ async def test_a_caller_that_has_enough_is_not_kept_by_a_supervisor_that_is_deaf
     lying: Lying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with lying(lies.GREETED) as session:
-        for module in (_run, _transfer, files, session_module):
+        for module in (_run, _transfer, session_module):
             monkeypatch.setattr(module, "CANCEL_PATIENCE", 0.2)
         for operation in (
             lambda: session.exec(["true"], timeout=None),
