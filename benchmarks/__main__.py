@@ -37,6 +37,12 @@ def _arguments() -> argparse.Namespace:
         help=f"only rows whose names begin so (repeatable): {', '.join(names)}",
     )
     parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also the rows that take long: "
+        + ", ".join(name for group in GROUPS if group.long for name in group.rows),
+    )
+    parser.add_argument(
         "--json",
         metavar="FILE",
         type=Path,
@@ -78,12 +84,15 @@ async def _measure(bench: Bench, group: Group, wanted: Sequence[str]) -> tuple[l
     return [row for row in rows if _chosen(row.name, wanted)], True
 
 
-async def _run(image: str, wanted: Sequence[str]) -> tuple[list[Row], bool]:
+async def _run(image: str, wanted: Sequence[str], *, all_rows: bool) -> tuple[list[Row], bool]:
     rows: list[Row] = []
     whole = True
+    left_out: list[str] = []
     async with open_bench(image) as bench:
         for group in GROUPS:
-            if any(_chosen(name, wanted) for name in group.rows):
+            if group.long and not wanted and not all_rows:
+                left_out += group.rows
+            elif any(_chosen(name, wanted) for name in group.rows):
                 found, good = await _measure(bench, group, wanted)
                 rows += found
                 whole = whole and good
@@ -93,6 +102,8 @@ async def _run(image: str, wanted: Sequence[str]) -> tuple[list[Row], bool]:
         f"{os.cpu_count()} CPUs, Python {platform.python_version()}; "
         f"load {os.getloadavg()[0]:.1f}"
     )
+    if left_out:
+        _say(f"  not measured, for their time (--all): {', '.join(left_out)}")
     return rows, whole
 
 
@@ -116,7 +127,7 @@ def main() -> int:
     """Run what was asked for and return the exit status."""
     arguments = _arguments()
     start = time.monotonic()
-    rows, whole = asyncio.run(_run(arguments.image, arguments.row))
+    rows, whole = asyncio.run(_run(arguments.image, arguments.row, all_rows=arguments.all))
     _say(f"  measured in {time.monotonic() - start:.0f} s\n")
     print(table.markdown(rows) if arguments.markdown else table.text(rows))
     _save(arguments.json, rows)

@@ -40,6 +40,8 @@ class Group:
 
     rows: tuple[str, ...]
     measure: Callable[[Bench], Awaitable[list[Row]]]
+    long: bool = False
+    """Takes half a minute or so: not measured unless it is named, or all are asked for."""
 
 
 @asynccontextmanager

@@ -174,6 +174,6 @@ def _parent(pid: int) -> int:
 
 GROUPS = (
     Group(rows=("warm-create", "warm-create-p99"), measure=_warm),
-    Group(rows=("crowd",), measure=_crowd),
-    Group(rows=("growth-create", "growth-exec", "session-memory"), measure=_growth),
+    Group(rows=("crowd",), measure=_crowd, long=True),
+    Group(rows=("growth-create", "growth-exec", "session-memory"), measure=_growth, long=True),
 )

@@ -136,6 +136,6 @@ async def _gigabyte(bench: Bench) -> list[Row]:
 
 
 GROUPS = (
-    Group(rows=("tree-10k-up", "tree-10k-down"), measure=_trees),
-    Group(rows=("file-1g-up", "file-1g-down"), measure=_gigabyte),
+    Group(rows=("tree-10k-up", "tree-10k-down"), measure=_trees, long=True),
+    Group(rows=("file-1g-up", "file-1g-down"), measure=_gigabyte, long=True),
 )
