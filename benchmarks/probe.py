@@ -12,6 +12,7 @@ import gc
 import json
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,6 +61,10 @@ async def _idle(image: str) -> dict[str, float]:
             async with asyncio.TaskGroup() as group:
                 for _ in range(count):
                     group.create_task(create())
+            # Idle is who has gone over to the stream past the engine, which a thread opens.
+            for thread in threading.enumerate():
+                if thread.name == "fumehood-direct":
+                    await asyncio.to_thread(thread.join)
             gc.collect()
             return status_mib("VmRSS"), status_threads()
 
