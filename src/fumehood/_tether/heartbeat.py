@@ -66,7 +66,7 @@ class Heartbeat:
             return
         self._unheard += 1
         self._pings += 1
-        # Before the next beat is arranged: it may find that all is over.
+        # Before the ping: that may find that all is over, and end the beats.
         self._again()
         self._ping(self._pings.to_bytes(8, "big"))
 

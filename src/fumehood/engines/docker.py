@@ -316,11 +316,9 @@ class DockerEngine:
 
         def take(event: Mapping[str, object]) -> None:
             nonlocal code
-            actor = docker_listing.mapping(event.get("Actor"))
-            attributes = docker_listing.mapping(actor.get("Attributes"))
-            text = str(attributes.get("exitCode", ""))
-            if attributes.get("name") == container_name(session_id) and text.isdecimal():
-                code = int(text)
+            marks, exited = docker_listing.from_death(event)
+            if marks.get("name") == container_name(session_id) and exited is not None:
+                code = exited
 
         await self._api.each_line(
             "GET",

@@ -103,12 +103,9 @@ class Exits:
         )
 
     def _take(self, event: Mapping[str, object]) -> None:
-        actor = docker_listing.mapping(event.get("Actor"))
-        attributes = docker_listing.mapping(actor.get("Attributes"))
-        code = str(attributes.get("exitCode", ""))
-        marks = docker_listing.text_map(attributes)
-        if code.isdecimal() and docker_listing.is_sessions_name(marks.get("name", ""), marks):
-            self._note(str(attributes.get(labels.NONCE, "")), int(code))
+        marks, code = docker_listing.from_death(event)
+        if code is not None and docker_listing.is_sessions_name(marks.get("name", ""), marks):
+            self._note(marks.get(labels.NONCE, ""), code)
 
     def _note(self, nonce: str, code: int) -> None:
         self._ended[nonce] = code

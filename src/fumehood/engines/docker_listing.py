@@ -100,6 +100,13 @@ def from_inspect(item: object) -> Container | None:
     )
 
 
+def from_death(event: Mapping[str, object]) -> tuple[dict[str, str], int | None]:
+    """Return the attributes of an event of a container's end, its name and labels, and its code."""
+    attributes = mapping(mapping(event.get("Actor")).get("Attributes"))
+    code = str(attributes.get("exitCode", ""))
+    return text_map(attributes), int(code) if code.isdecimal() else None
+
+
 def is_sessions_name(name: str, marks: Mapping[str, str]) -> bool:
     """Whether a container of this name and these labels is a session's, or a pool's.
 

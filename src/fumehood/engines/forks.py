@@ -42,13 +42,15 @@ def _let_go_in_child() -> None:
     keep every session alive until its heartbeat is missed. The number is pointed elsewhere instead
     of closed, because the child's copy of the socket object will close it once more.
     """
-    numbers = [number for stream in _kept if (number := stream.fileno()) >= 0]
-    if numbers:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for number in numbers:
-            os.dup2(null, number, inheritable=False)
-        os.close(null)
-    _no_fork.release()
+    try:
+        numbers = [number for stream in _kept if (number := stream.fileno()) >= 0]
+        if numbers:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            for number in numbers:
+                os.dup2(null, number, inheritable=False)
+            os.close(null)
+    finally:
+        _no_fork.release()
 
 
 if hasattr(os, "register_at_fork"):
