@@ -35,7 +35,7 @@ from fumehood._tether.cleanup import to_the_end
 from fumehood._tether.tether import Tether
 from fumehood._wire import table
 from fumehood._wire.connection import Connection
-from fumehood._wire.messages import Configure
+from fumehood._wire.requests import Configure
 from fumehood.egress.part import serve_network
 from fumehood.engines.base import Engine, Image
 from fumehood.engines.base import SessionRequest as ContainerRequest

@@ -10,7 +10,7 @@ from types import EllipsisType
 
 from fumehood import _checks, paths
 from fumehood._checks import Seconds
-from fumehood._wire.messages import Request, exec_request
+from fumehood._wire.requests import Request, exec_request
 from fumehood.errors import InvalidRequestError
 from fumehood.options import Limits
 from fumehood.text import brief, encode

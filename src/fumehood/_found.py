@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass, field
 
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.events import Event
+from fumehood._wire.records import Event
 from fumehood._wire.table import EventCode, Violation
 from fumehood.search_results import SearchMatch, SearchResult, StoppedBy
 

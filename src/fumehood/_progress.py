@@ -7,7 +7,8 @@ from typing import Self
 
 from fumehood._core import SessionCore
 from fumehood._tether.channel import Channel
-from fumehood._wire.messages import Done, Request
+from fumehood._wire.messages import Done
+from fumehood._wire.requests import Request
 from fumehood._wire.table import Operation
 from fumehood.errors import OperationTimeoutError, SandboxError
 

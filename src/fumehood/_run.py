@@ -13,9 +13,10 @@ from fumehood._failures import exec_failure
 from fumehood._feed import feed, feed_pieces
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop, to_the_end
-from fumehood._wire.connection import Output
-from fumehood._wire.messages import Answer, Done, Fail, Request
+from fumehood._wire.events import Output
+from fumehood._wire.messages import Answer, Done, Fail
 from fumehood._wire.messages import Exit as ExitMessage
+from fumehood._wire.requests import Request
 from fumehood._wire.table import ExecCode, Operation
 from fumehood.errors import SandboxError, SupervisorError
 from fumehood.results import ExecReason, ExecResult

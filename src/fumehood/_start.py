@@ -27,7 +27,7 @@ from fumehood._version import __version__
 from fumehood._wire import table
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import Connection
-from fumehood._wire.messages import Configure
+from fumehood._wire.requests import Configure
 from fumehood.egress.part import PROXY_VARIABLES, check_available, serve_network
 from fumehood.engines.base import (
     ByteStream,

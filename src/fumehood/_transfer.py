@@ -10,7 +10,9 @@ from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import file_failure
 from fumehood._progress import of_file
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.messages import Answer, Done, Entry, EntryReader, Fail, Request
+from fumehood._wire.messages import Answer, Done, Fail
+from fumehood._wire.records import Entry, EntryReader
+from fumehood._wire.requests import Request
 from fumehood._wire.table import FileCode, Violation
 from fumehood.errors import FileError, FileTooLargeError
 from fumehood.results import FileEntry, FileType

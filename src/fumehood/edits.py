@@ -11,7 +11,8 @@ from fumehood._core import FileRoot, SessionCore, SessionPart, locate
 from fumehood._edit import Miss, replace_text
 from fumehood._patch import MAX_PATCH, FilePatch, MisfitError, apply_hunks, parse_patch
 from fumehood._transfer import records, send_file, transact
-from fumehood._wire.messages import Entry, file_request
+from fumehood._wire.records import Entry
+from fumehood._wire.requests import file_request
 from fumehood._wire.table import Operation, Root
 from fumehood.errors import (
     EditError,

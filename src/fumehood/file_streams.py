@@ -9,7 +9,7 @@ from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._progress import Progress, of_file
 from fumehood._tether.channel import Channel
 from fumehood._transfer import done, tell_written
-from fumehood._wire.messages import Request
+from fumehood._wire.requests import Request
 from fumehood.errors import InvalidRequestError
 
 

@@ -11,7 +11,7 @@ from fumehood._core import FileRoot, SessionPart, locate
 from fumehood._page import PageBuilder
 from fumehood._transfer import blame, file_entry, listed, records, send_file, transact
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.messages import Request, file_request
+from fumehood._wire.requests import Request, file_request
 from fumehood._wire.table import Operation, Violation
 from fumehood.errors import (
     FileMissingError,

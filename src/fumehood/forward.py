@@ -13,7 +13,8 @@ from typing import Self
 from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._relay import Traffic, relay, reset
 from fumehood._tether.cleanup import stop, to_the_end
-from fumehood._wire.messages import Fail, connect_request
+from fumehood._wire.messages import Fail
+from fumehood._wire.requests import connect_request
 from fumehood.errors import InvalidRequestError, PortError, SandboxError
 from fumehood.text import brief
 

@@ -11,7 +11,8 @@ from fumehood._failures import port_failure
 from fumehood._opening import Opening
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import to_the_end
-from fumehood._wire.messages import Fail, connect_request, wait_port_request
+from fumehood._wire.messages import Fail
+from fumehood._wire.requests import connect_request, wait_port_request
 from fumehood.errors import InvalidRequestError, PortResetError, SandboxError, SupervisorError
 from fumehood.forward import MAX_CONNECTIONS, AsyncPortForward, check_host, start_forward
 from fumehood.options import Seconds, optional_seconds, whole

@@ -9,9 +9,10 @@ from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import process_failure
 from fumehood._run import REASONS, STDOUT
 from fumehood._tether.channel import Channel
-from fumehood._wire.connection import FROM_NOW_ON, Output
+from fumehood._wire.events import Output
 from fumehood._wire.messages import Exit as ExitMessage
-from fumehood._wire.messages import Fail, process_request
+from fumehood._wire.messages import Fail
+from fumehood._wire.requests import FROM_NOW_ON, process_request
 from fumehood._wire.table import Operation
 from fumehood.errors import InvalidRequestError
 from fumehood.process_results import Gap, ProcessEvent

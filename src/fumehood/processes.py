@@ -18,9 +18,10 @@ from fumehood._failures import exec_failure, process_failure
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import to_the_end
 from fumehood._wire import table
-from fumehood._wire.messages import Answer, Done, Fail, Request, process_request
+from fumehood._wire.messages import Answer, Done, Fail
 from fumehood._wire.messages import Exit as ExitMessage
 from fumehood._wire.messages import Process as ProcessMessage
+from fumehood._wire.requests import Request, process_request
 from fumehood._wire.table import ErrorCode, Field, Operation
 from fumehood.errors import (
     InvalidRequestError,

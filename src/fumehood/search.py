@@ -15,8 +15,8 @@ from fumehood._program import encode_program
 from fumehood._progress import of_file
 from fumehood._transfer import blame, done, listed, records
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.events import EventReader
-from fumehood._wire.messages import Request, file_request
+from fumehood._wire.records import EventReader
+from fumehood._wire.requests import Request, file_request
 from fumehood._wire.table import Operation
 from fumehood.errors import FileMissingError, FileNotDirectoryError, InvalidRequestError
 from fumehood.files import MAX_ENTRIES

@@ -18,7 +18,8 @@ from fumehood._limits import effective, joined
 from fumehood._opening import Opening
 from fumehood._progress import Progress
 from fumehood._tether.ends import ended_error
-from fumehood._wire.messages import Done, Fail, Request
+from fumehood._wire.messages import Done, Fail
+from fumehood._wire.requests import Request
 from fumehood._wire.table import EndCode, Field, Operation
 from fumehood.edits import EditsPart
 from fumehood.egress.part import EgressPart

@@ -13,7 +13,8 @@ from fumehood import _record, options
 from fumehood._core import SessionPart
 from fumehood._tether.cleanup import to_the_end
 from fumehood._wire import table
-from fumehood._wire.messages import Done, Request
+from fumehood._wire.messages import Done
+from fumehood._wire.requests import Request
 from fumehood._wire.table import Field, Operation
 from fumehood.engines.base import Container, Engine
 from fumehood.engines.state import Holding, HoldRequest, HoldsState, Kind

@@ -16,7 +16,8 @@ from fumehood._run import REASONS
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import to_the_end
 from fumehood._wire import table
-from fumehood._wire.messages import Exit, Fail, Request, terminal_request
+from fumehood._wire.messages import Exit, Fail
+from fumehood._wire.requests import Request, terminal_request
 from fumehood.errors import CommandError, InvalidRequestError, OperationTimeoutError
 from fumehood.options import Seconds, optional_seconds
 from fumehood.results import ExecResult

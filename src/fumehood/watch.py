@@ -19,8 +19,8 @@ from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import to_the_end
 from fumehood._transfer import blame, done
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.events import Event, EventReader
-from fumehood._wire.messages import Request, file_request
+from fumehood._wire.records import Event, EventReader
+from fumehood._wire.requests import Request, file_request
 from fumehood._wire.table import EventCode, FileCode, Operation, Violation
 from fumehood.errors import InvalidRequestError
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from fumehood._tether.channel import Channel
-from fumehood._wire.connection import Output
+from fumehood._wire.events import Output
 
 
 class FakeChannel(Channel):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, RawFrame, Value
-from fumehood._wire.messages import Configure
+from fumehood._wire.requests import Configure
 from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, FileCode, Frame, Operation
 
 PATIENCE = 10.0

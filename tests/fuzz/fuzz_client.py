@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 with atheris.instrument_imports(include=["fumehood._wire"]):
     from fumehood._wire import table
     from fumehood._wire.codec import WireViolationError
-    from fumehood._wire.messages import EntryReader
+    from fumehood._wire.records import EntryReader
 
 from hostile.test_broken_bytes import fresh_connection, stream_of  # noqa: E402 - see above
 from wire.test_connection_model import live_connection, survives  # noqa: E402

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self, TypeVar
 
-from fumehood._wire.messages import Configure
+from fumehood._wire.requests import Configure
 from fumehood._wire.table import EndCode, Frame
 from supervisor.peer import PATH, PATIENCE, Peer
 

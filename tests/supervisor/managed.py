@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fumehood._wire import codec, messages, table
+from fumehood._wire import codec, messages, requests, table
 from fumehood._wire.messages import Done, Exit, Fail, Process
 from fumehood._wire.table import Frame, Operation
 from supervisor.peer import Peer
@@ -88,7 +88,7 @@ def try_start(
     """Start a process and return the answer."""
     return peer.finish(
         peer.open(
-            messages.start_request(
+            requests.start_request(
                 tuple(item.encode() for item in argv),
                 cwd=b".",
                 env=(),
@@ -108,13 +108,13 @@ def shell(peer: Peer, script: str, **more: int) -> int:
 
 def ask(peer: Peer, operation: Operation, process: int, **more: int) -> Exit | Done | Fail:
     """Take a request to its end."""
-    return peer.finish(peer.open(messages.process_request(operation, process, **more))).answer
+    return peer.finish(peer.open(requests.process_request(operation, process, **more))).answer
 
 
 def attach(peer: Peer, process: int, offset: int = 0, *, at_end: bool = False) -> int:
     """Open a channel that reads a log to the end of its process."""
     return peer.open(
-        messages.process_request(Operation.ATTACH, process, offset=offset, at_end=int(at_end))
+        requests.process_request(Operation.ATTACH, process, offset=offset, at_end=int(at_end))
     )
 
 
@@ -146,7 +146,7 @@ def read(peer: Peer, process: int, offset: int = 0, *, at_end: bool = False) -> 
 
 def logs(peer: Peer, process: int, offset: int = 0) -> Reading:
     """Read what is in a log now."""
-    channel = peer.open(messages.process_request(Operation.LOGS, process, offset=offset))
+    channel = peer.open(requests.process_request(Operation.LOGS, process, offset=offset))
     return take(peer, channel, offset)
 
 
@@ -160,7 +160,7 @@ def listed(peer: Peer, process: int | None = None) -> list[Process]:
     fields: dict[table.Field, int | bytes | str | tuple[bytes, ...]] = (
         {} if process is None else {table.Field.PROCESS: process}
     )
-    channel = peer.open(messages.Request(Operation.PROCESSES, fields))
+    channel = peer.open(requests.Request(Operation.PROCESSES, fields))
     found: list[Process] = []
     for raw in peer.channel_frames(channel):
         if raw.frame is Frame.PROCESS:
@@ -176,7 +176,7 @@ def send(peer: Peer, process: int, data: bytes, *, close: bool = False) -> Exit 
 
     Otherwise the process may have read it, and ended, before it is known that nothing follows.
     """
-    request = messages.process_request(Operation.SEND, process, close=int(close))
+    request = requests.process_request(Operation.SEND, process, close=int(close))
     if len(data) > table.MAX_PAYLOAD:
         channel = peer.open(request)
         peer.feed(channel, data)

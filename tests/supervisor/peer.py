@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from fumehood._wire import codec, messages, table
+from fumehood._wire import codec, requests, table
 from fumehood._wire.codec import RawFrame
-from fumehood._wire.messages import Configure, Done, End, Exit, Fail, Hello, Ready, Request, Welcome
+from fumehood._wire.messages import Done, End, Exit, Fail, Ready, Welcome
+from fumehood._wire.requests import Configure, Hello, Request
 from fumehood._wire.table import Frame, Operation, Root
 
 PATIENCE = 30.0
@@ -180,7 +181,7 @@ class Peer:
     ) -> int:
         """Open an exec."""
         return self.open(
-            messages.exec_request(
+            requests.exec_request(
                 tuple(a.encode() if isinstance(a, str) else a for a in argv),
                 cwd=cwd,
                 env=env,
@@ -203,7 +204,7 @@ class Peer:
     ) -> int:
         """Open a terminal."""
         return self.open(
-            messages.terminal_request(
+            requests.terminal_request(
                 tuple(a.encode() if isinstance(a, str) else a for a in argv),
                 cwd=cwd,
                 env=env,
@@ -215,7 +216,7 @@ class Peer:
 
     def resize(self, channel: int, rows: int, columns: int) -> None:
         """Give a terminal another size."""
-        self.send_bytes(messages.resize_frame(channel, rows, columns))
+        self.send_bytes(requests.resize_frame(channel, rows, columns))
 
     def read_until(self, channel: int, wanted: bytes) -> bytes:
         """Take a channel's output until it holds ``wanted``; return all of it."""
@@ -280,12 +281,12 @@ class Peer:
         self, operation: Operation, path: bytes, *, root: Root = Root.WORKSPACE, **more: int | bytes
     ) -> Outcome:
         """Take a file operation without input to its end."""
-        return self.finish(self.open(messages.file_request(operation, path, root, **more)))
+        return self.finish(self.open(requests.file_request(operation, path, root, **more)))
 
     def start_write(self, path: bytes, *, limit: int = 1 << 30, parents: int = 0) -> int:
         """Open a write; its STDIN and EOF are the caller's."""
         return self.open(
-            messages.file_request(
+            requests.file_request(
                 Operation.WRITE, path, Root.WORKSPACE, limit=limit, mode=0o644, parents=parents
             )
         )

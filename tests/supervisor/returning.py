@@ -7,7 +7,8 @@ import socket
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import RawFrame
-from fumehood._wire.messages import End, Hello, Ready, Resume, Welcome
+from fumehood._wire.messages import End, Ready, Welcome
+from fumehood._wire.requests import Hello, Resume
 from fumehood._wire.table import Frame
 from supervisor.peer import NONCE, Peer
 

@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 from fumehood._wire import table
-from fumehood._wire.messages import EntryReader, file_request
+from fumehood._wire.records import EntryReader
+from fumehood._wire.requests import file_request
 from fumehood._wire.table import ErrorCode, Frame, Operation, Root
 from supervisor.conftest import Containers
 from supervisor.container import Container, configuration, eventually

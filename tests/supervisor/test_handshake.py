@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fumehood._wire import codec, messages, table
-from fumehood._wire.messages import Hello, Ready, Welcome
+from fumehood._wire import codec, requests, table
+from fumehood._wire.messages import Ready, Welcome
+from fumehood._wire.requests import Hello
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root
 from supervisor.conftest import Containers
 from supervisor.container import Container, configuration
@@ -27,7 +28,7 @@ def test_the_welcome_says_who_answers(containers: Containers) -> None:
 def test_everything_may_be_in_the_pipe_before_the_answer(containers: Containers) -> None:
     container = containers()
     peer = container.peer
-    first = messages.exec_request(
+    first = requests.exec_request(
         (b"echo", b"first"),
         cwd=b".",
         env=(),
@@ -50,7 +51,7 @@ def test_one_byte_at_a_time_is_as_good_as_all_at_once(containers: Containers) ->
     peer = container.peer
     data = Hello(nonce=NONCE, client="test").encode()
     data += configuration(container.workspace).encode()
-    data += messages.file_request(Operation.STAT, b".", Root.WORKSPACE, follow=0).encode(1)
+    data += requests.file_request(Operation.STAT, b".", Root.WORKSPACE, follow=0).encode(1)
     for i in range(len(data)):
         peer.send_bytes(data[i : i + 1])
     peer.expect(Frame.WELCOME)
@@ -151,7 +152,7 @@ def test_a_configuration_that_cannot_be_carried_out_ends_the_session(
 def violations() -> dict[str, bytes]:
     """Bytes that break a rule in a session that is ready and has opened channel 1 (cat)."""
     frame = codec.encode_frame
-    opened = messages.file_request(Operation.STAT, b".", Root.WORKSPACE, follow=0)
+    opened = requests.file_request(Operation.STAT, b".", Root.WORKSPACE, follow=0)
     return {
         "unknown frame": b"\x7f\0\0\0\0\0\0\0",
         "frame of the supervisor's": b"\x13\0\0\1\0\0\0\1x",

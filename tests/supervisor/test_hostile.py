@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fumehood._wire.messages import Hello
+from fumehood._wire.requests import Hello
 from fumehood._wire.table import ExecCode, Frame, Operation
 from supervisor.conftest import Containers
 from supervisor.container import RESERVED, Container, eventually

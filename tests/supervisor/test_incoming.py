@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fumehood._wire import codec, table
-from fumehood._wire.messages import Request, accept_request, listen_request
+from fumehood._wire.requests import Request, accept_request, listen_request
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually

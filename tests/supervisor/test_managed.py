@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from fumehood._wire import messages
+from fumehood._wire import requests
 from fumehood._wire.messages import Done, Exit, Fail
 from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Frame, Operation
 from supervisor.conftest import Containers
@@ -271,7 +271,7 @@ def test_a_stop_that_is_given_up_goes_on(container: Container) -> None:
     peer = container.peer
     process = shell(peer, "trap '' TERM; echo up; while :; do sleep 1000; done")
     take(peer, attach(peer, process), until=b"up\n")
-    channel = peer.open(messages.process_request(Operation.STOP, process, grace_ms=300))
+    channel = peer.open(requests.process_request(Operation.STOP, process, grace_ms=300))
     peer.send(Frame.CANCEL, channel)
     assert peer.finish(channel).fail.error is ErrorCode.CANCELLED
     assert wait(peer, process).reason is ExecCode.CANCELLED
@@ -281,7 +281,7 @@ def test_a_shorter_grace_takes_the_place_of_a_longer_one(container: Container) -
     peer = container.peer
     process = shell(peer, "trap '' TERM; echo up; while :; do sleep 1000; done")
     take(peer, attach(peer, process), until=b"up\n")
-    patient = peer.open(messages.process_request(Operation.STOP, process, grace_ms=3_600_000))
+    patient = peer.open(requests.process_request(Operation.STOP, process, grace_ms=3_600_000))
     hasty = ask(peer, Operation.STOP, process, grace_ms=0)
     assert isinstance(hasty, Exit)
     assert peer.finish(patient).exit == hasty
@@ -385,7 +385,7 @@ def test_two_writers_do_not_mix(container: Container) -> None:
     process = start(peer, "python3", "-S", "-c", script, stdin=True)
     take(peer, attach(peer, process), until=b"up\n")
     writers = [
-        peer.open(messages.process_request(Operation.SEND, process, close=0)) for _ in range(2)
+        peer.open(requests.process_request(Operation.SEND, process, close=0)) for _ in range(2)
     ]
     # Both in turn, more than a pipe takes.
     for _ in range(4):
@@ -417,7 +417,7 @@ def test_a_writer_that_waits_ends_with_its_process(container: Container) -> None
     peer = container.peer
     process = start(peer, "sleep", "1000", stdin=True)
     channels = [
-        peer.open(messages.process_request(Operation.SEND, process, close=0)) for _ in range(3)
+        peer.open(requests.process_request(Operation.SEND, process, close=0)) for _ in range(3)
     ]
     for channel in channels:
         peer.send(Frame.STDIN, channel, bytes(65536))
@@ -531,7 +531,7 @@ def test_a_start_that_is_given_up_leaves_nothing(container: Container) -> None:
     peer = container.peer
     for _ in range(50):
         channel = peer.open(
-            messages.start_request(
+            requests.start_request(
                 (b"sleep", b"1000"),
                 cwd=b".",
                 env=(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fumehood._wire.messages import Request
+from fumehood._wire.requests import Request
 from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, Frame, Operation
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fumehood._wire import table
-from fumehood._wire.messages import Fail, Request
+from fumehood._wire.messages import Fail
+from fumehood._wire.requests import Request
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fumehood._wire import codec, table
-from fumehood._wire.messages import Hello, Resume
+from fumehood._wire.requests import Hello, Resume
 from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Frame
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually

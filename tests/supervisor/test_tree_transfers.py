@@ -6,7 +6,6 @@ import os
 import zlib
 from collections.abc import Iterator
 
-from fumehood._wire.messages import file_request
 from fumehood._wire.packed import (
     CHECKED,
     END_RECORD,
@@ -19,6 +18,7 @@ from fumehood._wire.packed import (
     file_end,
     piece_header,
 )
+from fumehood._wire.requests import file_request
 from fumehood._wire.table import ErrorCode, FileCode, Frame, Operation, Root
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fumehood._wire import codec, table
-from fumehood._wire.messages import Hello, Welcome
+from fumehood._wire.messages import Welcome
+from fumehood._wire.requests import Hello
 from fumehood._wire.table import EndCode, ErrorCode, Frame
 from supervisor.conftest import Containers
 from supervisor.container import Container, configuration

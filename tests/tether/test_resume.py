@@ -24,7 +24,8 @@ from fumehood import (
 from fumehood._run import Backstop
 from fumehood._wire import codec, table
 from fumehood._wire.codec import RawFrame
-from fumehood._wire.messages import Answer, Exit, exec_request
+from fumehood._wire.messages import Answer, Exit
+from fumehood._wire.requests import exec_request
 from fumehood._wire.table import EndCode, ExecCode, Frame, Operation
 from fumehood.engines.base import ByteStream
 from tether.conftest import Connect, Link, connected

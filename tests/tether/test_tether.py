@@ -21,7 +21,8 @@ from fumehood import (
 from fumehood._tether.channel import Channel
 from fumehood._tether.ends import END_REASONS
 from fumehood._wire import codec, table
-from fumehood._wire.messages import Exit, Request, exec_request
+from fumehood._wire.messages import Exit
+from fumehood._wire.requests import Request, exec_request
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation
 from tether.conftest import Connect, Link, make_tether
 

@@ -15,7 +15,7 @@ from fumehood import EndReason, EngineUnavailableError, SessionEndedError, Sessi
 from fumehood._tether import vigil
 from fumehood._tether.tether import Tether
 from fumehood._wire.connection import Connection
-from fumehood._wire.messages import exec_request
+from fumehood._wire.requests import exec_request
 from fumehood._wire.table import EndCode
 
 COMMAND = exec_request(

@@ -8,7 +8,7 @@ from typing import cast
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, Side, Value, WireViolationError
-from fumehood._wire.messages import Entry, EntryReader
+from fumehood._wire.records import Entry, EntryReader
 from fumehood._wire.table import Field, Frame
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, WireViolationError
-from fumehood._wire.messages import Configure, EntryReader, Hello, exec_request, file_request
+from fumehood._wire.records import EntryReader
+from fumehood._wire.requests import Configure, Hello, exec_request, file_request
 from fumehood._wire.table import Field, Frame, Operation, Root, Violation
 from fumehood.errors import LocalProtocolError, ProtocolError
 from wire.strategies import legal_frame, pieces

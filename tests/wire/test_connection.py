@@ -7,9 +7,9 @@ import pytest
 from fakes.supervisor import CONFIGURE, READY, WELCOME, exit_frame, frame_of
 from fumehood._wire import codec, table
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.connection import (
+from fumehood._wire.connection import Connection, State
+from fumehood._wire.events import (
     Configured,
-    Connection,
     Ended,
     Event,
     Finished,
@@ -18,13 +18,10 @@ from fumehood._wire.connection import (
     Output,
     OutputEnded,
     Pinged,
-    State,
     Welcomed,
 )
-from fumehood._wire.messages import (
-    Done,
-    Exit,
-    Fail,
+from fumehood._wire.messages import Done, Exit, Fail
+from fumehood._wire.requests import (
     Request,
     connect_request,
     exec_request,

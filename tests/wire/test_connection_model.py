@@ -21,8 +21,9 @@ from hypothesis.stateful import (
 from fakes.supervisor import CONFIGURE, READY, WELCOME, exit_frame, frame_of
 from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, WireViolationError
-from fumehood._wire.connection import Connection, Finished, Output, State
-from fumehood._wire.messages import Request, exec_request, file_request, terminal_request
+from fumehood._wire.connection import Connection, State
+from fumehood._wire.events import Finished, Output
+from fumehood._wire.requests import Request, exec_request, file_request, terminal_request
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root
 from wire.strategies import legal_frame, mutated, pieces
 

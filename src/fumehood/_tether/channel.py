@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fumehood._wire.connection import Incoming, InputCredit, Opened, Output, OutputEnded
+from fumehood._wire.events import Incoming, InputCredit, Opened, Output, OutputEnded
 from fumehood._wire.messages import Answer, Process
 from fumehood.errors import InvalidRequestError, SandboxError
 

@@ -17,9 +17,9 @@ from fumehood._tether.streams import Streams
 from fumehood._tether.vigil import Vigil, WaitExit
 from fumehood._wire import table
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.connection import (
+from fumehood._wire.connection import Connection, State
+from fumehood._wire.events import (
     Configured,
-    Connection,
     Described,
     Ended,
     Event,
@@ -30,10 +30,10 @@ from fumehood._wire.connection import (
     Output,
     OutputEnded,
     Pinged,
-    State,
     Welcomed,
 )
-from fumehood._wire.messages import Configure, End, Ready, Request, Welcome
+from fumehood._wire.messages import End, Ready, Welcome
+from fumehood._wire.requests import Configure, Request
 from fumehood._wire.table import Violation
 from fumehood.engines.base import ByteStream
 from fumehood.errors import (

@@ -15,8 +15,8 @@ from fumehood._trees.plan import MAX_ENTRIES, Plan
 from fumehood._trees.tally import Tally
 from fumehood._trees.unpack import Unpacker
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.messages import Request, file_request
 from fumehood._wire.packed import END_RECORD
+from fumehood._wire.requests import Request, file_request
 from fumehood._wire.table import Operation, Root
 from fumehood.transfers import TransferProgress
 

@@ -15,8 +15,9 @@ from fumehood._trees.blocking import blocking, settle
 from fumehood._trees.source import TreeSource
 from fumehood._trees.tally import Tally, reason
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.messages import Done, Fail, Request
+from fumehood._wire.messages import Done, Fail
 from fumehood._wire.packed import FAILED, PackedReader, Record, error_code
+from fumehood._wire.requests import Request
 from fumehood._wire.table import FileCode, Violation
 from fumehood.transfers import TransferProgress
 

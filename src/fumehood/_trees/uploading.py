@@ -16,8 +16,9 @@ from fumehood._trees.sending import OP, Report, Sending
 from fumehood._trees.source import FileSource, Options, TreeSource
 from fumehood._trees.tally import Tally
 from fumehood._wire.codec import WireViolationError
-from fumehood._wire.messages import Done, Fail, file_request
+from fumehood._wire.messages import Done, Fail
 from fumehood._wire.packed import PackedReader, Record
+from fumehood._wire.requests import file_request
 from fumehood._wire.table import ErrorCode, FileCode, Operation, Root, Violation
 from fumehood.errors import (
     FileMissingError,

@@ -1,56 +1,26 @@
 """The client's end of one connection as a state machine: bytes in, events out, no I/O.
 
-Everything a supervisor may do, and when, is decided here; whatever is not allowed is a violation,
-and after one the connection refuses to go on. Bytes to be sent collect until
-:meth:`Connection.data_to_send`.
+Everything a supervisor may do, and when, is decided here and, for what belongs to one channel, in
+:mod:`fumehood._wire.channel`; whatever is not allowed is a violation, and after one the connection
+refuses to go on. Bytes to be sent collect until :meth:`Connection.data_to_send`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, cast
+from typing import cast
 
 from fumehood._wire import codec, table
+from fumehood._wire.channel import ANSWERS, ChannelState
 from fumehood._wire.codec import FrameReader, RawFrame, WireViolationError
-from fumehood._wire.credit import ReceiveWindow, SendWindow
-from fumehood._wire.messages import (
-    Answer,
-    Configure,
-    Done,
-    End,
-    Exit,
-    Fail,
-    Hello,
-    Process,
-    Ready,
-    Request,
-    Welcome,
-    decode_position,
-    decode_ticket,
-    resize_frame,
-)
+from fumehood._wire.credit import ReceiveWindow
+from fumehood._wire.events import Configured, Ended, Event, Incoming, Output, Pinged, Welcomed
+from fumehood._wire.messages import End, Ready, Welcome
+from fumehood._wire.requests import Configure, Hello, Request, resize_frame
 from fumehood._wire.resume import Resumable, Resumption
 from fumehood._wire.table import Field, Frame, Operation, Violation
 from fumehood.errors import LocalProtocolError
-
-FROM_NOW_ON = (1 << 64) - 1
-"""The offset in a log that stands for its end, wherever that is."""
-
-_RECORD = 4 + table.MAX_RECORD
-_ENDLESS = (1 << 64) - 1
-_MOST_PROCESSES = 4096
-"""More than any supervisor keeps."""
-_SEARCH = 32 << 20
-"""Bytes of what one search finds: the supervisor stops at half of that."""
-_ENDLESS_OPERATIONS = table.OPERATION_SOCKET | {
-    Operation.TERMINAL,
-    Operation.WATCH,
-    Operation.PUT_TREE,
-    Operation.GET_TREE,
-    Operation.SCAN_TREE,
-}
 
 
 class State(Enum):
@@ -95,163 +65,6 @@ _EXPECTED: dict[State, frozenset[Frame]] = {
     State.BROKEN: frozenset(),
 }
 
-_ANSWERS: dict[Frame, type[Exit | Done | Fail]] = {
-    Frame.EXIT: Exit,
-    Frame.DONE: Done,
-    Frame.FAIL: Fail,
-}
-
-
-# Those whose answer says where the log of a process ends.
-_LOGGED = frozenset({Operation.ATTACH, Operation.LOGS, Operation.STOP})
-
-
-class Welcomed(NamedTuple):
-    """The supervisor has answered HELLO."""
-
-    welcome: Welcome
-
-
-class Configured(NamedTuple):
-    """The session is ready for operations."""
-
-    ready: Ready
-
-
-class Output(NamedTuple):
-    """Bytes of a channel. ``stream`` is 1 or 2; credit is due when they are consumed.
-
-    ``offset`` counts the bytes of both streams before these: those of the channel or, where it
-    reads a log, of all that the process has written.
-    """
-
-    channel: int
-    stream: int
-    data: bytes
-    offset: int
-
-
-class Described(NamedTuple):
-    """One managed process."""
-
-    channel: int
-    process: Process
-
-
-class InputCredit(NamedTuple):
-    """More may be sent on a channel."""
-
-    channel: int
-
-
-class Opened(NamedTuple):
-    """The socket at a channel's other end is there."""
-
-    channel: int
-
-
-class Incoming(NamedTuple):
-    """Somebody inside has connected to the port that a channel listens on."""
-
-    channel: int
-    ticket: int
-
-
-class OutputEnded(NamedTuple):
-    """No more output comes on a channel, which lives on."""
-
-    channel: int
-
-
-class Pinged(NamedTuple):
-    """The supervisor wants a sign of life: :meth:`Connection.pong` gives it."""
-
-    token: bytes
-
-
-class Finished(NamedTuple):
-    """The terminal frame of a channel."""
-
-    channel: int
-    answer: Answer
-
-
-class Ended(NamedTuple):
-    """The session is over."""
-
-    end: End
-
-
-Event = (
-    Welcomed
-    | Configured
-    | Output
-    | Described
-    | InputCredit
-    | Opened
-    | Incoming
-    | OutputEnded
-    | Pinged
-    | Finished
-    | Ended
-)
-
-
-@dataclass(slots=True)
-class _Channel:
-    operation: Operation
-    receive: ReceiveWindow
-    send: SendWindow | None  # None: the operation has no input, or it is closed
-    left: list[int]  # bytes that stdout and stderr may still bring
-    offset: int | None  # of the next byte of output; None: a POSITION must tell
-    placed: bool = False  # a POSITION has come, and no byte since
-    described: int = 0  # processes
-    opened: bool = False  # OPENED came; the next likewise: for those with a socket alone
-    output_ended: bool = False
-    cancelled: bool = False
-
-
-def _output_limits(request: Request) -> list[int]:
-    """How many bytes of stdout and stderr a request has asked for at most.
-
-    They hold the caller's memory: credit alone bounds what waits, not what comes in all.
-    """
-    fields = request.fields
-    if request.operation is Operation.EXEC:
-        most = [fields[Field.STDOUT_LIMIT], fields[Field.STDERR_LIMIT]]
-    elif request.operation is Operation.READ:
-        most = [fields[Field.LIMIT], 0]
-    elif request.operation is Operation.LIST:
-        most = [cast("int", fields[Field.LIMIT]) * _RECORD, 0]
-    elif request.operation is Operation.SEARCH:
-        most = [_SEARCH, 0]
-    elif request.operation in _ENDLESS_OPERATIONS:
-        # Handed on piece by piece and never kept, so that the window alone is bound enough.
-        most = [_ENDLESS, 0]
-    elif request.operation is Operation.ATTACH and not fields[Field.AT_END]:
-        most = [_ENDLESS, _ENDLESS]
-    elif request.operation in (Operation.ATTACH, Operation.LOGS):
-        most = [table.MAX_LOG_BYTES, table.MAX_LOG_BYTES]
-    else:
-        most = [_RECORD, 0] if request.operation is Operation.STAT else [0, 0]
-    return cast("list[int]", most)
-
-
-def _check_end(end: int | None, seen: int | None, frame: Frame) -> None:
-    """Refuse the end of a log that is none, or lies before what has come of it."""
-    if end is None:
-        raise WireViolationError(Violation.FIELD_MISSING, f"{frame.name}: offset is missing")
-    if seen is not None and end < seen:
-        raise WireViolationError(Violation.BAD_VALUE, f"{frame.name}: offset={end} behind {seen}")
-
-
-def _first_offset(request: Request) -> int | None:
-    """Where the output of a request begins; None for a log's end, which the other end knows."""
-    offset = cast("int", request.fields.get(Field.OFFSET, 0))
-    if Frame.POSITION is not table.OPERATION_ALSO.get(request.operation):
-        return 0
-    return None if offset == FROM_NOW_ON else offset
-
 
 class Connection:
     """The client's end.
@@ -274,7 +87,7 @@ class Connection:
         self._resume: Resumable | None = Resumable(self._hello) if resume else None
         self._reader = FrameReader("supervisor")
         self._out: list[bytes | memoryview] = []
-        self._channels: dict[int, _Channel] = {}
+        self._channels: dict[int, ChannelState] = {}
         self._last_channel = 0
         self._last_ticket = 0
         self._tickets: set[int] = set()  # told, and not taken over by us
@@ -340,16 +153,9 @@ class Connection:
         channel = self._last_channel + 1
         self._out.append(request.encode(channel))
         self._last_channel = channel
-        operation = request.operation
-        if operation is Operation.ACCEPT:
+        if request.operation is Operation.ACCEPT:
             self._tickets.discard(cast("int", request.fields[Field.TICKET]))
-        self._channels[channel] = _Channel(
-            operation=operation,
-            receive=ReceiveWindow(table.CHANNEL_WINDOW),
-            send=SendWindow(table.CHANNEL_WINDOW) if table.OPERATION_INPUT[operation] else None,
-            left=_output_limits(request),
-            offset=_first_offset(request),
-        )
+        self._channels[channel] = ChannelState(request)
         return channel
 
     def input_allowed(self, channel: int) -> int:
@@ -491,10 +297,12 @@ class Connection:
             )
         if frame is Frame.STDOUT or frame is Frame.STDERR:
             return self._output(raw)
-        if frame in _ANSWERS:
+        if frame in ANSWERS:
             return self._answer(raw)
-        if raw.channel != 0 or frame is Frame.CREDIT:
-            return self._channel_event(raw)
+        if frame is Frame.INCOMING:
+            return self._incoming(raw)
+        if raw.channel != 0 or frame is Frame.CREDIT:  # channel 0 is the supervisor's window alone
+            return self._channel(raw).take(raw)
         if frame is Frame.PING:
             return Pinged(raw.payload)
         if frame is Frame.PONG:
@@ -511,21 +319,6 @@ class Connection:
         self.state = State.ENDED
         self._channels.clear()
         return Ended(end)
-
-    def _channel_event(self, raw: RawFrame) -> Event | None:
-        """Take what is neither output nor an answer."""
-        if raw.frame is Frame.CREDIT:
-            return self._input_credit(raw)
-        if raw.frame is Frame.PROCESS:
-            return self._process(raw)
-        if raw.frame is Frame.OPENED:
-            return self._opened(raw)
-        if raw.frame is Frame.STDOUT_END:
-            return self._output_end(raw)
-        if raw.frame is Frame.INCOMING:
-            return self._incoming(raw)
-        self._position(raw)
-        return None
 
     def _welcome(self, raw: RawFrame) -> Event:
         welcome = Welcome.decode(raw)
@@ -555,146 +348,43 @@ class Connection:
             raise WireViolationError(Violation.BAD_STATE, "ACK, which was not agreed on")
         self._resume.acknowledged(raw)
 
-    def _entry(self, raw: RawFrame) -> _Channel:
-        entry = self._channels.get(raw.channel)
-        if entry is None:
+    def _channel(self, raw: RawFrame) -> ChannelState:
+        channel = self._channels.get(raw.channel)
+        if channel is None:
             raise WireViolationError(
                 Violation.BAD_CHANNEL,
                 f"{raw.frame.name} on channel {raw.channel}, which is not open",
             )
-        return entry
+        return channel
 
     def _output(self, raw: RawFrame) -> Output:
-        entry = self._entry(raw)
-        allowed = table.OPERATION_OUTPUT[entry.operation]
-        stream = 1 if raw.frame is Frame.STDOUT else 2
-        if allowed == "none" or (stream == 2 and allowed != "both"):
-            raise WireViolationError(
-                Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
-            )
-        self._check_socket(raw, entry)
+        event = self._channel(raw).output(raw)
         size = len(raw.payload)
-        entry.left[stream - 1] -= size
-        if entry.left[stream - 1] < 0:
-            raise WireViolationError(
-                Violation.BAD_STATE, f"{raw.frame.name} beyond the limit that was asked for"
-            )
-        offset = entry.offset
-        if offset is None:
-            raise WireViolationError(Violation.BAD_STATE, f"{raw.frame.name} without a position")
         self._window.receive(size)
-        entry.receive.receive(size)
-        entry.offset = offset + size
-        entry.placed = False
         credit = self._window.consume(size)
         if credit:
             self._credit(0, credit)
-        return Output(raw.channel, stream, raw.payload, offset)
+        return event
 
-    def _also(self, raw: RawFrame) -> _Channel:
-        entry = self._entry(raw)
-        if table.OPERATION_ALSO.get(entry.operation) is not raw.frame:
-            raise WireViolationError(
-                Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
-            )
-        return entry
-
-    def _position(self, raw: RawFrame) -> None:
-        """Note where the output goes on: never back, and never twice without a byte in between."""
-        entry = self._also(raw)
-        offset = decode_position(raw)
-        if entry.placed:
-            raise WireViolationError(Violation.BAD_STATE, "POSITION without output behind it")
-        if entry.offset is not None and offset < entry.offset:
-            raise WireViolationError(
-                Violation.BAD_VALUE, f"POSITION: offset={offset} behind {entry.offset}"
-            )
-        entry.offset = offset
-        entry.placed = True
-
-    def _process(self, raw: RawFrame) -> Described:
-        entry = self._also(raw)
-        entry.described += 1
-        if entry.described > _MOST_PROCESSES:
-            raise WireViolationError(Violation.BAD_STATE, f"more than {_MOST_PROCESSES} processes")
-        return Described(raw.channel, Process.decode(raw))
+    def _answer(self, raw: RawFrame) -> Event:
+        channel = self._channel(raw)
+        event = channel.answer(raw)
+        del self._channels[raw.channel]
+        if channel.operation is Operation.LISTEN:
+            self._tickets.clear()  # who waited was turned away with it
+        return event
 
     def _incoming(self, raw: RawFrame) -> Incoming:
         """Note a ticket: each is new, and few wait for us at a time."""
-        self._check_opened(raw, self._also(raw))
-        ticket = decode_ticket(raw)
-        if ticket <= self._last_ticket:
+        event = self._channel(raw).incoming(raw)
+        if event.ticket <= self._last_ticket:
             raise WireViolationError(
-                Violation.BAD_VALUE, f"INCOMING: ticket={ticket} after {self._last_ticket}"
+                Violation.BAD_VALUE, f"INCOMING: ticket={event.ticket} after {self._last_ticket}"
             )
         if len(self._tickets) >= table.MAX_INCOMING:
             raise WireViolationError(
                 Violation.BAD_STATE, f"INCOMING beyond {table.MAX_INCOMING} that wait"
             )
-        self._last_ticket = ticket
-        self._tickets.add(ticket)
-        return Incoming(raw.channel, ticket)
-
-    def _check_socket(self, raw: RawFrame, entry: _Channel) -> None:
-        """Where the other end is a socket, output comes between OPENED and STDOUT_END."""
-        if entry.operation not in table.OPERATION_SOCKET:
-            return
-        self._check_opened(raw, entry)
-        if entry.output_ended:
-            raise WireViolationError(Violation.BAD_STATE, f"{raw.frame.name} after STDOUT_END")
-
-    def _check_opened(self, raw: RawFrame, entry: _Channel) -> None:
-        if not entry.opened:
-            raise WireViolationError(Violation.BAD_STATE, f"{raw.frame.name} before OPENED")
-
-    def _opened(self, raw: RawFrame) -> Opened:
-        entry = self._entry(raw)
-        if entry.operation not in table.OPERATION_SOCKET or entry.opened:
-            raise WireViolationError(
-                Violation.BAD_STATE, f"OPENED from {entry.operation.name.lower()}"
-            )
-        codec.decode_frame_fields(raw)
-        entry.opened = True
-        return Opened(raw.channel)
-
-    def _output_end(self, raw: RawFrame) -> OutputEnded:
-        entry = self._entry(raw)
-        if (
-            entry.operation not in table.OPERATION_SOCKET
-            or table.OPERATION_OUTPUT[entry.operation] == "none"
-        ):
-            raise WireViolationError(
-                Violation.BAD_STATE, f"STDOUT_END from {entry.operation.name.lower()}"
-            )
-        self._check_socket(raw, entry)
-        entry.output_ended = True
-        return OutputEnded(raw.channel)
-
-    def _input_credit(self, raw: RawFrame) -> InputCredit | None:
-        amount = codec.decode_credit(raw)
-        entry = self._entry(raw)  # channel 0 is the supervisor's window alone: never ours
-        if not table.OPERATION_INPUT[entry.operation]:
-            raise WireViolationError(
-                Violation.BAD_STATE,
-                f"CREDIT for {entry.operation.name.lower()}, which has no input",
-            )
-        if entry.send is None:
-            return None
-        entry.send.credit(amount)
-        return InputCredit(raw.channel)
-
-    def _answer(self, raw: RawFrame) -> Finished:
-        entry = self._entry(raw)
-        if raw.frame is not Frame.FAIL and raw.frame is not table.OPERATION_ANSWER[entry.operation]:
-            raise WireViolationError(
-                Violation.BAD_STATE, f"{raw.frame.name} from {entry.operation.name.lower()}"
-            )
-        if raw.frame is Frame.DONE and entry.operation in table.OPERATION_SOCKET:
-            self._check_opened(raw, entry)
-        answer = _ANSWERS[raw.frame].decode(raw)
-        if entry.operation in _LOGGED and not isinstance(answer, Fail):
-            _check_end(answer.offset, entry.offset, raw.frame)
-        del self._channels[raw.channel]
-        if entry.operation is Operation.LISTEN:
-            self._tickets.clear()  # who waited was turned away with it
-        return Finished(raw.channel, answer)
+        self._last_ticket = event.ticket
+        self._tickets.add(event.ticket)
+        return event

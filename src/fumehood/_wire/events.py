@@ -1,58 +1,98 @@
-"""The records that ``watch`` and ``search`` answer with."""
+"""What a client is told: the events that its end of a connection makes of the bytes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple
 
-from fumehood._wire import codec, table
-from fumehood._wire.codec import Value
-from fumehood._wire.messages import RecordReader
-from fumehood._wire.table import EventCode, Field, FileCode
+from fumehood._wire.messages import Answer, End, Process, Ready, Welcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One record; what is there beside ``event`` depends on it, and is None where it is not."""
+class Welcomed(NamedTuple):
+    """The supervisor has answered HELLO."""
 
-    event: EventCode
-    name: bytes | None
-    target: bytes | None
-    type: FileCode | None
-    entries: int | None
-    line: bytes | None
-    size: int | None
-    offset: int | None
-    limit: int | None
+    welcome: Welcome
 
 
-class EventReader(RecordReader[Event]):
-    """Cut the output of ``watch`` and ``search`` into records."""
+class Configured(NamedTuple):
+    """The session is ready for operations."""
 
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(_event)
+    ready: Ready
 
 
-def _event(record: bytes) -> Event:
-    fields = codec.decode_fields(record, table.EVENT_REQUIRED, table.EVENT_OPTIONAL, "record")
+class Output(NamedTuple):
+    """Bytes of a channel. ``stream`` is 1 or 2; credit is due when they are consumed.
 
-    def number(field: Field) -> int | None:
-        return cast("int | None", fields.get(field))
+    ``offset`` counts the bytes of both streams before these: those of the channel or, where it
+    reads a log, of all that the process has written.
+    """
 
-    def raw(field: Field) -> bytes | None:
-        return cast("bytes | None", fields.get(field))
+    channel: int
+    stream: int
+    data: bytes
+    offset: int
 
-    kind: Value | None = fields.get(Field.TYPE)
-    return Event(
-        event=EventCode(cast("int", fields[Field.EVENT])),
-        name=raw(Field.NAME),
-        target=raw(Field.TARGET),
-        type=None if kind is None else FileCode(cast("int", kind)),
-        entries=number(Field.ENTRIES),
-        line=raw(Field.LINE),
-        size=number(Field.SIZE),
-        offset=number(Field.OFFSET),
-        limit=number(Field.LIMIT),
-    )
+
+class Described(NamedTuple):
+    """One managed process."""
+
+    channel: int
+    process: Process
+
+
+class InputCredit(NamedTuple):
+    """More may be sent on a channel."""
+
+    channel: int
+
+
+class Opened(NamedTuple):
+    """The socket at a channel's other end is there."""
+
+    channel: int
+
+
+class Incoming(NamedTuple):
+    """Somebody inside has connected to the port that a channel listens on."""
+
+    channel: int
+    ticket: int
+
+
+class OutputEnded(NamedTuple):
+    """No more output comes on a channel, which lives on."""
+
+    channel: int
+
+
+class Pinged(NamedTuple):
+    """The supervisor wants a sign of life: :meth:`Connection.pong` gives it."""
+
+    token: bytes
+
+
+class Finished(NamedTuple):
+    """The terminal frame of a channel."""
+
+    channel: int
+    answer: Answer
+
+
+class Ended(NamedTuple):
+    """The session is over."""
+
+    end: End
+
+
+Event = (
+    Welcomed
+    | Configured
+    | Output
+    | Described
+    | InputCredit
+    | Opened
+    | Incoming
+    | OutputEnded
+    | Pinged
+    | Finished
+    | Ended
+)

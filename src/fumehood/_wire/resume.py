@@ -10,7 +10,8 @@ from collections import deque
 
 from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, RawFrame, WireViolationError
-from fumehood._wire.messages import End, Hello, Resume, Welcome
+from fumehood._wire.messages import End, Welcome
+from fumehood._wire.requests import Hello, Resume
 from fumehood._wire.table import Frame, Violation
 
 

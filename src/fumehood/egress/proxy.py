@@ -10,7 +10,8 @@ from fumehood._core import CANCEL_PATIENCE
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood._tether.tether import Tether
-from fumehood._wire.messages import Fail, accept_request, listen_request
+from fumehood._wire.messages import Fail
+from fumehood._wire.requests import accept_request, listen_request
 from fumehood._wire.table import ErrorCode
 from fumehood.egress.passage import Passage
 from fumehood.egress.policy import Policy
