@@ -7,7 +7,7 @@
 
 #include "connection.h"
 #include "environment.h"
-#include "exec.h"
+#include "exec_start.h"
 #include "incoming.h"
 #include "lease.h"
 #include "managed.h"

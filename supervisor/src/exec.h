@@ -1,16 +1,12 @@
-/* Commands: from OPEN(exec) to EXIT, and what lives on behind it. PID 1's side. */
+/* Commands: from the process that runs one to EXIT, and what lives on behind it. PID 1's side. */
 #ifndef FUMEHOOD_EXEC_H
 #define FUMEHOOD_EXEC_H
 
-#include "channel.h"
-#include "fields.h"
-#include "users.h"
+#include <stdint.h>
 
-/* Start a command on a channel, for EXEC or START, or fail it. */
-void exec_open(struct channel *channel, const struct wire_message *message);
+#include "task.h"
 
-/* The same once its user is known. */
-void exec_start(struct channel *channel, const struct wire_message *message, const struct identity *identity);
+extern const struct task_kind exec_kind;
 
 /* Of a managed process: its program has begun, or will not; see managed.c. */
 void exec_begun(struct task *task);
@@ -18,9 +14,5 @@ void exec_begun(struct task *task);
 void exec_refresh(struct task *task);
 /* Ask the whole tree to end, and kill it when the time is over. */
 void exec_stop(struct task *task, uint64_t grace_ms);
-
-/* tree.c has killed the whole of a command's tree (or it was gone): nothing of it is alive. Called when its reaper
- * has been reaped, which is the kernel's word for it. */
-extern const struct task_kind exec_kind;
 
 #endif

@@ -11,7 +11,7 @@
 #include "caps.h"
 #include "clock.h"
 #include "configure.h"
-#include "exec.h"
+#include "exec_start.h"
 #include "process.h"
 #include "session.h"
 #include "task.h"

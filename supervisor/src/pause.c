@@ -54,11 +54,6 @@ static void continue_others(void)
 	}
 }
 
-static bool stands_still(const struct proc *proc)
-{
-	return proc->state == 'T' || proc->state == 't';
-}
-
 /* A command's time counts while it can run. */
 static void hold_deadlines(uint64_t now)
 {
@@ -100,9 +95,9 @@ static void continue_late(void)
 	if (!procs_scan(&now))
 		return;
 	for (uint32_t i = now.count; i-- > 0;) {
-		const struct proc *proc = &now.list[i], *was = procs_find(&known, proc->pid);
+		const struct proc *proc = &now.list[i];
 
-		if (proc->pid != 1 && proc->state == 'T' && !(was && was->began == proc->began))
+		if (proc->pid != 1 && proc->state == 'T' && !procs_same(proc, procs_find(&known, proc->pid)))
 			(void)kill(proc->pid, SIGCONT);
 	}
 	procs_free(&now);
@@ -163,7 +158,7 @@ static bool stood_still_before(const struct proc *proc)
 {
 	const struct proc *was = procs_find(&before, proc->pid);
 
-	return was && was->began == proc->began && stands_still(was);
+	return procs_same(proc, was) && procs_stands_still(was);
 }
 
 /* Children before their parents: a shell that looks after its jobs would otherwise see them stopped. Who is there now, not

@@ -213,6 +213,16 @@ bool procs_alive(const struct proc *proc)
 	return proc->threads > 1 || (proc->state != 'Z' && proc->state != 'X' && proc->state != 'x');
 }
 
+bool procs_stands_still(const struct proc *proc)
+{
+	return proc->state == 'T' || proc->state == 't';
+}
+
+bool procs_same(const struct proc *a, const struct proc *b)
+{
+	return a && b && a->pid == b->pid && a->began == b->began;
+}
+
 /* What a process is by itself, ROOT_UNKNOWN if that depends on its parent. */
 static int own_root(const struct proc *proc)
 {

@@ -31,6 +31,10 @@ const struct proc *procs_find(const struct procs *procs, pid_t pid);
 /* The parent of one process; 0 when there is none such. */
 pid_t procs_parent(pid_t pid);
 bool procs_alive(const struct proc *proc);
+/* Stopped, by a signal or by a tracer. */
+bool procs_stands_still(const struct proc *proc);
+/* Whether two pictures show one process, and not another one of its number; NULL is in none of them. */
+bool procs_same(const struct proc *a, const struct proc *b);
 /* Tell of every process that traces a thread of this one. */
 void procs_each_tracer(pid_t pid, void (*found)(pid_t tracer));
 

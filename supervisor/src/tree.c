@@ -36,16 +36,11 @@ static bool is_condemned(const struct proc *proc)
 	       proc->pid != task_at((uint32_t)proc->root)->pid;
 }
 
-static bool same_process(const struct proc *a, const struct proc *b)
-{
-	return a && b && a->pid == b->pid && a->began == b->began;
-}
-
 static bool was_victim(const struct proc *proc)
 {
 	const struct proc *before = procs_find(&last_picture, proc->pid);
 
-	return same_process(proc, before) && before->victim;
+	return procs_same(proc, before) && before->victim;
 }
 
 static void kill_tracer(pid_t tracer)
@@ -93,7 +88,7 @@ static void continue_innocent(void)
 
 		if (proc->pid == 1 || proc->victim)
 			continue;
-		if (same_process(proc, before) && (before->state == 'T' || before->state == 't'))
+		if (procs_same(proc, before) && procs_stands_still(before))
 			continue;
 		(void)kill(proc->pid, SIGCONT);
 	}
