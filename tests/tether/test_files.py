@@ -432,7 +432,7 @@ async def test_a_writer_whose_file_cannot_be_finished_says_so_in_write_and_at_th
             async with link.session.write_file_stream("f") as file:
                 await link.peer.opened(1)
                 link.peer.fail(1, ErrorCode.NO_SPACE)
-                await link.tether.drain()
+                await link.peer.stream.drain()
                 with pytest.raises(DiskFullError):
                     while True:
                         await file.write(b"x" * 100_000)

@@ -311,9 +311,9 @@ async def test_the_end_fails_every_waiter_with_an_exception_of_its_own(
     with pytest.raises(kind):
         link.tether.open_with_input(COMMAND, b"")
     # Nothing of it may raise any more.
-    link.tether.cancel_channel(1)
+    link.tether._channels.cancel(1)
     link.tether.destroy()
-    link.tether.consumed(1, 5)
+    link.tether._channels.consumed(1, 5)
     await link.tether.close()
 
 

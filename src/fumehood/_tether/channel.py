@@ -12,7 +12,7 @@ from fumehood._wire.messages import Answer, Process
 from fumehood.errors import InvalidRequestError, SandboxError
 
 if TYPE_CHECKING:
-    from fumehood._tether.tether import Tether
+    from fumehood._tether.channels import Channels
 
 
 _SMALL = 4096
@@ -32,13 +32,13 @@ class Channel:
     __slots__ = (
         "_abandoned",
         "_answer",
+        "_channels",
         "_done",
         "_failure",
         "_input_waiter",
         "_opened",
         "_output",
         "_output_ended",
-        "_tether",
         "_tickets",
         "_waiter",
         "described",
@@ -46,8 +46,8 @@ class Channel:
         "number",
     )
 
-    def __init__(self, tether: Tether, number: int) -> None:
-        self._tether = tether
+    def __init__(self, channels: Channels, number: int) -> None:
+        self._channels = channels
         self.number: int = number
         self.described: list[Process] = []
         """Managed processes that the supervisor has described."""
@@ -138,7 +138,7 @@ class Channel:
                 return None
             await self._wait()
         item = self._output.popleft()
-        self._tether.consumed(self.number, len(item.data))
+        self._channels.consumed(self.number, len(item.data))
         return item
 
     async def answer(self) -> Answer:
@@ -168,24 +168,24 @@ class Channel:
         while view:
             if self.finished:
                 return False
-            allowed = self._tether.input_allowed(self.number)
+            allowed = self._channels.input_allowed(self.number)
             if not allowed:
                 await self._wait_input()
                 continue
-            self._tether.send_input(self.number, view[:allowed])
+            self._channels.send_input(self.number, view[:allowed])
             view = view[allowed:]
-            await self._tether.drain()
+            await self._channels.drain()
         return not self.finished
 
     def end_input(self) -> None:
         """Close the input. Harmless when it is closed already."""
         if not self.finished:
-            self._tether.end_input(self.number)
+            self._channels.end_input(self.number)
 
     def resize(self, rows: int, columns: int) -> None:
         """Give its terminal another size. Harmless after the end."""
         if not self.finished:
-            self._tether.resize_channel(self.number, rows, columns)
+            self._channels.resize(self.number, rows, columns)
 
     def lost(self) -> SandboxError:
         """Return the reason why there is no answer."""
@@ -195,14 +195,14 @@ class Channel:
     def cancel(self) -> None:
         """Ask for the end; the answer still comes. Harmless after it."""
         if not self.finished:
-            self._tether.cancel_channel(self.number)
+            self._channels.cancel(self.number)
             self._wake_input()
 
     def abandon(self) -> None:
         """Cancel, and take no more output: for a caller that has gone away. Never blocks."""
         self._abandoned = True
         for item in self._output:
-            self._tether.consumed(self.number, len(item.data))
+            self._channels.consumed(self.number, len(item.data))
         self._output.clear()
         self.cancel()
 
@@ -273,7 +273,7 @@ class Channel:
     def _deliver(self, item: Output) -> None:
         self.moved += 1
         if self._abandoned:
-            self._tether.consumed(self.number, len(item.data))
+            self._channels.consumed(self.number, len(item.data))
             return
         last = self._output[-1] if self._output else None
         if (

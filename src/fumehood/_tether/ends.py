@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from fumehood._wire import table
+from fumehood._wire.codec import WireViolationError
 from fumehood._wire.messages import End
-from fumehood._wire.table import EndCode
-from fumehood.errors import SessionEndedError, SessionLostError, SupervisorError
+from fumehood._wire.table import EndCode, Violation
+from fumehood.errors import (
+    OperationTimeoutError,
+    SessionEndedError,
+    SessionLostError,
+    SupervisorError,
+)
 from fumehood.results import EndReason
 from fumehood.text import printable
 
@@ -29,6 +35,51 @@ def ended_error(session_id: str, reason: EndReason, detail: str = "") -> Session
     return kind(
         f"session {session_id} is over: {_EXPLANATIONS[reason]}{more}",
         reason=reason,
+        session_id=session_id,
+    )
+
+
+def left_error(session_id: str) -> SessionEndedError:
+    """Return the error for an operation after this client has left."""
+    return SessionEndedError(
+        f"this client has left session {session_id}", reason="detached", session_id=session_id
+    )
+
+
+def lost_error(session_id: str, text: str) -> SessionLostError:
+    """Return the error for a session whose stream is no more; ``text`` says why, after a colon."""
+    return SessionLostError(
+        f"the stream to session {session_id} broke{text}",
+        reason=EndReason.LOST,
+        session_id=session_id,
+    )
+
+
+def given_up_error(session_id: str, why: str) -> SupervisorError:
+    """Return the error for a session whose supervisor is beyond control."""
+    return SupervisorError(f"session {session_id} was given up: {why}", session_id=session_id)
+
+
+def violation_error(session_id: str, violation: Violation, detail: str) -> WireViolationError:
+    """Return the error for a session whose other end has broken the wire's rules."""
+    error = WireViolationError(violation, detail)
+    error.session_id = session_id
+    return error
+
+
+def never_ready_error(session_id: str, text: str) -> SupervisorError:
+    """Return the error for a session whose stream ended before anything was set up."""
+    return SupervisorError(
+        f"the supervisor of session {session_id} ended before it was ready{text}",
+        session_id=session_id,
+    )
+
+
+def silent_error(session_id: str, seconds: float, text: str) -> OperationTimeoutError:
+    """Return the error for a session of which nothing was heard in time."""
+    return OperationTimeoutError(
+        f"the supervisor of session {session_id} did not answer within {seconds:g} s{text}",
+        op="create_session",
         session_id=session_id,
     )
 

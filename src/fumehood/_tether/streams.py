@@ -90,6 +90,11 @@ class Streams:
         current = 0.0 if self._away_since is None else self._loop.time() - self._away_since
         return self._away + current
 
+    def diagnostics(self) -> str:
+        """Return what the current one knows of its other end, for the end of a message."""
+        text = self.current.diagnostics().strip()
+        return f" (it wrote: {text})" if text else ""
+
     # --- a better one --------------------------------------------------------------------------
 
     def prefer(self, reopen: Reopen) -> None:

@@ -26,7 +26,7 @@ class Vigil:
     """Looks after one tether: one timer while calls are under way, and one task once it was silent.
 
     Args:
-        ended: how the engine is asked.
+        ended: how the engine is asked; ``None``: it cannot be, and nobody looks.
         busy: whether calls are under way.
         over: called with the exit code when the container has ended and the stream has not.
         lost: called with the reason when the engine cannot tell any more.
@@ -34,7 +34,7 @@ class Vigil:
 
     def __init__(
         self,
-        ended: WaitExit,
+        ended: WaitExit | None,
         *,
         busy: Callable[[], bool],
         over: Callable[[int], None],
@@ -51,7 +51,7 @@ class Vigil:
 
     def begin(self) -> None:
         """Note that a call is under way."""
-        if self._timer is None and self._task is None:
+        if self._ended is not None and self._timer is None and self._task is None:
             self.heard = False
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(QUIET_SECONDS, self._look)
@@ -64,17 +64,21 @@ class Vigil:
             self.begin()
         else:
             # From now on to the end of the session: a second silence costs nothing more.
-            self._task = asyncio.get_running_loop().create_task(self._wait())
+            self._ask()
 
     def stay(self) -> None:
         """Ask the engine from now on, whatever the stream says."""
         if self._task is None:
             self.end()
-            self._task = asyncio.get_running_loop().create_task(self._wait())
+            self._ask()
 
-    async def _wait(self) -> None:
+    def _ask(self) -> None:
+        if self._ended is not None:
+            self._task = asyncio.get_running_loop().create_task(self._wait(self._ended))
+
+    async def _wait(self, ended: WaitExit) -> None:
         try:
-            code = await self._ended()
+            code = await ended()
         except SandboxError as exc:
             await asyncio.sleep(LAST_WORDS_SECONDS)
             self._lost(exc)
