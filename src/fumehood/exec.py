@@ -9,10 +9,11 @@ from typing import Literal, Self, overload
 from fumehood._checks import flag
 from fumehood._command import Argument, Command, Input, check_command
 from fumehood._core import SessionCore, SessionPart
+from fumehood._process_start import start
 from fumehood._run import STDOUT, Running, run
 from fumehood.errors import InvalidRequestError
 from fumehood.options import Seconds
-from fumehood.processes import LOG_BYTES, AsyncProcess, start
+from fumehood.processes import LOG_BYTES, AsyncProcess
 from fumehood.results import ExecEvent, ExecResult, Exit, Stderr, Stdout
 from fumehood.text import StreamDecoder, brief
 
@@ -112,7 +113,8 @@ class ExecPart(SessionPart):
                     "input, timeout, check and max_output_bytes are for a command that is waited "
                     "for: with background=True, use the process that it returns"
                 )
-            return await start(self._core, argv, cwd, env, user, False, None, LOG_BYTES)
+            message = await start(self._core, argv, cwd, env, user, False, None, LOG_BYTES)
+            return AsyncProcess(self._core, message)
         command = check_command(
             self._core.limits, argv, cwd, env, input, user, timeout, max_output_bytes, capped=True
         )

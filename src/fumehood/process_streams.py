@@ -178,3 +178,31 @@ def result_of(answer: ExitMessage, stdout: bytes, stderr: bytes) -> ExecResult:
         killed=answer.killed,
         left_running=answer.left_running,
     )
+
+
+def last_lines(events: list[Stdout | Stderr | Gap], count: int) -> list[Stdout | Stderr | Gap]:
+    """Return the events from the last ``count`` lines on; a line that has not ended is one."""
+    kept: list[Stdout | Stderr | Gap] = []
+    needed = count
+    newest = True
+    for event in reversed(events):
+        if needed == 0:
+            break
+        if isinstance(event, Gap):
+            break
+        at = len(event.data)
+        if newest and event.data:
+            newest = False
+            at -= event.data.endswith(b"\n")
+        while needed and at >= 0:
+            at = event.data.rfind(b"\n", 0, at)
+            if at < 0:
+                break
+            needed -= 1
+        if needed:
+            kept.append(event)
+        elif at + 1 < len(event.data):
+            data = event.data[at + 1 :]
+            offset = None if event.offset is None else event.offset + at + 1
+            kept.append(type(event)(data, data.decode("utf-8", "replace"), offset))
+    return kept[::-1]

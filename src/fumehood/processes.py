@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from fumehood import hooks
 from fumehood._checks import flag, optional_seconds, seconds, whole
-from fumehood._command import Argument, Command, check_command
+from fumehood._command import Argument
 from fumehood._core import CANCEL_PATIENCE, SessionCore, SessionPart
-from fumehood._failures import exec_failure, process_failure
+from fumehood._failures import process_failure
+from fumehood._process_start import NUMBER, answer_of, start
 from fumehood._tether.channel import Channel
-from fumehood._tether.cleanup import to_the_end
-from fumehood._wire import table
 from fumehood._wire.messages import Answer, Done, Fail
 from fumehood._wire.messages import Exit as ExitMessage
 from fumehood._wire.messages import Process as ProcessMessage
@@ -31,17 +28,15 @@ from fumehood.errors import (
 )
 from fumehood.options import Seconds
 from fumehood.process_results import Gap, ProcessLogs, ProcessStatus
-from fumehood.process_streams import LogReader, ProcessStream, result_of
+from fumehood.process_streams import LogReader, ProcessStream, last_lines, result_of
 from fumehood.results import ExecResult, Stderr, Stdout
 from fumehood.text import brief, encode
 
-__all__ = ["AsyncProcess", "ProcessStream", "ProcessesPart", "start"]
+__all__ = ["AsyncProcess", "ProcessStream", "ProcessesPart"]
 
 LOG_BYTES = 1 << 20
 GRACE = 10.0
 """Seconds that a process gets to end by itself, by default."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
-_NUMBER = re.compile(r"p([0-9]{1,19})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -151,7 +146,7 @@ class AsyncProcess:
         events += reader.gap(end)
         events += reader.rest()
         if tail is not None:
-            events = _last_lines(events, tail)
+            events = last_lines(events, tail)
         first = next((event.offset for event in events if not isinstance(event, Gap)), None)
         return ProcessLogs(events=tuple(events), start=end if first is None else first, end=end)
 
@@ -223,7 +218,7 @@ class AsyncProcess:
         value = number.value if isinstance(number, signals.Signals) else number
         whole(value, "number", minimum=1, maximum=64)
         channel = self._open(Operation.SIGNAL, signal=value, group=int(flag(group, "group")))
-        self._done(await _answer(channel), "signal")
+        self._done(await answer_of(channel), "signal")
 
     async def stop(self, *, grace: Seconds = GRACE) -> ExecResult:
         """End it with everything that it has started, and return how it ended.
@@ -240,7 +235,7 @@ class AsyncProcess:
         """
         patience = seconds(grace, "grace")
         channel = self._open(Operation.STOP, grace_ms=math.ceil(patience * 1000))
-        answer = await _answer(channel)
+        answer = await answer_of(channel)
         if isinstance(answer, Fail):
             raise self._failure(answer, "stop")
         assert isinstance(answer, ExitMessage)
@@ -341,7 +336,8 @@ class ProcessesPart(SessionPart):
             CommandNotFoundError, CommandNotExecutableError, WorkingDirectoryError,
             UserNotFoundError: as for ``exec``.
         """
-        return await start(self._core, argv, cwd, env, user, stdin, name, log_bytes)
+        message = await start(self._core, argv, cwd, env, user, stdin, name, log_bytes)
+        return AsyncProcess(self._core, message)
 
     async def list_processes(self) -> list[AsyncProcess]:
         """Return every managed process that the session knows, oldest first.
@@ -360,7 +356,7 @@ class ProcessesPart(SessionPart):
         """
         if not isinstance(id, str):
             raise InvalidRequestError(f"id must be a process's id or name, not {brief(id)}")
-        if (number := _NUMBER.fullmatch(id)) and int(number[1]) < 1 << 63:
+        if (number := NUMBER.fullmatch(id)) and int(number[1]) < 1 << 63:
             (message,) = await _described(self._core, "get_process", int(number[1]))
             return AsyncProcess(self._core, message)
         found = await _described(self._core, "get_process", None)
@@ -374,133 +370,13 @@ class ProcessesPart(SessionPart):
         )
 
 
-async def start(
-    core: SessionCore,
-    argv: Sequence[Argument],
-    cwd: str,
-    env: Mapping[str, str] | None,
-    user: str | int | None,
-    stdin: bool,
-    name: str | None,
-    log_bytes: int,
-) -> AsyncProcess:
-    """Check what a caller says of a process, and start it."""
-    command = check_command(core.limits, argv, cwd, env, None, user, None, None, capped=True)
-    request = _start_request(command, stdin, name, log_bytes)
-    if core.hooks.on_exec_start is not None:
-        await hooks.ask(
-            core.hooks.on_exec_start,
-            hooks.ExecStarted(
-                session_id=core.id,
-                argv=command.argv,
-                cwd=command.cwd,
-                user=command.user,
-                background=True,
-            ),
-        )
-    try:
-        done = await _begin(core, command, request, name)
-    except BaseException as exc:
-        if core.hooks.on_exec_end is not None:
-            ended = hooks.ExecEnded(session_id=core.id, argv=command.argv, result=None, error=exc)
-            await hooks.tell(core.hooks.on_exec_end, ended)
-        raise
-    assert done.process is not None
-    return AsyncProcess(
-        core,
-        ProcessMessage(
-            process=done.process,
-            name=name or "",
-            argv=tuple(item.encode() for item in command.argv),
-            argv_cut=False,
-            pid=done.pid or 0,
-            stdin=stdin,
-            log_bytes=log_bytes,
-            log_first=0,
-            log_end=0,
-            started_ns=done.started_ns or 0,
-            ended_ns=None,
-            end=None,
-        ),
-    )
-
-
-def _start_request(command: Command, stdin: bool, name: str | None, log_bytes: int) -> Request:
-    fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {
-        field: value
-        for field, value in command.request.fields.items()
-        if field in (Field.ARGUMENT, Field.CWD, Field.ENV, Field.USER)
-    }
-    fields[Field.STDIN] = int(flag(stdin, "stdin"))
-    fields[Field.LOG_BYTES] = whole(
-        log_bytes, "log_bytes", minimum=table.MIN_LOG_BYTES, maximum=table.MAX_LOG_BYTES
-    )
-    if name is not None:
-        fields[Field.PROCESS_NAME] = _check_name(name)
-    return Request(Operation.START, fields)
-
-
-def _check_name(name: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or _NUMBER.fullmatch(name):
-        raise InvalidRequestError(
-            f"name must be a letter and then letters, digits, '_', '.' or '-', and no id "
-            f"such as p1, not {brief(name)}"
-        )
-    if len(name) > table.MAX_PROCESS_NAME:
-        raise InvalidRequestError(
-            f"name must have at most {table.MAX_PROCESS_NAME} characters, not {brief(name)}"
-        )
-    return name
-
-
-async def _begin(core: SessionCore, command: Command, request: Request, name: str | None) -> Done:
-    """Start it and wait until it has begun; when cancelled, leave nothing of it."""
-    channel = core.tether.open(request)
-    try:
-        answer = await channel.answer()
-    except BaseException:
-        await to_the_end(_undo(core, channel))
-        raise
-    if isinstance(answer, Fail):
-        if answer.error is ErrorCode.NAME_TAKEN:
-            raise process_failure(
-                answer, op="start_process", process=repr(name), session_id=core.id
-            )
-        raise exec_failure(
-            answer,
-            argv=command.argv,
-            cwd=command.cwd,
-            user=command.user,
-            session_id=core.id,
-        )
-    assert isinstance(answer, Done)
-    if answer.process is None:
-        raise core.tether.broken("DONE of a start: process is missing")
-    return answer
-
-
-async def _undo(core: SessionCore, channel: Channel) -> None:
-    """Take a start back; one that has begun meanwhile is ended, since nobody knows of it."""
-    await channel.aclose(CANCEL_PATIENCE)
-    if isinstance(channel.outcome, Done) and channel.outcome.process is not None:
-        request = process_request(Operation.STOP, channel.outcome.process, grace_ms=0)
-        await _answer(core.tether.open(request))
-
-
-async def _answer(channel: Channel) -> Answer:
-    try:
-        return await channel.answer()
-    finally:
-        await channel.aclose(CANCEL_PATIENCE)
-
-
 async def _described(core: SessionCore, op: str, number: int | None) -> list[ProcessMessage]:
     """Ask for one process, or for all."""
     fields: dict[Field, int | bytes | str | tuple[bytes, ...]] = {}
     if number is not None:
         fields[Field.PROCESS] = number
     channel = core.tether.open(Request(Operation.PROCESSES, fields))
-    answer = await _answer(channel)
+    answer = await answer_of(channel)
     if isinstance(answer, Fail):
         name = "" if number is None else f"p{number}"
         raise process_failure(answer, op=op, process=name, session_id=core.id)
@@ -513,31 +389,3 @@ async def _described(core: SessionCore, op: str, number: int | None) -> list[Pro
 def _moment(nanoseconds: int) -> datetime:
     # 64 bits of nanoseconds end in the year 2554, which a datetime can say; two of them in 3139.
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-
-
-def _last_lines(events: list[Stdout | Stderr | Gap], count: int) -> list[Stdout | Stderr | Gap]:
-    """Return the events from the last ``count`` lines on; a line that has not ended is one."""
-    kept: list[Stdout | Stderr | Gap] = []
-    needed = count
-    newest = True
-    for event in reversed(events):
-        if needed == 0:
-            break
-        if isinstance(event, Gap):
-            break
-        at = len(event.data)
-        if newest and event.data:
-            newest = False
-            at -= event.data.endswith(b"\n")
-        while needed and at >= 0:
-            at = event.data.rfind(b"\n", 0, at)
-            if at < 0:
-                break
-            needed -= 1
-        if needed:
-            kept.append(event)
-        elif at + 1 < len(event.data):
-            data = event.data[at + 1 :]
-            offset = None if event.offset is None else event.offset + at + 1
-            kept.append(type(event)(data, data.decode("utf-8", "replace"), offset))
-    return kept[::-1]
