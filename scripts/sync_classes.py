@@ -107,7 +107,11 @@ CLASSES: dict[str, tuple[Class, ...]] = {
             "DockerSandbox",
             "AsyncDockerSandbox",
             "_sandbox",
-            (("sandbox.py", "AsyncDockerSandbox"), ("_stored.py", "StoredPart")),
+            (
+                ("sandbox.py", "AsyncDockerSandbox"),
+                ("_pooled.py", "PooledPart"),
+                ("_stored.py", "StoredPart"),
+            ),
             kind="sandbox",
         ),
     ),

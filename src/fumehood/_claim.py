@@ -17,15 +17,13 @@ from dataclasses import dataclass
 
 from fumehood._core import SessionCore
 from fumehood._failures import setup_failure
+from fumehood._settings import Order, Settings, new_session_id
 from fumehood._start import (
     SETTLE_TIMEOUT,
     Forget,
-    Order,
-    Settings,
     client_name,
     configuration,
     container_request,
-    new_session_id,
     pass_engine,
     reopener,
     stage,

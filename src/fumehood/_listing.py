@@ -1,14 +1,16 @@
-"""What the engine cannot say of a session that came from a pool: its supervisor is asked."""
+"""What a list of sessions says of one. Of one from a pool, its supervisor has to be asked."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from fumehood._start import known_metadata, open_tether
 from fumehood.engines.base import Container, Engine
 from fumehood.errors import SandboxError
+from fumehood.results import SessionInfo
 
 logger: logging.Logger = logging.getLogger("fumehood.sandbox")
 
@@ -46,3 +48,19 @@ async def pooled_metadata(
             if container.pool_id and container.nonce not in found and container.state == "running":
                 group.create_task(ask(container))
     return found
+
+
+def described(container: Container, metadata: Mapping[str, str]) -> SessionInfo:
+    """Return what a list says of a session."""
+    return SessionInfo(
+        id=container.session_id,
+        state=container.state,
+        image=container.image,
+        created_at=datetime.fromtimestamp(container.created_at, UTC),
+        workspace_id=container.workspace_id,
+        detached=container.detached,
+        owner=container.owner,
+        metadata=dict(metadata),
+        ttl=container.ttl,
+        idle_timeout=container.idle_timeout,
+    )

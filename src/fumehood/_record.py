@@ -9,16 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from fumehood import options, paths
+from fumehood._settings import Order, Settings
 from fumehood.errors import EngineError, EngineUnsupportedError, InvalidRequestError
 from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
 from fumehood.volumes import Volume, check_volumes
-
-if TYPE_CHECKING:
-    from fumehood._start import Order, Settings
 
 VERSION = 1
 
@@ -82,8 +80,6 @@ def read(
         UnknownHeadersError: a rule has headers that ``known`` does not have.
         EngineError: they are not what this version writes.
     """
-    from fumehood._start import Order, Settings
-
     check_text(text, session_id)
     try:
         data = cast("dict[str, Any]", json.loads(text))

@@ -9,16 +9,15 @@ import getpass
 import logging
 import math
 import os
-import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from fumehood import _record
 from fumehood._core import SessionCore
 from fumehood._failures import setup_failure
 from fumehood._limits import capability_mask
+from fumehood._settings import Order, Settings
 from fumehood._steps import Steps
 from fumehood._tether.cleanup import to_the_end
 from fumehood._tether.reconnect import Reopen
@@ -34,35 +33,25 @@ from fumehood.engines.base import (
     Container,
     Engine,
     Image,
-    PullPolicy,
 )
 from fumehood.engines.base import SessionRequest as ContainerRequest
 from fumehood.engines.labels import decode_metadata
 from fumehood.engines.state import HoldsState
 from fumehood.errors import (
-    FileTooLargeError,
     InvalidRequestError,
     SandboxError,
     SessionNotFoundError,
     SupervisorError,
 )
-from fumehood.hooks import Hooks
 from fumehood.options import (
     MIB,
-    Lifecycle,
-    Limits,
     Manifest,
-    Network,
     Seconds,
-    Security,
-    Workspace,
     seconds,
 )
 from fumehood.results import Start
 from fumehood.session import AsyncSession
 from fumehood.state import Maker
-from fumehood.text import brief
-from fumehood.volumes import Volume
 
 logger: logging.Logger = logging.getLogger("fumehood.session")
 
@@ -74,75 +63,7 @@ _HEARTBEAT_DEFAULT = 60.0
 _CONFIGURE_REST = 6000
 """Bytes of a CONFIGURE that are not environment: user, working directory and numbers, at most."""
 
-# What the engine accepts as a reference, in short; the engine itself is the judge of the rest. It
-# must not begin with '-' (another tool's option) nor hold anything that a log or a terminal would
-# obey.
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
-
 Forget = Callable[[AsyncSession], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """A sandbox's configuration, checked."""
-
-    image: str
-    pull: PullPolicy
-    workdir: str
-    workspace: Workspace
-    lifecycle: Lifecycle
-    network: Network
-    limits: Limits
-    security: Security
-    env: Mapping[str, str]
-    user: str | None
-    labels: Mapping[str, str]
-    hooks: Hooks
-    platform: str | None
-    volumes: tuple[Volume, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What one ``create_session`` asked for, checked."""
-
-    session_id: str
-    workspace: Workspace
-    manifest: Manifest
-    metadata: Mapping[str, str]
-    ports: tuple[int, ...]
-    volumes: tuple[Volume, ...]
-    chosen: bool = True
-    """Whether the caller has chosen the id; if not, any other will do."""
-
-
-def check_image(reference: str) -> str:
-    """Return an image reference that is safe to send and to show."""
-    if not isinstance(reference, str) or not _IMAGE.fullmatch(reference):
-        raise InvalidRequestError(
-            f"image {brief(reference)} is not an image reference such as 'python:3.13-slim'"
-        )
-    return reference
-
-
-def check_manifest(manifest: Manifest, limits: Limits) -> None:
-    """Refuse files that the session would refuse, before there is one."""
-    for path, content in manifest.files.items():
-        raw = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-        if len(raw) > limits.max_file_bytes:
-            raise FileTooLargeError(
-                f"Manifest.files[{path!r}] is {len(raw)} bytes; Limits.max_file_bytes is "
-                f"{limits.max_file_bytes}",
-                path=path,
-                op="create_session",
-            )
-
-
-def new_session_id() -> str:
-    """Return an id that nobody else makes up: 80 random bits, 16 characters."""
-    alphabet = "abcdefghijklmnopqrstuvwxyz234567"
-    value = secrets.randbits(80)
-    return "".join(alphabet[value >> shift & 31] for shift in range(0, 80, 5))
 
 
 async def create(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from fumehood import _record, options
-from fumehood._start import Order, Settings, new_session_id
+from fumehood._settings import Order, Settings, new_session_id
 from fumehood._steps import Steps
 from fumehood._tether.cleanup import to_the_end
 from fumehood.engines.base import Container, Engine, Image

@@ -7,6 +7,7 @@ been asked, because a session may have been given more time than its label says.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from fumehood._start import open_tether
@@ -26,6 +27,19 @@ async def sweep(engine: Engine, *, supervisors: bool = False) -> SweepReport:
         return not await _answers(engine, container)
 
     return await engine.sweep(supervisors=supervisors, expired=stuck)
+
+
+async def sweep_once(engine: Engine) -> None:
+    """Sweep beside a sandbox's first session; what does not work is only logged."""
+    loop = asyncio.get_running_loop()
+    try:
+        await sweep(engine)
+    except RuntimeError:
+        # The loop was closed under it, and a connection that it held could not be closed there.
+        if not loop.is_closed():
+            raise
+    except SandboxError as exc:
+        logger.warning("the sweep at start-up failed: %s", exc)
 
 
 async def _answers(engine: Engine, container: Container) -> bool:

@@ -6,38 +6,20 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from fumehood import hooks as hooks_module
-from fumehood import options, paths
-from fumehood._claim import (
-    Warm,
-    WarmLostError,
-    claim,
-    claim_configuration,
-    discard,
-    prepare,
-    why_cold,
-)
-from fumehood._listing import pooled_metadata
-from fumehood._pool import WarmPool
-from fumehood._start import (
-    Order,
-    Settings,
-    check_image,
-    check_manifest,
-    create,
-    join,
-    new_session_id,
-)
+from fumehood import options
+from fumehood._listing import described, pooled_metadata
+from fumehood._pooled import PooledPart
+from fumehood._settings import Order, Settings, check_manifest, check_settings, new_session_id
+from fumehood._start import create, join
 from fumehood._steps import Steps
 from fumehood._stored import Fill, StoredPart, check_snapshot
-from fumehood._sweep import sweep
+from fumehood._sweep import sweep, sweep_once
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood.engines.base import (
-    Container,
     Engine,
     EngineInfo,
     Image,
@@ -45,10 +27,10 @@ from fumehood.engines.base import (
     PullProgress,
     SweepReport,
 )
-from fumehood.errors import InvalidRequestError, SandboxError
+from fumehood.errors import InvalidRequestError
 from fumehood.hooks import Hooks
 from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
-from fumehood.pool import Pool, PoolStats
+from fumehood.pool import Pool
 from fumehood.results import SessionInfo
 from fumehood.session import AsyncSession, SessionRequest
 from fumehood.snapshots import Snapshot
@@ -82,7 +64,7 @@ class SandboxOptions(TypedDict, total=False):
     pool: Pool | None
 
 
-class AsyncDockerSandbox(StoredPart):
+class AsyncDockerSandbox(PooledPart, StoredPart):
     """Sandbox sessions on a Docker engine.
 
     Everything is checked here, before anything is created; nothing is created before the first
@@ -137,46 +119,23 @@ class AsyncDockerSandbox(StoredPart):
         volumes: Sequence[Volume] = (),
         pool: Pool | None = None,
     ) -> None:
-        for name, value, kind in (
-            ("workspace", workspace, Workspace),
-            ("lifecycle", lifecycle, Lifecycle),
-            ("network", network, Network),
-            ("limits", limits, Limits),
-            ("security", security, Security),
-            ("hooks", hooks, Hooks),
-        ):
-            if not isinstance(value, kind):
-                raise InvalidRequestError(f"{name} must be a {kind.__name__}, not {brief(value)}")
-        if pull not in ("missing", "always", "never"):
-            raise InvalidRequestError(f"pull must be 'missing', 'always' or 'never', not {pull!r}")
-        if platform not in (None, "linux/amd64", "linux/arm64"):
-            raise InvalidRequestError(
-                f"platform must be 'linux/amd64' or 'linux/arm64', not {platform!r}"
-            )
-        self._settings = Settings(
-            image=check_image(image),
+        self._settings = check_settings(
+            image=image,
             pull=pull,
-            workdir=paths.directory(workdir, "workdir"),
+            workdir=workdir,
             workspace=workspace,
             lifecycle=lifecycle,
             network=network,
             limits=limits,
             security=security,
-            env=options.check_env(env),
-            user=options.check_user(user),
-            labels=options.check_labels(labels, "labels"),
+            env=env,
+            user=user,
+            labels=labels,
             hooks=hooks,
             platform=platform,
-            volumes=check_volumes(volumes),
+            volumes=volumes,
         )
-        if pool is not None and not isinstance(pool, Pool):
-            raise InvalidRequestError(f"pool must be a Pool, not {brief(pool)}")
-        self._pool: WarmPool | None = None
-        if pool is not None:
-            self._pool = WarmPool(
-                pool, fill=self._fill, discard=self._discard, hook=hooks.on_pool_change
-            )
-        self._naming: set[asyncio.Task[None]] = set()
+        self._stock(pool)
         self._progress = progress
         self._docker_host = docker_host
         self._engine: Engine | None = None
@@ -291,32 +250,13 @@ class AsyncDockerSandbox(StoredPart):
         one that does not answer within 5 s is listed without.
         """
         engine = self._use()
-        if self._naming:
-            await asyncio.wait(self._naming)
+        await self._named_all()
         containers = await engine.list_sessions()
         own = {session.nonce: session.metadata for session in self._sessions}
         metadata = await pooled_metadata(engine, containers, known=own)
-        infos = [_info(item, metadata.get(item.nonce, item.metadata)) for item in containers]
+        infos = [described(item, metadata.get(item.nonce, item.metadata)) for item in containers]
         infos += await self._stopped({info.id for info in infos})
         return sorted(infos, key=lambda info: (info.created_at, info.id))
-
-    async def warm_up(self) -> None:
-        """Wait until the pool holds ``Pool.min_idle`` containers that wait.
-
-        When cancelled, filling goes on in the background.
-
-        Raises:
-            InvalidRequestError: the sandbox has no pool.
-            SandboxError: a container could not be made; the pool goes on trying by itself.
-        """
-        if self._pool is None:
-            raise InvalidRequestError("this sandbox has no pool: make it with pool=Pool(...)")
-        self._use()
-        await self._pool.warm_up()
-
-    def pool_stats(self) -> PoolStats | None:
-        """Return what the pool holds and has done; None without one."""
-        return None if self._pool is None else self._pool.stats()
 
     async def list_workspaces(self) -> list[str]:
         """Return the ids of the persistent workspaces on the engine."""
@@ -371,8 +311,7 @@ class AsyncDockerSandbox(StoredPart):
         results = await asyncio.gather(
             *(self._leave(session) for session in sessions), *pool, return_exceptions=True
         )
-        if self._naming:
-            await asyncio.wait(self._naming)
+        await self._named_all()
         if self._sweeper is not None:
             await stop(self._sweeper)
         if self._engine is not None:
@@ -424,7 +363,7 @@ class AsyncDockerSandbox(StoredPart):
             engine = self._use()
         if given:
             await self._check_not_stopped(order.session_id)
-        session = await self._create_warm(engine, order, steps)
+        session = await self._create_warm(engine, order, steps, self)
         if not isinstance(session, str):
             return await self._made(session, self._settings)
         with steps.step("image"):
@@ -489,60 +428,6 @@ class AsyncDockerSandbox(StoredPart):
             settings.image, pull=settings.pull, platform=settings.platform, progress=self._progress
         )
 
-    # --- the pool -----------------------------------------------------------------------------
-
-    async def _create_warm(self, engine: Engine, order: Order, steps: Steps) -> AsyncSession | str:
-        """Return a session from the pool, or why there is none."""
-        pool = self._pool
-        if pool is None:
-            return "the sandbox has no pool"
-        if reason := why_cold(self._settings, order):
-            return reason
-        while (warm := pool.take()) is not None:
-            try:
-                configure = claim_configuration(self._settings, order, warm)
-            except BaseException:
-                pool.give_back(warm)
-                raise
-            try:
-                session = await claim(
-                    engine,
-                    self._settings,
-                    order,
-                    warm,
-                    configure,
-                    steps=steps,
-                    forget=self._forget,
-                    maker=self,
-                )
-            except WarmLostError as exc:
-                pool.lost(warm, str(exc))
-                continue
-            self._name(session)
-            pool.claimed()
-            return session
-        return "the pool was empty"
-
-    def _name(self, session: AsyncSession) -> None:
-        naming = session.naming
-        if naming is not None:
-            self._naming.add(naming)
-            naming.add_done_callback(self._named)
-
-    def _named(self, naming: asyncio.Task[None]) -> None:
-        self._naming.discard(naming)
-        if not naming.cancelled() and (error := naming.exception()) is not None:
-            # Its owner has it all the same; others do not find it, unless it is over anyway.
-            logger.info("a session from the pool did not get its name: %s", error)
-
-    async def _fill(self) -> Warm:
-        engine = self._use()
-        return await prepare(engine, self._settings, await self._image(engine))
-
-    async def _discard(self, warm: Warm) -> None:
-        assert self._engine is not None
-        await discard(self._engine, warm)
-
     async def _connect(self, session_id: str) -> AsyncSession:
         session = await join(
             self._use(), self._settings, session_id, forget=self._forget, maker=self
@@ -557,31 +442,4 @@ class AsyncDockerSandbox(StoredPart):
     def _start_sweeper(self) -> None:
         """Sweep once per sandbox, beside the first session: nobody waits for it."""
         if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep_once(self._use()))
-
-    @staticmethod
-    async def _sweep_once(engine: Engine) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            await sweep(engine)
-        except RuntimeError:
-            # The loop was closed under it, and a connection that it held could not be closed there.
-            if not loop.is_closed():
-                raise
-        except SandboxError as exc:
-            logger.warning("the sweep at start-up failed: %s", exc)
-
-
-def _info(container: Container, metadata: Mapping[str, str]) -> SessionInfo:
-    return SessionInfo(
-        id=container.session_id,
-        state=container.state,
-        image=container.image,
-        created_at=datetime.fromtimestamp(container.created_at, UTC),
-        workspace_id=container.workspace_id,
-        detached=container.detached,
-        owner=container.owner,
-        metadata=dict(metadata),
-        ttl=container.ttl,
-        idle_timeout=container.idle_timeout,
-    )
+            self._sweeper = asyncio.create_task(sweep_once(self._use()))

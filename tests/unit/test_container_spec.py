@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from fumehood._start import new_session_id
+from fumehood._settings import new_session_id
 from fumehood.engines import container_spec, labels
 from fumehood.engines.base import Image, SessionRequest
 from fumehood.engines.container_spec import EngineFacts

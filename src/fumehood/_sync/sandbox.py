@@ -178,21 +178,6 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         """
         return self._call(lambda: self._async.list_sessions())
 
-    def warm_up(self) -> None:
-        """Wait until the pool holds ``Pool.min_idle`` containers that wait.
-
-        When cancelled, filling goes on in the background.
-
-        Raises:
-            InvalidRequestError: the sandbox has no pool.
-            SandboxError: a container could not be made; the pool goes on trying by itself.
-        """
-        return self._call(lambda: self._async.warm_up())
-
-    def pool_stats(self) -> PoolStats | None:
-        """Return what the pool holds and has done; None without one."""
-        return self._look(lambda: self._async.pool_stats())
-
     def list_workspaces(self) -> list[str]:
         """Return the ids of the persistent workspaces on the engine."""
         return self._call(lambda: self._async.list_workspaces())
@@ -229,6 +214,21 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         Idempotent. Once begun it goes on to its end even when the caller is interrupted.
         """
         return self._call(lambda: self._async.close())
+
+    def warm_up(self) -> None:
+        """Wait until the pool holds ``Pool.min_idle`` containers that wait.
+
+        When cancelled, filling goes on in the background.
+
+        Raises:
+            InvalidRequestError: the sandbox has no pool.
+            SandboxError: a container could not be made; the pool goes on trying by itself.
+        """
+        return self._call(lambda: self._async.warm_up())
+
+    def pool_stats(self) -> PoolStats | None:
+        """Return what the pool holds and has done; None without one."""
+        return self._look(lambda: self._async.pool_stats())
 
     def resume(self, id: str, *, lifecycle: Lifecycle | None = None) -> Session:
         """Bring a stopped session back, in any process.
