@@ -4,151 +4,21 @@
 
 #include "fake_processes.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "channel.h"
-#include "clock.h"
-#include "configure.h"
-#include "connection.h"
 #include "exec.h"
-#include "handshake.h"
-#include "lease.h"
-#include "pause.h"
-#include "loop.h"
-#include "report.h"
-#include "session.h"
-#include "sockets.h"
+#include "exec_start.h"
+#include "fake.h"
+#include "procs.h"
 #include "task.h"
 #include "terminal.h"
 #include "transfer.h"
-#include "tree.h"
 
-#define MAX_SOURCES 4096
 #define MAX_PROCESSES 512
-/* Turns without a word from the client or a process: more is a loop that never rests. */
-#define MAX_TURNS 20000
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
-
-/* --- the loop ------------------------------------------------------------------------------------ */
-
-static struct {
-	struct source *source;
-	uint32_t events;
-} sources[MAX_SOURCES];
-static unsigned source_count;
-
-static unsigned index_of(const struct source *source)
-{
-	for (unsigned i = 0; i < source_count; i++) {
-		if (sources[i].source == source)
-			return i;
-	}
-	abort();
-}
-
-bool source_open(struct source *source, int fd, uint32_t events, void (*ready)(struct source *source))
-{
-	MUST(fd >= 0 && source_count < MAX_SOURCES);
-	*source = (struct source){ .fd = fd, .armed = events != 0, .ready = ready };
-	sources[source_count].source = source;
-	sources[source_count++].events = events;
-	return true;
-}
-
-void source_arm(struct source *source, uint32_t events)
-{
-	MUST(source->fd >= 0);
-	sources[index_of(source)].events = events;
-	source->armed = true;
-}
-
-void source_take_over(struct source *source, struct source *other, void (*ready)(struct source *source))
-{
-	unsigned index = index_of(other);
-
-	*source = (struct source){ .fd = other->fd, .ready = ready };
-	sources[index].source = source;
-	other->fd = -1;
-	other->armed = false;
-}
-
-void source_close(struct source *source)
-{
-	if (source->fd < 0)
-		return;
-	sources[index_of(source)] = sources[--source_count];
-	close(source->fd);
-	source->fd = -1;
-	source->armed = false;
-}
-
-unsigned fake_open_sources(void)
-{
-	return source_count;
-}
-
-/* One turn: false when nothing was ready. */
-static bool turn(void)
-{
-	static struct pollfd waits[MAX_SOURCES];
-	static struct source *waiting[MAX_SOURCES];
-	unsigned count = 0;
-	bool any = false;
-	int ready;
-
-	for (unsigned i = 0; i < source_count; i++) {
-		if (!sources[i].source->armed)
-			continue;
-		waits[count] = (struct pollfd){
-			.fd = sources[i].source->fd,
-			.events = (short)(sources[i].events == EPOLLOUT ? POLLOUT : POLLIN),
-		};
-		waiting[count++] = sources[i].source;
-	}
-	/* The fuzzer's own alarm interrupts even a poll that does not wait. */
-	do
-		ready = poll(waits, count, 0);
-	while (ready < 0 && errno == EINTR);
-	MUST(ready >= 0);
-	for (unsigned i = 0; i < count; i++) {
-		/* A handler before this one may have closed it. */
-		if (waits[i].revents == 0 || waiting[i]->fd != waits[i].fd || !waiting[i]->armed)
-			continue;
-		waiting[i]->armed = false;
-		waiting[i]->ready(waiting[i]);
-		any = true;
-	}
-	return any;
-}
-
-void fake_settle(void)
-{
-	bool more = true;
-
-	for (unsigned turns = 0; more && !session_ending(); turns++) {
-		MUST(turns < MAX_TURNS);
-		/* In this order: what a connection's turn arms may be ready already. */
-		more = connections_turn();
-		more |= turn();
-	}
-}
-
-/* --- processes ----------------------------------------------------------------------------------- */
 
 static struct process {
 	struct task *task;         /* NULL: a free slot, or a server's */
@@ -507,15 +377,11 @@ void fake_exit_all(void)
 	}
 }
 
-/* --- servers -------------------------------------------------------------------------------------- */
-
-/* By descriptor: how a connection under way will be answered. */
-static int outcomes[65536];
-
-/* A socket whose other end is a process of ours: -1 when there is no room for one. */
-static int join_process(int ends[2])
+/* A socket whose other end is a process of ours. */
+int fake_server(void)
 {
 	struct process *process = NULL;
+	int ends[2];
 
 	for (unsigned i = 0; i < MAX_PROCESSES && process == NULL; i++) {
 		if (!in_use(&processes[i]))
@@ -530,243 +396,12 @@ static int join_process(int ends[2])
 	return ends[0];
 }
 
-int socket_dial(bool six, uint16_t port)
+void fake_forget_managed(void)
 {
-	int ends[2];
-
-	if (six || port == FAKE_ABSENT || join_process(ends) < 0) {
-		errno = EADDRNOTAVAIL;
-		return -1;
-	}
-	outcomes[ends[0]] = port == FAKE_REFUSES ? ECONNREFUSED : port == FAKE_HANGS ? EINPROGRESS : 0;
-	if (port == FAKE_HANGS) {
-		/* Not writable until its other end takes something. */
-		static uint8_t full[65536];
-
-		while (write(ends[0], full, sizeof full) > 0)
-			;
-	}
-	return ends[0];
-}
-
-/* More have connected than may wait, and they did so before anybody listened. */
-int socket_listen(uint16_t port)
-{
-	if (port == FAKE_REFUSES) {
-		errno = EADDRINUSE;
-		return -1;
-	}
-	return eventfd(WIRE_MAX_INCOMING + 8, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
-}
-
-int socket_accept(int fd)
-{
-	uint64_t one;
-	int ends[2];
-
-	if (read(fd, &one, sizeof one) < 0)
-		return -1;
-	if (join_process(ends) >= 0)
-		return ends[0];
-	errno = EMFILE;
-	return -1;
-}
-
-int socket_dialled(int fd)
-{
-	struct pollfd look = { .fd = fd, .events = POLLOUT };
-
-	if (outcomes[fd] != EINPROGRESS || poll(&look, 1, 0) <= 0)
-		return outcomes[fd];
-	return look.revents & POLLHUP ? ECONNREFUSED : 0;
-}
-
-void socket_finish(int fd)
-{
-	(void)shutdown(fd, SHUT_WR);
-}
-
-void socket_break(int fd)
-{
-	(void)fd;
-}
-
-/* --- the session --------------------------------------------------------------------------------- */
-
-struct session session = { .null_fd = -1, .proc_fd = -1, .root_fd = -1, .workspace_fd = -1 };
-bool fake_configures_at_once;
-/* A client keeps the container in stock: the first configuration may be late. */
-static bool waits;
-static bool ending;
-
-void session_end(uint32_t reason)
-{
-	(void)reason;
-	ending = true;
-}
-
-bool session_ending(void)
-{
-	return ending;
-}
-
-void configure_begin(const struct wire_message *message)
-{
-	(void)message;
-	session.configured = true;
-	if (fake_configures_at_once)
-		fake_configured();
-}
-
-void fake_configured(void)
-{
-	if (!session.configured || session.ready)
-		return;
-	waits = false;
-	session.ready = true;
-	handshake_ready();
-}
-
-void fake_let_go(void)
-{
-	ending = false;
-	session.configured = session.ready = true;
-	handshake_ready();
-}
-
-void fake_forget(void)
-{
-	waits = false;
-	int null_fd = session.null_fd >= 0 ? session.null_fd : open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	session = (struct session){ .null_fd = null_fd, .max_processes = 8 };
-	ending = false;
 	for (unsigned i = 0; i < MAX_MANAGED; i++) {
 		MUST(table[i].readers == NULL && table[i].writers == NULL && table[i].task == NULL);
 		if (table[i].id)
 			forget(&table[i]);
 	}
 	last_id = last_ended = 0;
-}
-
-static void put_fields(struct connection *connection, uint8_t frame, uint32_t channel, const uint8_t *tags,
-		       size_t count)
-{
-	struct wire_writer writer;
-	uint8_t memory[1024];
-
-	wire_writer_init(&writer, memory, sizeof memory);
-	wire_begin(&writer, frame, channel);
-	for (size_t i = 0; i < count; i++) {
-		if (tags[i] == FIELD_KERNEL)
-			wire_put_text(&writer, tags[i], "6.1", 3);
-		else
-			wire_put_uint(&writer, tags[i], 1);
-	}
-	wire_end(&writer);
-	connection_send(connection, &writer);
-}
-
-void report_send(struct connection *connection)
-{
-	static const uint8_t tags[] = {
-		FIELD_UID, FIELD_GID, FIELD_MEMORY_MAX, FIELD_SWAP_MAX, FIELD_PIDS_MAX, FIELD_CPU_QUOTA_US,
-		FIELD_CPU_PERIOD_US, FIELD_OPEN_FILES, FIELD_NO_NEW_PRIVS, FIELD_SECCOMP, FIELD_CAP_BOUNDING,
-		FIELD_WORKSPACE_FS, FIELD_WORKSPACE_BYTES, FIELD_ROOTFS_READONLY, FIELD_KERNEL,
-		FIELD_CGROUP_VERSION, FIELD_TMP_BYTES,
-	};
-
-	put_fields(connection, FRAME_READY, 0, tags, sizeof tags);
-}
-
-void lease_answer(struct connection *connection, uint32_t channel, const struct wire_message *message)
-{
-	static const uint8_t tags[] = { FIELD_UPTIME_MS, FIELD_CHANNELS };
-
-	(void)message;
-	put_fields(connection, FRAME_DONE, channel, tags, sizeof tags);
-}
-
-/* Nothing here runs, so nothing is stopped. */
-bool pause_active(void)
-{
-	return false;
-}
-
-void pause_answer(struct connection *connection, uint32_t channel, const struct wire_message *message)
-{
-	static const uint8_t tags[] = { FIELD_ENTRIES };
-
-	(void)message;
-	put_fields(connection, FRAME_DONE, channel, tags, sizeof tags);
-}
-
-void pause_left(struct connection *connection)
-{
-	(void)connection;
-}
-
-void lease_wait(void)
-{
-	waits = true;
-}
-
-bool lease_waits(void)
-{
-	return waits;
-}
-
-void lease_joined(void)
-{
-}
-
-void lease_left(void)
-{
-}
-
-void lease_busy(void)
-{
-}
-
-void lease_quiet(void)
-{
-}
-
-uint64_t lease_heartbeat_ms(void)
-{
-	return 0;
-}
-
-uint64_t lease_grace_ms(void)
-{
-	return 1;
-}
-
-void tree_stray_seen(void)
-{
-	abort();
-}
-
-/* Time stands still until the input says otherwise: then every grace is over. */
-static uint64_t now_monotonic = SECOND;
-
-void fake_pass_time(void)
-{
-	now_monotonic += SECOND;
-	connections_due(now_monotonic);
-}
-
-uint64_t clock_monotonic(void)
-{
-	return now_monotonic;
-}
-
-uint64_t clock_boottime(void)
-{
-	return SECOND;
-}
-
-uint64_t clock_after_ms(uint64_t now, uint64_t milliseconds)
-{
-	return now + milliseconds * MILLISECOND;
 }
