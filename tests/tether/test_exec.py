@@ -1,13 +1,12 @@
-"""Commands over a scripted supervisor: arguments, results, hooks, and every way to leave one."""
+"""Commands over a scripted supervisor: arguments, results, text and input."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,44 +20,26 @@ from fumehood import (
     CommandTimeoutError,
     ExecEnded,
     ExecReason,
-    ExecStarted,
     Exit,
     Hooks,
     InvalidRequestError,
     Limits,
     ResourceLimitError,
     SandboxError,
-    SessionEndedError,
     Stderr,
     Stdout,
-    SupervisorError,
     UserNotFoundError,
     WorkingDirectoryError,
 )
-from fumehood._run import Backstop
 from fumehood._wire import table
-from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, Frame, Operation
+from fumehood._wire.table import ErrorCode, ExecCode, Field, Frame
+from tether.commands import answer_cancels, says
 from tether.conftest import Connect, Link
 
 HALF_SURROGATE = "\ud800"
 
 
-def cancelled(peer: FakeSupervisor, channel: Opened, *, killed: int = 1) -> None:
-    """Answer a CANCEL as the supervisor does: the tree is dead."""
-    peer.exit(channel.number, 137, signal=9, reason=ExecCode.CANCELLED, killed=killed)
-
-
-def answer_cancels(peer: FakeSupervisor) -> None:
-    peer.on_frame = lambda raw: (
-        cancelled(peer, peer.channels[raw.channel]) if raw.frame is Frame.CANCEL else None
-    )
-
-
 # --- what is asked for ------------------------------------------------------------------------
-
-
-def says(**fields: int) -> Callable[[FakeSupervisor, Opened], None]:
-    return lambda peer, channel: peer.exit(channel.number, **fields)
 
 
 async def test_a_command_goes_out_as_the_caller_said_it(connect: Connect) -> None:
@@ -406,319 +387,3 @@ async def test_an_input_that_never_comes_holds_nothing_up(connect: Connect) -> N
     pieces.put(b"")
     await asyncio.to_thread(thread.join, PATIENCE)
     assert not thread.is_alive()
-
-
-# --- streams, and leaving them ----------------------------------------------------------------
-
-
-async def test_a_stream_starts_nothing_before_its_first_step(link: Link) -> None:
-    stream = link.session.exec_stream(["x"])
-    await stream.aclose()
-    with pytest.raises(StopAsyncIteration):
-        await anext(stream)
-    assert link.peer.channels == {}
-
-
-async def test_a_stream_ends_with_the_exit_and_then_for_good(connect: Connect) -> None:
-    async with connect(script=says(exit_code=4)) as link:
-        stream = link.session.exec_stream(["x"])
-        events = [event async for event in stream]
-        assert [type(event) for event in events] == [Exit]
-        with pytest.raises(StopAsyncIteration):
-            await anext(stream)
-        await stream.aclose()
-        assert link.peer.count(Frame.CANCEL) == 0
-
-
-async def test_the_exit_keeps_the_first_bytes_of_what_was_streamed(connect: Connect) -> None:
-    def script(peer: FakeSupervisor, channel: Opened) -> None:
-        assert channel.number_of(Field.STDOUT_LIMIT) == (1 << 64) - 1
-        peer.stdout(channel.number, b"12345", b"67890")
-        peer.exit(channel.number, stdout_total=10)
-
-    async with connect(script=script, limits=Limits(max_output_bytes=7)) as link:
-        events = [event async for event in link.session.exec_stream(["x"])]
-    assert b"".join(e.data for e in events if isinstance(e, Stdout)) == b"1234567890"
-    last = events[-1]
-    assert isinstance(last, Exit)
-    assert (last.result.stdout_bytes, last.result.stdout_dropped) == (b"1234567", 3)
-
-
-async def break_out(link: Link) -> None:
-    async for _ in link.session.exec_stream(["x"]):
-        break
-    gc.collect()
-
-
-async def leave_the_block(link: Link) -> None:
-    async with link.session.exec_stream(["x"]) as stream:
-        await anext(stream)
-
-
-async def close(link: Link) -> None:
-    stream = link.session.exec_stream(["x"])
-    await anext(stream)
-    await stream.aclose()
-    await stream.aclose()
-
-
-async def drop(link: Link) -> None:
-    stream = link.session.exec_stream(["x"])
-    await anext(stream)
-    del stream
-    gc.collect()
-
-
-@pytest.mark.parametrize("leave", [break_out, leave_the_block, close, drop])
-async def test_leaving_a_stream_early_kills_the_command_once(
-    connect: Connect, leave: Callable[[Link], object]
-) -> None:
-    told: asyncio.Queue[ExecEnded] = asyncio.Queue()
-
-    def script(peer: FakeSupervisor, channel: Opened) -> None:
-        peer.stdout(channel.number, b"first")
-
-    async with connect(script=script, hooks=Hooks(on_exec_end=told.put_nowait)) as link:
-        answer_cancels(link.peer)
-        await leave(link)  # type: ignore[misc]
-        await link.peer.seen(Frame.CANCEL)
-        event = await asyncio.wait_for(told.get(), PATIENCE)
-        assert event.result is not None
-        assert event.result.reason is ExecReason.CANCELLED
-        assert event.result.stdout_bytes == b"first"
-        assert event.error is None
-        await link.session.exec_stream(["y"]).aclose()
-        assert link.peer.count(Frame.CANCEL) == 1
-        assert told.empty()
-
-
-async def test_an_exception_in_the_loop_kills_the_command(connect: Connect) -> None:
-    def script(peer: FakeSupervisor, channel: Opened) -> None:
-        peer.stdout(channel.number, b"first")
-
-    async with connect(script=script) as link:
-        answer_cancels(link.peer)
-        with pytest.raises(ZeroDivisionError):
-            async with link.session.exec_stream(["x"]) as stream:
-                async for _ in stream:
-                    raise ZeroDivisionError
-        assert link.peer.channels[1].cancelled
-
-
-async def test_a_stream_is_closed_from_another_task_while_it_waits(connect: Connect) -> None:
-    async with connect() as link:
-        answer_cancels(link.peer)
-        stream = link.session.exec_stream(["x"])
-        waiting = asyncio.create_task(anext(stream, None))
-        await link.peer.opened(1)
-        await stream.aclose()
-        assert await asyncio.wait_for(waiting, PATIENCE) is None
-        assert link.peer.count(Frame.CANCEL) == 1
-
-
-async def test_two_tasks_do_not_share_an_iteration(connect: Connect) -> None:
-    async with connect() as link:
-        stream = link.session.exec_stream(["x"])
-        waiting = asyncio.create_task(anext(stream, None))
-        await link.peer.opened(1)
-        with pytest.raises(InvalidRequestError, match="another task"):
-            await anext(stream)
-        link.peer.stdout(1, b"unharmed")
-        link.peer.exit(1, stdout_total=8)
-        assert await waiting == Stdout(b"unharmed", "unharmed")
-        assert isinstance(await anext(stream), Exit)
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_a_cancelled_caller_waits_until_the_command_is_dead(
-    connect: Connect, streamed: bool
-) -> None:
-    ended: list[ExecEnded] = []
-    async with connect(hooks=Hooks(on_exec_end=ended.append)) as link:
-
-        async def caller() -> None:
-            if streamed:
-                await anext(link.session.exec_stream(["x"]))
-            else:
-                await link.session.exec(["x"], input=bytes(table.CHANNEL_WINDOW + 1))
-
-        task = asyncio.create_task(caller())
-        channel = await link.peer.opened(1)
-        task.cancel()
-        await link.peer.seen(Frame.CANCEL)
-        # A second and a third cancellation do not leave the end unobserved.
-        for _ in range(3):
-            task.cancel()
-            await asyncio.sleep(0)
-            assert not task.done()
-        assert ended == []
-        cancelled(link.peer, channel)
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert task.cancelled()
-        assert [type(event.error) for event in ended] == [asyncio.CancelledError]
-
-
-async def test_closing_a_stream_does_not_swallow_a_cancellation(connect: Connect) -> None:
-    async with connect() as link:
-        stream = link.session.exec_stream(["x"])
-        waiting = asyncio.create_task(anext(stream, None))
-        await link.peer.opened(1)
-        closing = asyncio.create_task(stream.aclose())
-        await link.peer.seen(Frame.CANCEL)
-        closing.cancel()
-        await asyncio.sleep(0)
-        assert not closing.done()
-        cancelled(link.peer, link.peer.channels[1])
-        with pytest.raises(asyncio.CancelledError):
-            await closing
-        await waiting
-
-
-# --- hooks ------------------------------------------------------------------------------------
-
-
-async def test_hooks_see_a_command_before_and_after(connect: Connect) -> None:
-    seen: list[object] = []
-
-    async def started(event: ExecStarted) -> None:
-        await asyncio.sleep(0)
-        assert link.peer.channels == {}
-        seen.append(event)
-
-    hooks = Hooks(on_exec_start=started, on_exec_end=seen.append)
-    async with connect(script=says(), hooks=hooks) as link:
-        result = await link.session.exec(["x", b"\xff"], cwd="d", user=5)
-    assert seen == [
-        ExecStarted(session_id="s1", argv=("x", "\ufffd"), cwd="d", user="5"),
-        ExecEnded(session_id="s1", argv=("x", "\ufffd"), result=result, error=None),
-    ]
-
-
-async def test_a_hook_that_refuses_stops_the_command_and_nobody_is_told_of_its_end(
-    connect: Connect,
-) -> None:
-    def refuse(event: ExecStarted) -> None:
-        raise PermissionError("not today")
-
-    ended: list[ExecEnded] = []
-    hooks = Hooks(on_exec_start=refuse, on_exec_end=ended.append)
-    async with connect(hooks=hooks) as link:
-        with pytest.raises(PermissionError, match="not today"):
-            await link.session.exec(["x"])
-        stream = link.session.exec_stream(["x"])
-        with pytest.raises(PermissionError):
-            await anext(stream)
-        with pytest.raises(StopAsyncIteration):
-            await anext(stream)
-        assert link.peer.channels == {}
-    assert ended == []
-
-
-async def test_a_hook_that_fails_to_be_told_is_logged_and_changes_nothing(
-    connect: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(event: ExecEnded) -> None:
-        raise ZeroDivisionError
-
-    async with connect(script=says(), hooks=Hooks(on_exec_end=fail)) as link:
-        assert (await link.session.exec(["x"])).ok
-        assert [type(e) async for e in link.session.exec_stream(["x"])] == [Exit]
-    assert [record.name for record in caplog.records] == ["fumehood.hooks"] * 2
-
-
-async def test_a_command_on_a_session_that_is_over_is_told_as_one_that_could_not_be_run(
-    connect: Connect,
-) -> None:
-    ended: list[ExecEnded] = []
-    async with connect(hooks=Hooks(on_exec_end=ended.append)) as link:
-        link.peer.end(EndCode.TTL)
-        await link.tether.wait_closed()
-        with pytest.raises(SessionEndedError):
-            await link.session.exec(["x"])
-        with pytest.raises(SessionEndedError):
-            await anext(link.session.exec_stream(["x"]))
-    assert [type(event.error) for event in ended] == [SessionEndedError] * 2
-
-
-# --- a supervisor that cannot be trusted ------------------------------------------------------
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_a_supervisor_that_misses_its_deadline_is_given_up(
-    connect: Connect, streamed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Backstop, "SLACK", 0.01)
-    monkeypatch.setattr(Backstop, "ANSWER", 0.01)
-    async with connect() as link:
-        other = asyncio.create_task(link.session.exec(["y"], timeout=None))
-        await link.peer.opened(1)
-        with pytest.raises(SupervisorError, match="given up"):
-            if streamed:
-                await anext(link.session.exec_stream(["x"], timeout=0.01))
-            else:
-                await link.session.exec(["x"], timeout=0.01)
-        with pytest.raises(SupervisorError, match="given up"):
-            await other
-        assert not link.tether.alive
-        with pytest.raises(SupervisorError):
-            await link.session.exec(["z"])
-
-
-async def test_a_deadline_moves_by_as_long_as_the_session_was_paused(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Backstop, "SLACK", 0.01)
-
-    def script(peer: FakeSupervisor, channel: Opened) -> None:
-        # Asked when the time is over; the command ends long after it, and yet in time.
-        if channel.operation is Operation.STATUS:
-            peer.done(channel.number, paused_ms=60_000)
-            peer.exit(1, 0)
-
-    async with connect(script=script) as link:
-        assert (await link.session.exec(["x"], timeout=0.01)).ok
-
-
-async def test_a_pause_is_believed_within_bounds(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Backstop, "SLACK", 0.01)
-    monkeypatch.setattr(Backstop, "BELIEF", 0.05)
-
-    def script(peer: FakeSupervisor, channel: Opened) -> None:
-        if channel.operation is Operation.STATUS:
-            peer.done(channel.number, paused_ms=2**40)
-
-    async with connect(script=script) as link:
-        with pytest.raises(SupervisorError, match="given up"):
-            await link.session.exec(["x"], timeout=0.01)
-
-
-async def test_a_supervisor_that_does_not_answer_the_question_is_given_up(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Backstop, "SLACK", 0.01)
-    monkeypatch.setattr(Backstop, "ANSWER", 0.01)
-    async with connect() as link:
-        with pytest.raises(SupervisorError, match="given up"):
-            await link.session.exec(["x"], timeout=0.01)
-
-
-async def test_a_caller_that_stalls_does_not_make_the_supervisor_late(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Backstop, "SLACK", 3600.0)
-    async with connect() as link:
-        stream = link.session.exec_stream(["x"], timeout=0.001)
-        link.peer.script = lambda peer, channel: peer.stdout(channel.number, b"1")
-        assert isinstance(await anext(stream), Stdout)
-        # The deadline is over by now, and the caller comes back: the end may take its moment.
-        running = stream._running
-        running._deadline = asyncio.get_running_loop().time() - 1
-        waiting = asyncio.create_task(anext(stream, None))
-        await asyncio.sleep(0)
-        link.peer.exit(1, 137, signal=9, reason=ExecCode.TIMED_OUT, stdout_total=1)
-        event = await waiting
-        assert isinstance(event, Exit)
-        assert event.result.timed_out
