@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
-from benchmarks.peers.crew import Crew
+from benchmarks.peers.crew import Crew, remove_containers
 from benchmarks.peers.driver import PeerError, Worker
 from benchmarks.peers.phases import Amounts
 
-_PEERS_AT_ONCE = 2
 _STARTING = 30.0
 """Seconds that sessions may need which are being made when the time is up."""
 _QUIET = 1.0
 
 
 def memory(crew: Crew, amounts: Amounts) -> None:
-    """Two peers at a time: memory does not depend on the machine's speed."""
+    """One peer at a time: dozens of containers made and removed at once stop some engines.
+
+    Docker 20.10 was seen to wait for itself for ever when one peer's containers left a bridge while
+    another one's were looked at, and to answer nothing about networks from then on.
+    """
     crew.dismiss()
-    with ThreadPoolExecutor(_PEERS_AT_ONCE) as threads:
-        list(threads.map(partial(_one, crew, amounts), crew.names()))
+    for name in crew.names():
+        _one(crew, amounts, name)
 
 
 def _one(crew: Crew, amounts: Amounts, name: str) -> None:
@@ -40,12 +40,8 @@ def _one(crew: Crew, amounts: Amounts, name: str) -> None:
     finally:
         # Faster than the peers' own ways, some of which need ten seconds for each.
         worker.end()
-        named = [one for one in containers if one is not None]
-        if named:
-            # Ours are gone by then, or about to be: that is no failure.
-            subprocess.run(
-                ["docker", "rm", "--force", "--volumes", *named], capture_output=True, check=False
-            )
+        # Ours are gone by then, or about to be: that is no failure.
+        remove_containers([one for one in containers if one is not None])
 
 
 def _grow(crew: Crew, worker: Worker, amounts: Amounts, containers: list[str | None]) -> None:
