@@ -225,6 +225,8 @@ async def test_a_snapshot_begins_sessions_and_lets_its_own_live_on(
                 assert await copy.read_file("a") == b"x" * 1_000_000
                 assert (await copy.exec(["stat", "-c%s", "/var/tmp/layer"])).stdout == "3000000\n"
                 await copy.write_file("b", "of the copy")
+            # Its layer goes with the last that uses it: see below.
+            await copy.destroy(wait=True)
             assert [entry.path for entry in await session.list_files()] == ["a"]
             assert await sandbox.list_snapshots() == [snapshot]
             assert snapshot.workspace_bytes == 1_000_000
@@ -238,6 +240,23 @@ async def test_a_snapshot_begins_sessions_and_lets_its_own_live_on(
         assert await observer.layers() == []
         with pytest.raises(SnapshotNotFoundError, match=snapshot.name):
             await sandbox.create_session(from_snapshot=snapshot)
+
+
+async def test_a_snapshots_layer_goes_with_the_last_session_that_uses_it(
+    api: Api, observer: Observer
+) -> None:
+    async with api.sandbox() as sandbox, sandbox.create_session() as session:
+        snapshot = await session.snapshot()
+        one = await sandbox.create_session(from_snapshot=snapshot)
+        two = await sandbox.create_session(from_snapshot=snapshot)
+        await sandbox.delete_snapshot(snapshot)
+        await one.destroy(wait=True)
+        assert await observer.layers() != [], "a session runs on it still"
+        # The other one ends by itself: the engine has forgotten it before anybody asks.
+        await two.extend(ttl=0.2)
+        await observer.gone(two.id, within=30)
+        await two.destroy(wait=True)
+        assert await observer.layers() == []
 
 
 async def test_a_snapshots_name_is_taken_once(api: Api) -> None:

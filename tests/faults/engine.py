@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -205,6 +206,13 @@ class OwnEngine:
         found = await self.observer.container(session_id)
         assert found is not None, session_id
         return str(found["Id"])
+
+    async def keeps_containers(self) -> bool:
+        """Whether this release keeps containers over its own restart: an older one deletes them."""
+        version = (await self.observer.call("GET", "info"))["ServerVersion"]
+        found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+        assert found is not None, version
+        return tuple(map(int, found.groups())) >= (24, 0, 8)
 
     def pids(self, container_id: str = "") -> list[int]:
         """Return the processes in a container, or in all of them: by their control groups."""

@@ -59,12 +59,20 @@ async def test_every_call_ends_typed_when_the_engine_does_and_nothing_stays(
     async with sandbox() as box:
         session = await box.create_session()
         pending = await begin(session)
+        lives_on = way == "direct" and live_restore and await engine.keeps_containers()
         await end(engine, how)
-        # A supervisor that is told to stop says so, if the engine still carries its last words.
-        await all_end(session, pending, EndReason.LOST, EndReason.STOPPED)
-        # Without an engine nothing can be removed, and nothing claims that it was.
-        with pytest.raises(EngineUnavailableError):
+        if lives_on:
+            # Nothing has broken for who goes past an engine that leaves its containers.
+            assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+            assert not any(task.done() for task in pending.values())
             await session.destroy()
+            await all_end(session, pending, EndReason.DESTROYED)
+        else:
+            # A supervisor that is told to stop says so, if the engine still carries its last words.
+            await all_end(session, pending, EndReason.LOST, EndReason.STOPPED)
+            # Without an engine nothing can be removed, and nothing claims that it was.
+            with pytest.raises(EngineUnavailableError):
+                await session.destroy()
         await engine.start(live_restore=live_restore)
         await session.destroy(wait=True)
         await sweep(engine)
@@ -119,8 +127,13 @@ async def test_a_persistent_workspace_is_free_and_whole_after_a_crash(
     ],
 )
 async def test_the_lease_holds_while_the_engine_is_down_and_a_command_writes(
-    engine: OwnEngine, sandbox: MakeSandbox, lifecycle: Lifecycle
+    engine: OwnEngine,
+    sandbox: MakeSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    lifecycle: Lifecycle,
 ) -> None:
+    # Past the engine there is still somebody who reads.
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
     await start_anew(engine, live_restore=True)
     async with sandbox(lifecycle=lifecycle) as box:
         session = await box.create_session()
@@ -148,8 +161,9 @@ async def test_the_lease_holds_while_the_engine_is_down_and_a_command_writes(
 @case("F08", "A command that runs out of time")
 @pytest.mark.slow
 async def test_a_command_runs_out_of_time_while_the_engine_is_down(
-    engine: OwnEngine, sandbox: MakeSandbox
+    engine: OwnEngine, sandbox: MakeSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
     await start_anew(engine, live_restore=True)
     # Only its own time ends the command: the session stays for longer than it.
     async with sandbox(lifecycle=Lifecycle(disconnect_grace=60)) as box:

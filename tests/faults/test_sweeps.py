@@ -64,12 +64,14 @@ async def test_sweeps_during_creations_harm_no_session(
 ) -> None:
     clients = [sandbox() for _ in range(SWEEPERS)]
     done = asyncio.Event()
+    over: set[str] = set()
 
     async def sweeps(client: Any) -> None:
         while not done.is_set():
             report = await client.gc(supervisors=True)
             assert report.failed == {}
-            assert report.containers == ()
+            # A session that has ended may be on the engine still, and then anybody may remove it.
+            assert set(report.containers) <= over
 
     async with sandbox() as box:
         async with box.create_session():
@@ -81,6 +83,7 @@ async def test_sweeps_during_creations_harm_no_session(
                 for _ in range(5):
                     result = await session.exec(["echo", "well"], check=True)
                     assert result.stdout == "well\n"
+                over.add(f"fumehood-{session.id}")
 
         try:
             for _ in range(2):

@@ -151,8 +151,11 @@ class Creator:
                 asyncio.ensure_future(self._clean_up(request, certain=certain, keep_workspace=keep))
             )
             raise
-        if request.destroy_workspace and request.workspace_id is not None:
-            self._remover.remember(request.session_id, request.workspace_id)
+        self._remover.remember(
+            request.session_id,
+            workspace_id=request.workspace_id if request.destroy_workspace else None,
+            layer=request.image.layer,
+        )
         took = (time.monotonic() - started) * 1000
         _log.debug("session %s is up after %.0f ms", request.session_id, took)
         return stream

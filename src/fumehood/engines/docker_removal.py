@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from typing import NamedTuple
 
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.base import Container
@@ -40,14 +41,19 @@ def _lost_race(error: ApiError) -> bool:
     return error.status == 500 and "directory not empty" in error.detail
 
 
+class _Company(NamedTuple):
+    workspace_id: str | None = None
+    layer: str = ""
+
+
 class Remover:
     """Removes sessions and workspaces of one engine."""
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
-        # Of sessions that this engine made and whose workspace goes with them: a session that ends
-        # by itself takes its container along, and with it the label that says which workspace.
-        self._goes_with: dict[str, str] = {}
+        # Of sessions that this engine made, what goes with them: a session that ends by itself
+        # takes its container along, and with it the labels that say so.
+        self._goes_with: dict[str, _Company] = {}
 
     async def find(self, session_id: str) -> Container | None:
         """Return the session's container, or ``None`` if the name is free or somebody else's."""
@@ -91,12 +97,13 @@ class Remover:
             # pool, and its name has not reached the engine yet.
             container = None
             await self.remove_by_nonce(nonce)
-        workspace_id = self._goes_with.pop(session_id, None)
+        goes_with = self._goes_with.pop(session_id, _Company())
         if container is not None:
             await self.remove_container(container.id, f"session {session_id!r}")
-            workspace_id = container.workspace_id
-            if labels.is_token(container.layer):
-                await self.remove_layer(container.layer)
+            goes_with = _Company(container.workspace_id, container.layer)
+        if labels.is_token(goes_with.layer):
+            await self.remove_layer(goes_with.layer)
+        workspace_id = goes_with.workspace_id
         if (
             destroy_workspace
             and workspace_id is not None
@@ -105,9 +112,16 @@ class Remover:
             # It belongs to whoever uses it now.
             _log.warning("workspace %s is in use again: it stays", workspace_id)
 
-    def remember(self, session_id: str, workspace_id: str) -> None:
-        """Know which workspace goes with a session, also after its container is gone."""
-        self._goes_with[session_id] = workspace_id
+    def remember(self, session_id: str, *, workspace_id: str | None, layer: str) -> None:
+        """Know what goes with a session, also after its container is gone.
+
+        Args:
+            session_id: whose.
+            workspace_id: a persistent workspace that is deleted with it.
+            layer: the image of its file system, which goes with the last that uses it.
+        """
+        if workspace_id is not None or layer:
+            self._goes_with[session_id] = _Company(workspace_id, layer)
 
     async def remove_container(self, engine_id: str, what: str, *, force: bool = True) -> bool:
         """Remove a container and its anonymous volumes; return once the engine does not know it.
