@@ -11,9 +11,9 @@
 #include "clock.h"
 #include "connection.h"
 #include "disk.h"
+#include "late.h"
 #include "lease.h"
 #include "listener.h"
-#include "pause.h"
 #include "session.h"
 #include "spare.h"
 #include "task.h"
@@ -108,7 +108,7 @@ bool loop_init(void)
 static uint64_t earliest(void)
 {
 	uint64_t deadlines[] = {lease_deadline(), connections_deadline(), listener_deadline(), tasks_deadline(),
-				trees_deadline(), pause_deadline(), spare_deadline(), disk_deadline()};
+				trees_deadline(), late_deadline(), spare_deadline(), disk_deadline()};
 	uint64_t first = NEVER;
 
 	for (size_t i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++)
@@ -193,7 +193,7 @@ _Noreturn void loop_run(void)
 			check_gap(0);
 			tasks_due(now);
 			trees_due(now);
-			pause_due(now);
+			late_due(now);
 			listener_due(now);
 			connections_due(now);
 			lease_due(now);

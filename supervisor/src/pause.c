@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "connection.h"
 #include "fields.h"
+#include "late.h"
 #include "lease.h"
 #include "procs.h"
 #include "task.h"
@@ -19,21 +20,9 @@ static uint64_t began, total;     /* monotonic; of the pauses that are over */
 static struct procs before;
 static struct procs after;
 
-/* After a pause, for those who were being forked when it began, and are born stopped only when it is over: the kernel
- * keeps the SIGSTOP for them, and not the SIGCONT. */
-static const uint64_t waits[] = {5 * MILLISECOND, 20 * MILLISECOND, 100 * MILLISECOND, 500 * MILLISECOND};
-static struct procs known;
-static uint32_t looks;
-static uint64_t look_at = NEVER;
-
 bool pause_active(void)
 {
 	return active;
-}
-
-uint64_t pause_deadline(void)
-{
-	return look_at;
 }
 
 uint64_t pause_total_ms(void)
@@ -87,50 +76,13 @@ static bool is_commands(const struct proc *proc)
 	return task && task->kind && task->kind->runs_command && proc->pid != task->pid && procs_alive(proc);
 }
 
-/* Let those go on who were not there when the pause ended, and stand still. */
-static void continue_late(void)
-{
-	struct procs now = {0};
-
-	if (!procs_scan(&now))
-		return;
-	for (uint32_t i = now.count; i-- > 0;) {
-		const struct proc *proc = &now.list[i];
-
-		if (proc->pid != 1 && proc->state == 'T' && !procs_same(proc, procs_find(&known, proc->pid)))
-			(void)kill(proc->pid, SIGCONT);
-	}
-	procs_free(&now);
-}
-
-static void look_no_more(void)
-{
-	procs_free(&known);
-	look_at = NEVER;
-}
-
-void pause_due(uint64_t now)
-{
-	if (look_at > now)
-		return;
-	continue_late();
-	looks++;
-	if (looks < sizeof(waits) / sizeof(waits[0]))
-		look_at = now + waits[looks];
-	else
-		look_no_more();
-}
-
 /* False when there is no picture of the processes: then nothing has changed. */
 static bool begin(void)
 {
-	if (look_at != NEVER) {
-		continue_late();
-		look_no_more();
-	}
 	if (!procs_scan(&before))
 		return false;
 	procs_attribute(&before);
+	late_excuse(&before);
 	/* One signal for all at one moment. A child whose fork is under way gets it too, and is born stopped later. */
 	(void)kill(-1, SIGSTOP);
 	/* Who has come since the first picture must not stay stopped. */
@@ -142,6 +94,7 @@ static bool begin(void)
 	procs_attribute(&after);
 	continue_others();
 	procs_free(&after);
+	late_forget();
 	stopped = 0;
 	for (uint32_t i = 0; i < before.count; i++) {
 		stopped += is_commands(&before.list[i]);
@@ -173,11 +126,9 @@ static void end(void)
 		if (proc->pid != 1 && !stood_still_before(proc))
 			(void)kill(proc->pid, SIGCONT);
 	}
+	late_watch(&after);
 	procs_free(&before);
-	known = after;
-	after = (struct procs){0};
-	looks = 0;
-	look_at = clock_monotonic() + waits[0];
+	procs_free(&after);
 	active = false;
 	total += clock_monotonic() - began;
 	release_deadlines(clock_monotonic());

@@ -18,9 +18,6 @@ void pause_answer(struct connection *connection, uint32_t channel, const struct 
 /* The connection is gone, and with it the pause that was tied to it. */
 void pause_left(struct connection *connection);
 bool pause_active(void);
-/* Looks for those who were born late, for a short time after a pause. */
-uint64_t pause_deadline(void);
-void pause_due(uint64_t now);
 /* How long commands have stood still until now, in all pauses. */
 uint64_t pause_total_ms(void);
 

@@ -304,6 +304,19 @@ void procs_each_tracer(pid_t pid, void (*found)(pid_t tracer))
 	close(tracers.threads);
 }
 
+bool procs_copy(struct procs *to, const struct procs *from)
+{
+	procs_free(to);
+	if (!from->count)
+		return true;
+	to->list = malloc(from->count * sizeof(*to->list));
+	if (!to->list)
+		return false;
+	memcpy(to->list, from->list, from->count * sizeof(*to->list));
+	to->count = to->capacity = from->count;
+	return true;
+}
+
 void procs_free(struct procs *procs)
 {
 	free(procs->list);

@@ -38,6 +38,8 @@ bool procs_same(const struct proc *a, const struct proc *b);
 /* Tell of every process that traces a thread of this one. */
 void procs_each_tracer(pid_t pid, void (*found)(pid_t tracer));
 
+/* Make `to` the same picture. False when there is no memory for it: then it is empty. */
+bool procs_copy(struct procs *to, const struct procs *from);
 void procs_free(struct procs *procs);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "exec.h"
+#include "late.h"
 #include "pause.h"
 #include "procs.h"
 #include "session.h"
@@ -102,6 +103,7 @@ static bool kill_round(bool freeze, uint32_t *fresh)
 	if (freeze) {
 		if (!procs_scan(&calm_picture))
 			return false;
+		late_excuse(&calm_picture);
 		(void)kill(-1, SIGSTOP);
 	}
 	if (!procs_scan(&now_picture)) {
@@ -113,6 +115,9 @@ static bool kill_round(bool freeze, uint32_t *fresh)
 	*fresh = kill_condemned();
 	if (freeze)
 		continue_innocent();
+	/* In a pause everybody stands still anyway; its end is what they wait for. */
+	if (freeze && !pause_active())
+		late_watch(&now_picture);
 	swap = last_picture;
 	last_picture = now_picture;
 	now_picture = swap;

@@ -20,6 +20,22 @@ print("started", flush=True)
 time.sleep(1000)
 """
 
+# Most of its time goes into forks, each of which takes a while: of so many pages, though there is hardly any memory behind
+# them. Until the file appears.
+FORKS_UNTIL_ENOUGH = """
+import mmap, os
+pages = mmap.mmap(-1, 1 << 29, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+pages.madvise(mmap.MADV_NOHUGEPAGE)
+pages[0] = 1
+sum(pages[::4096])
+print("ready", flush=True)
+while not os.path.exists("enough"):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
 FORK_BOMB = """
 import os
 print("started", flush=True)

@@ -125,6 +125,20 @@ def test_a_kill_leaves_other_commands_alone(container: Container) -> None:
     assert peer.finish(stopped).stdout == b""
 
 
+def test_a_child_that_another_command_makes_during_a_kill_goes_on(container: Container) -> None:
+    peer = container.peer
+    others = [peer.start("python3", "-S", "-c", programs.FORKS_UNTIL_ENOUGH) for _ in range(2)]
+    for _ in others:
+        assert peer.expect(Frame.STDOUT).payload == b"ready\n"
+    for _ in range(4):
+        # Nothing less than a stop of everybody kills such a tree.
+        killed = peer.run("python3", "-S", "-c", programs.CHANGES_PIDS, timeout_ms=500).exit
+        assert killed.reason is ExecCode.TIMED_OUT
+    assert peer.write_file(b"enough", b"").done.size == 0
+    for other in others:
+        assert peer.finish(other).exit.exit_code == 0
+
+
 def test_a_command_that_a_signal_ends_takes_its_tree_along(container: Container) -> None:
     result = container.peer.shell("sleep 1000 & setsid sleep 1000 & kill -9 $$").exit
     assert (result.reason, result.signal, result.killed) == (ExecCode.SIGNALED, 9, 2)
