@@ -22,8 +22,8 @@ FileRoot = Literal["/"] | None
 """``None``: paths are relative to the workspace. ``"/"``: the container's whole file system."""
 
 CANCEL_PATIENCE = 5.0
-"""Seconds to wait for the supervisor's word that a cancelled operation is dead. Its own bound for a
-kill is one second, after which it ends the session."""
+"""Seconds to wait for the supervisor's word that a cancelled operation is dead. As long as that it
+tries to kill a tree itself; then it ends the session."""
 
 
 @dataclass(slots=True)
