@@ -33,7 +33,9 @@ def stdio(*arguments: str) -> StdioServerParameters:
 
 
 @asynccontextmanager
-async def http(*arguments: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+async def http(
+    *arguments: str, stderr: int | None = None
+) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """A server at a port of its own, and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -45,6 +47,7 @@ async def http(*arguments: str) -> AsyncIterator[tuple[str, asyncio.subprocess.P
         *arguments,
         env=environment("http"),
         stdin=asyncio.subprocess.DEVNULL,
+        stderr=stderr,
     )
     try:
         async with asyncio.timeout(PATIENCE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -178,6 +179,34 @@ async def test_a_killed_server_leaves_nothing() -> None:
         assert await sessions() - before
         process.kill()
         await process.wait()
+
+
+@BOTH
+async def test_a_server_that_is_told_to_end_answers_its_calls_first(mode: Mode) -> None:
+    before = await sessions()
+    async with (
+        http(stderr=asyncio.subprocess.PIPE) as (url, process),
+        over_http(url, mode) as client,
+    ):
+        running = asyncio.Event()
+
+        async def progress(progress: float, total: float | None, message: str | None) -> None:
+            running.set()
+
+        arguments = {"command": "echo begun; exec sleep 1000"}
+        call = asyncio.create_task(
+            client.call_tool("exec_command", arguments, progress_callback=progress)
+        )
+        async with asyncio.timeout(PATIENCE):
+            await running.wait()
+            process.terminate()
+            answer = await call
+            _, said = await process.communicate()
+        assert answer.is_error
+        assert "the sandbox has ended (destroyed)" in text(answer)
+        assert said == b"fumehood: SIGTERM: cleaning up (once more to leave at once)\n"
+        assert process.returncode == 128 + signal.SIGTERM
+        assert await sessions() == before
 
 
 async def test_nobody_is_let_in_without_the_token_or_from_a_strange_page() -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import uvicorn
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import DEFAULT_SESSION_IDLE_TIMEOUT
 
 from fumehood.mcp.config import Config, load, parse
 from fumehood.mcp.http import PATH, check_access, connection_of, http_app
 from fumehood.mcp.server import SandboxServer, sandbox_server
+from fumehood.mcp.serving import serve
 from fumehood.options import Lifecycle
 
 __all__ = ["PATH", "Config", "SandboxServer", "load", "parse", "serve_http", "serve_stdio"]
@@ -37,10 +37,10 @@ async def serve_http(
     token: str | None = None,
     origins: tuple[str, ...] = (),
 ) -> None:
-    """Serve streamable HTTP at ``/mcp`` until the process is told to end.
+    """Serve streamable HTTP at ``/mcp`` until it is cancelled, which ends all sessions.
 
     A session ends when its client closes the connection, or after half an hour without a call when
-    the configuration has no other ``idle_timeout``.
+    the configuration has no other ``idle_timeout``. Signals are the caller's: none is caught here.
 
     Raises:
         InvalidRequestError: no token for an address that others reach, or a short one.
@@ -53,7 +53,4 @@ async def serve_http(
     check_access(host, token)
     async with sandbox_server(config, connection_of) as served:
         app = http_app(served, host=host, token=token, origins=origins)
-        settings = uvicorn.Config(
-            app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
-        )
-        await uvicorn.Server(settings).serve()
+        await serve(app, host, port)

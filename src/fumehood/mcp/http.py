@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,7 @@ def connection_of(ctx: ServerRequestContext[Any, Any]) -> str:
 
 def http_app(
     server: SandboxServer, *, host: str, token: str | None, origins: Sequence[str] = ()
-) -> ASGIApp:
+) -> Gate:
     """Return the application that serves one server.
 
     Args:
@@ -79,10 +80,26 @@ def check_access(host: str, token: str | None) -> None:
 class Gate:
     """Lets in who has the token, and ends a sandbox session with its connection."""
 
+    _STREAM = "GET"
+    """The method of the requests that clients hold open without awaiting an answer."""
+
     def __init__(self, app: ASGIApp, server: SandboxServer, token: str | None) -> None:
         self._app = app
         self._server = server
         self._expected = None if token is None else f"Bearer {token}".encode()
+        self._ending = False
+        self._asking = 0
+        self._answered = asyncio.Event()
+        self._answered.set()
+
+    async def end(self) -> None:
+        """End all sessions and let in nobody else; return when all who asked have been answered.
+
+        A call that awaits a command is answered by the end of its session.
+        """
+        self._ending = True
+        await self._server.end_all()
+        await self._answered.wait()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -98,6 +115,22 @@ class Gate:
             )
             await answer(scope, receive, send)
             return
+        if self._ending:
+            await PlainTextResponse("the server is ending", 503)(scope, receive, send)
+            return
+        if scope["method"] == self._STREAM:
+            await self._app(scope, receive, send)
+            return
+        self._asking += 1
+        self._answered.clear()
+        try:
+            await self._answer(headers, scope, receive, send)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._answered.set()
+
+    async def _answer(self, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
         deleting = scope["method"] == "DELETE"
         ended: str | None = None
 

@@ -82,6 +82,10 @@ class SandboxServer:
             if name == key or name.startswith(f"{key} "):
                 await self.places.end_quietly(name)
 
+    async def end_all(self) -> None:
+        """End every session, side by side; a call that works in one is answered so."""
+        await asyncio.gather(*map(self.places.end_quietly, self.places.names))
+
     # --- tools --------------------------------------------------------------------------------
 
     async def _list_tools(
