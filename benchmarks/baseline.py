@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import secrets
 import subprocess
 import tarfile
@@ -102,16 +101,6 @@ async def pid_of(docker: Docker, name: str) -> int:
     """Return the process id that a container's PID 1 has on the engine's machine."""
     found = await docker.containers.container(name).show()
     return int(found["State"]["Pid"])
-
-
-def archive_of(name: str, content: bytes) -> bytes:
-    """Return a tar archive that holds one file."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
 
 
 def run_true() -> None:

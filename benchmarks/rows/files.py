@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.baseline import archive_of
+from benchmarks.archives import pack
 from benchmarks.bench import Bench, Group
 from benchmarks.measure import MIB, Side, alternate, median
 from benchmarks.row import Row, Target, at_least, one_in
@@ -20,7 +20,7 @@ async def _times(bench: Bench, size: int, *, rounds: int, per_round: int) -> dic
     The archives of the baseline are packed before and unpacked after: only the call counts.
     """
     content = os.urandom(min(size, MIB)) * max(1, size // MIB)
-    archive = archive_of(_NAME, content)
+    archive = pack(_NAME, content)
     async with bench.pair() as (session, container):
         await session.write_file(_NAME, content)
         await container.put(archive)

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiodocker
 
-from benchmarks.peers.clients.archives import content_of, pack
+from benchmarks.archives import content_of, pack
 from benchmarks.peers.peer import IMAGE, Peer
 
 

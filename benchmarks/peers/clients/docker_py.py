@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import docker
 
-from benchmarks.peers.clients.archives import content_of, pack
+from benchmarks.archives import content_of, pack
 from benchmarks.peers.peer import IMAGE, Peer
 
 
