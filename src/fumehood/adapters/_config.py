@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
-from fumehood.options import Lifecycle, Limits, Network, Security
-from fumehood.sandbox import AsyncDockerSandbox
+from pydantic import BaseModel
+
+from fumehood.options import MIB, Lifecycle, Limits, Network, Security
+from fumehood.sandbox import DEFAULT_IMAGE, AsyncDockerSandbox
 
 
-class Config(Protocol):
-    """What the sessions of a framework are."""
+class SessionConfig(BaseModel, frozen=True):
+    """What the sessions of a framework are. Everything has the default of fumehood itself."""
 
-    @property
-    def image(self) -> str: ...
-    @property
-    def pull(self) -> Literal["missing", "always", "never"]: ...
-    @property
-    def user(self) -> str | None: ...
-    @property
-    def network(self) -> str: ...
-    @property
-    def memory_mb(self) -> int: ...
-    @property
-    def cpus(self) -> float: ...
-    @property
-    def pids(self) -> int: ...
-    @property
-    def max_file_bytes(self) -> int: ...
-    @property
-    def root_tools(self) -> bool: ...
-    @property
-    def ttl(self) -> float | None: ...
-    @property
-    def detached(self) -> bool: ...
+    image: str = DEFAULT_IMAGE
+    pull: Literal["missing", "always", "never"] = "missing"
+    user: str | None = None
+    network: str = "none"
+    """``"none"``, ``"bridge"``, or the name of a network of the engine."""
+    memory_mb: int = 512
+    cpus: float = 1.0
+    pids: int = 512
+    max_file_bytes: int = 1024 * MIB
+    root_tools: bool = False
+    """Let commands change users and owners: ``Security.root_tools()``."""
+    ttl: float | None = None
+    """Seconds after which a session ends whatever happens."""
+    detached: bool = False
+    """Let sessions outlive whoever has made them; needs ``ttl``."""
 
 
 def make_sandbox(
-    config: Config, *, workdir: str, env: Mapping[str, str] | None = None
+    config: SessionConfig, *, workdir: str, env: Mapping[str, str] | None = None
 ) -> AsyncDockerSandbox:
     """Return the sandbox that makes such sessions; a command's time is the framework's to limit."""
     named = {"none": Network.none, "bridge": Network.bridge}

@@ -9,37 +9,24 @@ from agents.sandbox.manifest import Manifest
 from agents.sandbox.session import SandboxSessionState
 from agents.sandbox.session.sandbox_client import BaseSandboxClientOptions
 
-from fumehood.adapters._config import make_sandbox
+from fumehood.adapters._config import SessionConfig, make_sandbox
 from fumehood.errors import InvalidRequestError, SessionEndedError, SessionNotFoundError
-from fumehood.options import MIB
-from fumehood.sandbox import DEFAULT_IMAGE, AsyncDockerSandbox
+from fumehood.sandbox import AsyncDockerSandbox
 from fumehood.session import AsyncSession
 
 OWNER = "openai_agents_session"
 """The metadata that says whose a session is: a state that names another one's does not get it."""
 
 
-class FumehoodSandboxClientOptions(BaseSandboxClientOptions):
-    """What a session is. Everything has the default of fumehood itself."""
+class FumehoodSandboxClientOptions(BaseSandboxClientOptions, SessionConfig, frozen=True):
+    """What a session is. Everything has the default of fumehood itself.
+
+    With ``detached`` it outlives its run, and this process, until it is resumed.
+    """
 
     type: Literal["fumehood"] = "fumehood"
-    image: str = DEFAULT_IMAGE
-    pull: Literal["missing", "always", "never"] = "missing"
-    user: str | None = None
-    network: str = "none"
-    """``"none"``, ``"bridge"``, or the name of a network of the engine."""
     exposed_ports: tuple[int, ...] = ()
     """Ports that a run may ask for; forwarded to this machine's loopback, with any network."""
-    memory_mb: int = 512
-    cpus: float = 1.0
-    pids: int = 512
-    max_file_bytes: int = 1024 * MIB
-    root_tools: bool = False
-    """Let commands change users and owners: ``Security.root_tools()``."""
-    ttl: float | None = None
-    """Seconds after which a session ends whatever happens."""
-    detached: bool = False
-    """Let a session outlive its run, and this process, until it is resumed; needs ``ttl``."""
 
 
 class FumehoodSandboxSessionState(SandboxSessionState):

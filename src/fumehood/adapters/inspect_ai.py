@@ -25,7 +25,7 @@ import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from inspect_ai.util import (
     ExecResult,
@@ -39,7 +39,7 @@ from inspect_ai.util._sandbox.environment import SandboxUnavailableError
 from pydantic import BaseModel
 
 from fumehood.adapters import _paths
-from fumehood.adapters._config import make_sandbox
+from fumehood.adapters._config import SessionConfig, make_sandbox
 from fumehood.errors import (
     CommandNotFoundError,
     FileError,
@@ -49,8 +49,7 @@ from fumehood.errors import (
     UserNotFoundError,
     WorkingDirectoryError,
 )
-from fumehood.options import MIB
-from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, AsyncDockerSandbox
+from fumehood.sandbox import DEFAULT_WORKDIR, AsyncDockerSandbox
 from fumehood.session import AsyncSession
 
 NAME = "fumehood"
@@ -62,25 +61,13 @@ SESSIONS_AT_ONCE = 32
 """How many samples have a session at a time unless ``max_sandboxes`` says otherwise."""
 
 
-class FumehoodConfig(BaseModel, frozen=True, extra="forbid"):
-    """What the sessions of a task are. Everything has the default of fumehood itself."""
+class FumehoodConfig(SessionConfig, frozen=True, extra="forbid"):
+    """What the sessions of a task are. Everything has the default of fumehood itself.
 
-    image: str = DEFAULT_IMAGE
-    pull: Literal["missing", "always", "never"] = "missing"
+    With ``detached`` they outlive the eval under ``--no-sandbox-cleanup``.
+    """
+
     workdir: str = DEFAULT_WORKDIR
-    user: str | None = None
-    network: str = "none"
-    """``"none"``, ``"bridge"``, or the name of a network of the engine."""
-    memory_mb: int = 512
-    cpus: float = 1.0
-    pids: int = 512
-    max_file_bytes: int = 1024 * MIB
-    root_tools: bool = False
-    """Let commands change users and owners: ``Security.root_tools()``."""
-    ttl: float | None = None
-    """Seconds after which a session ends whatever happens."""
-    detached: bool = False
-    """Let sessions outlive the eval with ``--no-sandbox-cleanup``; needs ``ttl``."""
 
     def sandbox(self) -> AsyncDockerSandbox:
         """Return the sandbox that makes such sessions."""
