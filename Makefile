@@ -38,7 +38,7 @@ bench: venv supervisor engine images ## measure against the engine's own API; pr
 
 .PHONY: bench-peers
 bench-peers: venv supervisor engine images ## measure the other sandboxes by turns and write docs/benchmarks.md (ARGS=--quick)
-	@$(PYTHON) -m benchmarks.peers $(ARGS)
+	@PYTHONPATH=scripts $(PYTHON) -m benchmarks.peers $(ARGS)
 
 ##@ Check it
 
@@ -68,7 +68,7 @@ test-faults: tools-test venv supervisor engine images ## all faults of clients, 
 
 .PHONY: conformance
 conformance: venv supervisor engine images ## the suites of agent frameworks, each in its own environment (ARGS="--quick", ARGS=inspect_ai)
-	@$(PYTHON) scripts/conformance.py $(ARGS)
+	@PYTHONPATH=. $(PYTHON) scripts/conformance.py $(ARGS)
 
 .PHONY: soak
 soak: tools-test venv supervisor engine images ## 2,000 sessions, 200 alive at once, clients killed at random (as root; ARGS="--sessions=200 --seed=7")

@@ -1,4 +1,5 @@
-"""Measure the peers: ``python -m benchmarks.peers`` in the root of the checkout.
+"""Measure the peers: ``make bench-peers``, or ``python -m benchmarks.peers`` in the root of the
+checkout with ``scripts`` on the path.
 
 The figures go to ``.build/peers/figures.json``, and the page is made from them and from those of
 ``make bench``. Needs Linux, and the engine on this machine: processes and memory are looked at in

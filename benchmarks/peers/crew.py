@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from benchmarks.peers.catalog import Entry
 from benchmarks.peers.driver import PeerError, Worker
-from benchmarks.peers.environments import NotRunnableError, python_of
+from benchmarks.peers.environments import python_of
 from benchmarks.peers.figures import Run
 from benchmarks.peers.images import LABEL, image_of
+from uv_environments import NotMadeError
 
 OPEN_SECONDS = 60.0
 """For a peer's imports, and for its first session."""
@@ -48,7 +49,7 @@ class Crew:
             try:
                 python = python_of(entry)
                 variables = {**tools, "BENCH_IMAGE": image_of(entry.image)}
-            except (NotRunnableError, subprocess.TimeoutExpired) as exc:
+            except (NotMadeError, subprocess.TimeoutExpired) as exc:
                 run.left_out[entry.name] = str(exc)
                 say(f"{entry.name} is left out: {exc}")
                 continue

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.catalog import Entry
-from benchmarks.peers.environments import BUILD, ROOT
+from benchmarks.peers.environments import BUILD
+from uv_environments import ROOT
 
 _LOOK_EVERY = 0.05
 

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.peers.catalog import Image
-from benchmarks.peers.environments import HERE, key_of, run, uv
+from benchmarks.peers.environments import HERE
+from uv_environments import key_of, run, uv
 
 LABEL = "fumehood-bench-peers"
 BASE = "fumehood/test-python"
@@ -34,7 +35,7 @@ def image_of(kind: Image) -> str:
     """Return the name of an image, which is built when it is not there.
 
     Raises:
-        NotRunnableError: It cannot be built.
+        NotMadeError: It cannot be built.
     """
     name = f"fumehood/bench-{kind.replace('_', '-')}"
     requirements = HERE / "images" / f"{kind}.txt"

@@ -10,10 +10,10 @@ from typing import Any
 from benchmarks.peers import carried, plots, text
 from benchmarks.peers.ahead import Ahead, who_is_ahead
 from benchmarks.peers.catalog import CATALOG, Entry
-from benchmarks.peers.environments import ROOT
 from benchmarks.peers.figures import METRIC, METRICS, Run, quartiles
 from benchmarks.peers.phases import FULL
 from benchmarks.peers.plots import number_of
+from uv_environments import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOTS = ROOT / "docs" / "benchmarks"
