@@ -7,25 +7,26 @@ python scripts/conformance.py --write            and put the table into docs/con
 
 Each suite is a directory of tests/conformance with a requirements.txt of exact versions, from which
 an environment of its own is made in .build/conformance, once. What a suite must come to is written
-here: more, fewer, skipped or failing otherwise is a failure.
+in conformance_table.py: more, fewer, skipped or failing otherwise is a failure. Where a framework
+has a backend for Docker of its own, the same rules run on that as well, to be timed, unless --quick
+is given; `make conformance` puts the root of the checkout on the path, as that needs.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
-import shutil
 import subprocess
-import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from conformance_table import TABLE, Own, Suite
+from uv_environments import ROOT, NotMadeError, environment
+
 SUITES = ROOT / "tests" / "conformance"
 BUILD = ROOT / ".build" / "conformance"
 PAGE = ROOT / "docs" / "conformance.md"
@@ -33,93 +34,25 @@ MARKS = ("<!-- conformance -->", "<!-- /conformance -->")
 SUITE_SECONDS = 600
 
 
+@dataclass(slots=True)
+class Side:
+    """What a report says of some of its tests."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return ", ".join(f"{number} {kind}" for kind, number in self.counts.items() if number)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
-    """One framework's rules, and what they must come to."""
+class Report:
+    """What became of the tests, by whose backend they ran on."""
 
-    name: str
-    """Its directory, and its argument on the command line."""
-    package: str
-    """The distribution whose version the table shows."""
-    what: str
-    passed: int
-    skipped: int = 0
-    xfailed: int = 0
-    why: str = ""
-    """The reason for what is skipped or expected to fail, which is always the framework's; or what
-    else is to be known."""
-    quick: bool = False
-    baselines: int = 0
-    """How many of those that pass measure the framework's own backend; --quick leaves them out."""
-    options: tuple[str, ...] = ()
-    """What pytest is told besides."""
-
-
-AUTO = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
-"""For suites whose asynchronous tests are pytest-asyncio's, unmarked."""
-
-TABLE = (
-    Suite(
-        name="pydantic_ai",
-        package="pydantic-ai-slim",
-        what="`WorkspaceBackendSuite`, 40 rules as root and as another user, and 5 tests of our "
-        "own of which sessions a ref may name",
-        passed=84,
-        skipped=1,
-        why="one rule is about permissions, and the suite leaves it out for root",
-        quick=True,
-    ),
-    Suite(
-        name="inspect_ai",
-        package="inspect-ai",
-        what="`self_check`, 44 rules as root and as another user, and 2 tests with whole evals",
-        passed=90,
-        quick=True,
-    ),
-    Suite(
-        name="mcp",
-        package="mcp",
-        what="`@modelcontextprotocol/conformance` 0.1.16, the 6 scenarios that apply to any server",
-        passed=6,
-        why="the others need the tools, prompts and resources of a server written for them",
-        quick=True,
-    ),
-    Suite(
-        name="deepagents",
-        package="deepagents",
-        what="`SandboxIntegrationTests` of langchain-tests, 86 rules, and 19 tests of our own",
-        passed=98,
-        xfailed=7,
-        why="7 rules are of deepagents 0.6: since 0.7 `write` overwrites and `glob` returns "
-        "absolute paths of files alone, and langchain-tests 1.1.9 does not know it",
-        quick=True,
-        options=AUTO,
-    ),
-    Suite(
-        name="openai_agents",
-        package="openai-agents",
-        what="one script of 52 steps by fumehood's client and by the framework's own for Docker, "
-        "and 29 tests of our own, whole runs with `ScriptedModel` and `ShellTool` among them",
-        passed=31,
-        baselines=1,
-        quick=True,
-    ),
-    Suite(
-        name="anthropic",
-        package="anthropic",
-        what="the SDK's types for tools and their results, on every schema that it is given",
-        passed=5,
-        quick=True,
-    ),
-    Suite(
-        name="smolagents",
-        package="smolagents",
-        what="`CommonDockerExecutorIntegration`, 10 cases, and 28 tests of our own, a whole agent "
-        "among them",
-        passed=38,
-        why="its own Docker executor builds on an image of a registry, and is not measured",
-    ),
-)
+    ours: Side
+    compared: Side
+    """Those of ours that the framework's own backend has passed as well, or should have."""
+    own: Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,72 +60,67 @@ class Outcome:
     """What a suite came to."""
 
     suite: Suite
-    quick: bool
+    own: Own | str
+    """The framework's own backend as far as it took part, or why it did not."""
     version: str
-    counts: Counter[str]
+    report: Report
     seconds: float
     code: int
-    baselines: dict[str, str] = field(default_factory=dict)
-    """What a suite noted of the framework's own Docker backend in the same run."""
 
     @property
     def good(self) -> bool:
         """Whether that is exactly what it must come to."""
-        suite, counts = self.suite, self.counts
-        passed = suite.passed - (suite.baselines if self.quick else 0)
-        wanted = Counter(passed=passed, skipped=suite.skipped, xfailed=suite.xfailed)
-        return self.code == 0 and +counts == +wanted
+        return (
+            self.code == 0
+            and _is(self.report.ours, self.suite)
+            and (isinstance(self.own, str) or _is(self.report.own, self.own))
+        )
+
+    @property
+    def comparison(self) -> str:
+        """The times of the same rules on both sides; empty where there is no other side."""
+        report = self.report
+        if isinstance(self.own, str) or not report.compared.seconds:
+            return ""
+        times = report.own.seconds / report.compared.seconds
+        return (
+            f"the same rules: {report.compared.seconds:.1f} s, by its own {self.own.name}: "
+            f"{report.own.seconds:.1f} s, {times:.1f} times as long"
+        )
 
     def row(self) -> str:
         """Return the line of the table."""
-        counts = ", ".join(f"{number} {kind}" for kind, number in self.counts.items() if number)
-        notes = [self.suite.why] if self.suite.why else []
-        notes += [f"{name}: {value}" for name, value in self.baselines.items()]
+        report = self.report
+        if isinstance(self.own, str):
+            compared, own = "", self.own
+        else:
+            compared = f"{report.compared.seconds:.1f} s"
+            own = f"{report.own.seconds:.1f} s, {self.own.name} ({report.own})"
         return (
-            f"| {self.suite.package} {self.version} | {self.suite.what} | {counts} "
-            f"| {self.seconds:.0f} s | {'; '.join(notes)} |"
+            f"| {self.suite.package} {self.version} | {self.suite.what} | {report.ours} "
+            f"| {self.seconds - report.own.seconds:.0f} s | {compared} | {own} | {self.suite.why} |"
         )
 
 
-def uv() -> str:
-    """Return the uv that made .venv."""
-    for candidate in (shutil.which("uv"), str(ROOT / ".uv" / "bin" / "uv")):
-        # A version manager's shim is there and may not run.
-        if candidate and Path(candidate).exists():
-            ran = subprocess.run([candidate, "--version"], capture_output=True, check=False)
-            if ran.returncode == 0:
-                return candidate
-    raise SystemExit("there is no uv: run 'make venv' first")
-
-
-def environment(suite: Suite) -> Path:
-    """Return the Python of the suite's environment, which is made when it is not there."""
-    requirements = SUITES / suite.name / "requirements.txt"
-    # The entry point is read from what is installed, so that belongs to the key as well.
-    key = hashlib.sha256(
-        requirements.read_bytes() + (ROOT / "pyproject.toml").read_bytes()
-    ).hexdigest()[:12]
-    place = BUILD / suite.name
-    python = place / "bin" / "python"
-    stamp = place / "made-from"
-    if stamp.exists() and stamp.read_text(encoding="ascii") == key:
-        return python
-    started = time.monotonic()
-    tool = uv()
-    for command in (
-        [tool, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)],
-        [tool, "pip", "install", "--quiet", "--python", str(python), "-r", str(requirements)],
-        [tool, "pip", "install", "--quiet", "--python", str(python), "--no-deps", "-e", str(ROOT)],
-    ):
-        subprocess.run(command, check=True, cwd=ROOT)
-    stamp.write_text(key, encoding="ascii")
-    print(f"  {suite.name}: environment made in {time.monotonic() - started:.0f} s", flush=True)
-    return python
+def _is(side: Side, wanted: Suite | Own) -> bool:
+    expected = Counter(passed=wanted.passed, skipped=wanted.skipped, xfailed=wanted.xfailed)
+    return +side.counts == +expected
 
 
 def run(suite: Suite, *, quick: bool) -> Outcome:
-    """Run a suite and return what it came to; show its output when that is not as it must be."""
-    python = environment(suite)
+    """Run a suite and return what it came to; show its output when that is not as it must be.
+
+    Raises:
+        NotMadeError: its environment cannot be made.
+    """
+    started = time.monotonic()
+    python = environment(
+        BUILD / suite.name, SUITES / suite.name / "requirements.txt", editable=ROOT
+    )
+    own, variables = other_side(suite, quick=quick)
+    variables |= suite.needs()
+    if (made := time.monotonic() - started) > 1:
+        print(f"  {suite.name}: made what it needs in {made:.0f} s", flush=True)
     report = BUILD / f"{suite.name}.xml"
     report.unlink(missing_ok=True)
     started = time.monotonic()
@@ -207,51 +135,81 @@ def run(suite: Suite, *, quick: bool) -> Outcome:
             f"--junitxml={report}",
             "-q",
             *suite.options,
-            *(("-m", "not baseline") if quick and suite.baselines else ()),
+            *(("-m", "not baseline") if isinstance(own, str) else ()),
             str(SUITES / suite.name),
         ],
         cwd=ROOT,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=SUITE_SECONDS,
         check=False,
     )
-    seconds = time.monotonic() - started
-    counts, baselines = read_report(report)
     outcome = Outcome(
         suite=suite,
-        quick=quick,
+        own=own,
         version=version(suite),
-        counts=counts,
-        seconds=seconds,
+        report=read_report(report),
+        seconds=time.monotonic() - started,
         code=done.returncode,
-        baselines=baselines,
     )
     verdict = "as it must be" if outcome.good else "FAILED"
-    print(f"  {suite.name:<18} {dict(counts)} in {seconds:.0f} s: {verdict}", flush=True)
+    print(
+        f"  {suite.name:<18} {outcome.report.ours} in {outcome.seconds:.0f} s: {verdict}",
+        flush=True,
+    )
+    if outcome.comparison:
+        print(f"  {'':<18} {outcome.comparison}", flush=True)
     if not outcome.good:
         print(done.stdout[-20_000:], done.stderr[-4_000:], sep="\n", flush=True)
     return outcome
 
 
-def read_report(report: Path) -> tuple[Counter[str], dict[str, str]]:
-    """Count a report's tests by how they ended, and return the properties that they noted."""
-    counts: Counter[str] = Counter()
-    noted: dict[str, str] = {}
-    if not report.exists():
-        return counts, noted
+def other_side(suite: Suite, *, quick: bool) -> tuple[Own | str, dict[str, str]]:
+    """Return the framework's own backend, or why it is left out, and the variables it needs."""
+    if isinstance(suite.own, str):
+        return suite.own, {}
+    if quick:
+        return "not asked for", {}
+    try:
+        return suite.own, dict(suite.own.needs())
+    except NotMadeError as exc:
+        print(f"  {suite.name}: its own {suite.own.name} is left out: {exc}", flush=True)
+        return f"its own {suite.own.name} cannot be had on this machine", {}
+
+
+def read_report(path: Path) -> Report:
+    """Read what pytest has written of a run: nothing when there is no report."""
+    ours, compared, own = Side(), Side(), Side()
     # It was written by pytest here, a moment ago.
-    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314
-        skipped = case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
-            counts["failed"] += 1
-        elif skipped is not None:
-            counts["xfailed" if skipped.get("type") == "pytest.xfail" else "skipped"] += 1
+    cases = ElementTree.parse(path).iter("testcase") if path.exists() else ()  # noqa: S314
+    told: tuple[Side, ...]
+    for case in cases:
+        sides = {
+            noticed.get("value")
+            for noticed in case.iter("property")
+            if noticed.get("name") == "side"
+        }
+        if "baseline" in sides:
+            told = (own,)
+        elif "compared" in sides:
+            told = (ours, compared)
         else:
-            counts["passed"] += 1
-        for noticed in case.iter("property"):
-            noted[noticed.get("name", "")] = noticed.get("value", "")
-    return counts, noted
+            told = (ours,)
+        for side in told:
+            side.counts[ending(case)] += 1
+            side.seconds += float(case.get("time", 0))
+    return Report(ours=ours, compared=compared, own=own)
+
+
+def ending(case: ElementTree.Element) -> str:
+    """Return how a test of a report has ended."""
+    skipped = case.find("skipped")
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    if skipped is not None:
+        return "xfailed" if skipped.get("type") == "pytest.xfail" else "skipped"
+    return "passed"
 
 
 def version(suite: Suite) -> str:
@@ -265,7 +223,10 @@ def version(suite: Suite) -> str:
 
 def write(outcomes: list[Outcome]) -> None:
     """Put the table between the page's marks."""
-    head = ["| framework | suite | result | wall time | |", "|---|---|---|---:|---|"]
+    head = [
+        "| framework | suite | result | wall time | the shared rules | by its own backend | |",
+        "|---|---|---|---:|---:|---|---|",
+    ]
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
@@ -298,7 +259,7 @@ def main() -> int:
         return 1
     if options.write:
         write(outcomes)
-    passed = sum(outcome.counts["passed"] for outcome in outcomes)
+    passed = sum(outcome.report.ours.counts["passed"] for outcome in outcomes)
     print(f"conformance: {len(outcomes)} suites, {passed} passed, all as they must be")
     return 0
 

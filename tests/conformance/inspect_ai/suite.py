@@ -41,4 +41,4 @@ def sandbox_env(environment: SandboxEnvironment) -> SandboxEnvironment:
     return environment
 
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.compared]

@@ -6,19 +6,20 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from upstream import common_tests, packages
+from upstream import common_tests
 
 from fumehood import DockerSandbox, Session
 from fumehood.adapters.smolagents import FumehoodExecutor
 
-IMAGE = os.environ.get("FUMEHOOD_IMAGE", "fumehood/test-python")
+# With numpy and Pillow, which the rules use inside.
+IMAGE = os.environ["FUMEHOOD_KERNEL_IMAGE"]
+
+pytestmark = pytest.mark.compared
 
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    sandbox = DockerSandbox(image=IMAGE, env={"PYTHONPATH": "/workspace/site"})
-    with sandbox, sandbox.create_session() as made:
-        made.upload(f"{packages(made)}/.", "site")
+    with DockerSandbox(image=IMAGE) as sandbox, sandbox.create_session() as made:
         yield made
 
 
