@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from benchmarks.peers.environments import tools
 from benchmarks.peers.images import image_of
 
+from uv_environments import run
+
 Needs = Callable[[], Mapping[str, str]]
 """Makes what is needed of this machine, and returns the variables by which that is found."""
 
@@ -50,6 +52,13 @@ AUTO = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=fun
 """For suites whose asynchronous tests are pytest-asyncio's, unmarked."""
 
 
+def _compose() -> dict[str, str]:
+    """Find Docker Compose, which Inspect's own sandbox works with."""
+    variables = tools()
+    run(["docker", "compose", "version"], **variables)
+    return variables
+
+
 def _kernel() -> dict[str, str]:
     """Make an image with what smolagents' rules use, and the server that its own executor needs."""
     return {"FUMEHOOD_KERNEL_IMAGE": image_of("smolagents")}
@@ -73,7 +82,7 @@ TABLE = (
         what="`self_check`, 44 rules as root and as another user, and 2 tests with whole evals",
         passed=90,
         quick=True,
-        own=Own(name="`docker` sandbox", passed=86, xfailed=2, needs=tools),
+        own=Own(name="`docker` sandbox", passed=86, xfailed=2, needs=_compose),
         why="the two that its own sandbox may fail are those for root of files without permissions",
     ),
     Suite(
@@ -110,8 +119,9 @@ TABLE = (
     Suite(
         name="anthropic",
         package="anthropic",
-        what="the SDK's types for tools and their results, on every schema that it is given",
-        passed=5,
+        what="the SDK's types for tools and their results, on every schema that it is given, and "
+        "12 tests with whole agents over HTTP, streamed too, its tool runner among them",
+        passed=17,
         quick=True,
         own="an SDK for a model's API: its own `bash` tool runs on this machine",
     ),

@@ -23,7 +23,11 @@ SAYS = {
 }
 
 # These need a framework that is not in this environment; their suites run them.
-IN_CONFORMANCE = {"inspect_eval.py": "inspect_ai", "openai_agent.py": "openai_agents"}
+IN_CONFORMANCE = {
+    "anthropic_agent.py": "anthropic",
+    "inspect_eval.py": "inspect_ai",
+    "openai_agent.py": "openai_agents",
+}
 
 
 def test_every_example_is_listed_here() -> None:
