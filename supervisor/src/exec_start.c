@@ -13,6 +13,7 @@
 #include "exec_ends.h"
 #include "lookup.h"
 #include "managed.h"
+#include "pause.h"
 #include "reaper.h"
 #include "session.h"
 #include "spare.h"
@@ -80,6 +81,11 @@ void exec_start(struct channel *channel, const struct wire_message *message, con
 	uint32_t error = 0;
 	int err_no;
 
+	/* A pause may have begun while the user was looked up. */
+	if (pause_active()) {
+		channel_fail(channel, ERROR_PAUSED, 0, "open", UINT64_MAX);
+		return;
+	}
 	if (operation == OPERATION_START && !(managed = managed_new(message, &error))) {
 		channel_fail(channel, error, 0, "setup", UINT64_MAX);
 		return;

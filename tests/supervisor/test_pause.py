@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fumehood._wire.requests import Request
+from fumehood._wire.requests import Request, exec_request
 from fumehood._wire.table import EndCode, ErrorCode, ExecCode, Field, Frame, Operation
 from supervisor.conftest import Containers
 from supervisor.container import Container, eventually
@@ -108,6 +108,29 @@ def test_no_command_starts_and_files_can_be_used(container: Container) -> None:
     assert peer.file(Operation.READ, b"f", offset=0, limit=10).stdout == b"1"
     unpause(peer)
     assert peer.shell("cat f").stdout == b"1"
+
+
+def test_a_command_whose_user_is_still_being_looked_up_does_not_start_in_it(
+    container: Container,
+) -> None:
+    peer = container.peer
+    run = exec_request(
+        (b"sh", b"-c", b"echo started >f"),
+        cwd=b"/tmp",
+        env=(),
+        user="nobody",
+        timeout_ms=0,
+        stdout_limit=0,
+        stderr_limit=0,
+        stdin=False,
+    )
+    # In one piece: the look-up is a process, which cannot have answered in between.
+    peer.send_bytes(run.encode(1) + Request(Operation.PAUSE, {}).encode(2))
+    peer.channel = 2
+    peer.finish(2)
+    assert peer.finish(1).fail.error is ErrorCode.PAUSED
+    unpause(peer)
+    assert peer.run("test", "-e", "/tmp/f").exit.exit_code == 1
 
 
 def test_a_commands_time_does_not_run(container: Container) -> None:
