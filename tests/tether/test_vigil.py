@@ -119,6 +119,20 @@ async def test_a_stream_past_an_engine_ends_with_it() -> None:
                 await asyncio.sleep(0)
 
 
+async def test_who_is_cancelled_while_leaving_has_left_all_the_same() -> None:
+    engine = Engine()
+    async with watched(engine) as (peer, tether):
+        tether.watch_engine()
+        await until_asked(engine)
+        closing = asyncio.create_task(tether.close())
+        await asyncio.sleep(0)  # to the first thing that it waits for
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert peer.stream.closed
+        assert engine.waiting == 0
+
+
 async def test_what_the_stream_still_brings_comes_first() -> None:
     engine = Engine()
     async with watched(engine) as (peer, tether):

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from fumehood._tether import ends
 from fumehood._tether.channel import Channel
 from fumehood._tether.channels import OF_CHANNELS, Channels
+from fumehood._tether.cleanup import to_the_end
 from fumehood._tether.ending import Ending, Failure
 from fumehood._tether.heartbeat import Heartbeat
 from fumehood._tether.last_words import LastWords
@@ -189,7 +190,10 @@ class Tether:
             self._leaving = self._loop.create_task(self.close())
 
     async def close(self) -> None:
-        """Leave: the stream ends, what is under way fails. Idempotent."""
+        """Leave: the stream ends, what is under way fails. Idempotent, and never left half-way."""
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
         if self.alive:
             self._connection.leave()
             self._writer.flush()
