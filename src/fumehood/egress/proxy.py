@@ -120,6 +120,7 @@ class Proxy:
     async def _take(self, ticket: int) -> Channel | None:
         """Take over a connection; None: it is gone, or the session is."""
         while True:
+            channel: Channel | None = None
             try:
                 channel = self._tether.open(accept_request(ticket))
                 if await channel.wait_opened():
@@ -128,6 +129,11 @@ class Proxy:
             except SandboxError as exc:
                 logger.debug("session %s: %s", self.session_id, exc)
                 return None
+            except BaseException:
+                # Nobody serves it now: whoever has connected inside is to know.
+                if channel is not None:
+                    await to_the_end(channel.aclose(CANCEL_PATIENCE))
+                raise
             assert isinstance(answer, Fail)
             if answer.error not in (ErrorCode.TOO_MANY_CHANNELS, ErrorCode.PROCESS_LIMIT):
                 logger.debug("session %s: ticket %d: %s", self.session_id, ticket, answer)
