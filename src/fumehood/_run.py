@@ -36,6 +36,22 @@ _leaving: set[asyncio.Task[None]] = set()
 """Commands whose stream was dropped, until they are dead: a task needs somebody to hold it."""
 
 
+def result_of(answer: ExitMessage, stdout: bytes, stderr: bytes) -> ExecResult:
+    """Return how a command ended, with what is at hand of its output."""
+    return ExecResult(
+        stdout_bytes=stdout,
+        stderr_bytes=stderr,
+        exit_code=answer.exit_code,
+        signal=answer.signal or None,
+        duration=answer.duration_us / 1e6,
+        reason=REASONS[answer.reason],
+        stdout_dropped=max(0, answer.stdout_total - len(stdout)),
+        stderr_dropped=max(0, answer.stderr_total - len(stderr)),
+        killed=answer.killed,
+        left_running=answer.left_running,
+    )
+
+
 async def run(core: SessionCore, command: Command) -> ExecResult:
     """Run a command to its end and return how it ended; when cancelled, kill it first."""
     running = Running(core, command)
@@ -173,18 +189,7 @@ class Running:
                 session_id=self.core.id,
             )
         assert isinstance(answer, ExitMessage)
-        return ExecResult(
-            stdout_bytes=stdout,
-            stderr_bytes=stderr,
-            exit_code=answer.exit_code,
-            signal=answer.signal or None,
-            duration=answer.duration_us / 1e6,
-            reason=REASONS[answer.reason],
-            stdout_dropped=max(0, answer.stdout_total - len(stdout)),
-            stderr_dropped=max(0, answer.stderr_total - len(stderr)),
-            killed=answer.killed,
-            left_running=answer.left_running,
-        )
+        return result_of(answer, stdout, stderr)
 
     async def _report(self, result: ExecResult | None, error: BaseException | None) -> None:
         if self.core.hooks.on_exec_end is not None:

@@ -7,7 +7,7 @@ from typing import Self
 
 from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import process_failure
-from fumehood._run import REASONS, STDOUT
+from fumehood._run import STDOUT, result_of
 from fumehood._tether.channel import Channel
 from fumehood._wire.events import Output
 from fumehood._wire.messages import Exit as ExitMessage
@@ -16,7 +16,7 @@ from fumehood._wire.requests import FROM_NOW_ON, process_request
 from fumehood._wire.table import Operation
 from fumehood.errors import InvalidRequestError
 from fumehood.process_results import Gap, ProcessEvent
-from fumehood.results import ExecResult, Exit, Stderr, Stdout
+from fumehood.results import Exit, Stderr, Stdout
 from fumehood.text import StreamDecoder
 
 
@@ -162,22 +162,6 @@ class ProcessStream:
         channel = getattr(self, "_channel", None)
         if channel is not None and not channel.finished:
             self._core.tether.call_soon(channel.abandon)
-
-
-def result_of(answer: ExitMessage, stdout: bytes, stderr: bytes) -> ExecResult:
-    """Return how a process ended, with what is at hand of its output."""
-    return ExecResult(
-        stdout_bytes=stdout,
-        stderr_bytes=stderr,
-        exit_code=answer.exit_code,
-        signal=answer.signal or None,
-        duration=answer.duration_us / 1e6,
-        reason=REASONS[answer.reason],
-        stdout_dropped=max(0, answer.stdout_total - len(stdout)),
-        stderr_dropped=max(0, answer.stderr_total - len(stderr)),
-        killed=answer.killed,
-        left_running=answer.left_running,
-    )
 
 
 def last_lines(events: list[Stdout | Stderr | Gap], count: int) -> list[Stdout | Stderr | Gap]:

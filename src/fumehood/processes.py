@@ -14,6 +14,7 @@ from fumehood._command import Argument
 from fumehood._core import CANCEL_PATIENCE, SessionCore, SessionPart
 from fumehood._failures import process_failure
 from fumehood._process_start import NUMBER, answer_of, start
+from fumehood._run import result_of
 from fumehood._tether.channel import Channel
 from fumehood._wire.messages import Answer, Done, Fail
 from fumehood._wire.messages import Exit as ExitMessage
@@ -28,7 +29,7 @@ from fumehood.errors import (
 )
 from fumehood.options import Seconds
 from fumehood.process_results import Gap, ProcessLogs, ProcessStatus
-from fumehood.process_streams import LogReader, ProcessStream, last_lines, result_of
+from fumehood.process_streams import LogReader, ProcessStream, last_lines
 from fumehood.results import ExecResult, Stderr, Stdout
 from fumehood.text import brief, encode
 
