@@ -15,7 +15,7 @@ import pytest_asyncio
 from cases.invariants import Watch, eventually_none
 from cases.loop import share_loop
 from cases.report import note_engine, register
-from faults.engine import OwnEngine
+from faults.engine import OwnEngine, loaded
 from faults.proxy import Proxy, between, over_tcp
 from fumehood import AsyncDockerSandbox, Lifecycle, Limits
 from fumehood.engines.docker import ENGINE_ONLY, DockerEngine
@@ -47,14 +47,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def own_engine(archive: Path, pytestconfig: pytest.Config) -> AsyncIterator[OwnEngine]:
     """Give the engine of the run: it is costly to make and cheap to restart."""
-    engine = OwnEngine()
-    try:
-        await engine.start()
-        await engine.load(archive)
+    async with loaded(archive) as engine:
         await note_engine(pytestconfig, engine.observer)
         yield engine
-    finally:
-        await engine.close()
 
 
 class OwnWatch(Watch):

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +318,18 @@ class OwnEngine:
             for path in reversed(ours):
                 subprocess.run(["umount", path], check=False, capture_output=True)
         raise AssertionError(f"still mounted: {ours}")
+
+
+@contextlib.asynccontextmanager
+async def loaded(archive: Path, *, disk_mb: int | None = None) -> AsyncIterator[OwnEngine]:
+    """Give an engine that has the image, up; nothing of it is left afterwards."""
+    engine = OwnEngine(disk_mb=disk_mb)
+    try:
+        await engine.start()
+        await engine.load(archive)
+        yield engine
+    finally:
+        await engine.close()
 
 
 def _run(command: Sequence[str]) -> None:

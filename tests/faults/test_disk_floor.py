@@ -15,7 +15,7 @@ import pytest_asyncio
 from cases.invariants import eventually_none
 from cases.mark import case
 from faults.conftest import MakeSandbox
-from faults.engine import OwnEngine
+from faults.engine import OwnEngine, loaded
 from faults.pending import SECONDS
 from fumehood import (
     AsyncSession,
@@ -48,13 +48,8 @@ INNOCENT = {
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shared(archive: Path) -> AsyncIterator[OwnEngine]:
     """Give an engine with a disk of its own, for many sessions."""
-    engine = OwnEngine(disk_mb=DISK_MB)
-    try:
-        await engine.start()
-        await engine.load(archive)
+    async with loaded(archive, disk_mb=DISK_MB) as engine:
         yield engine
-    finally:
-        await engine.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)

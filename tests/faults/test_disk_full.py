@@ -17,7 +17,7 @@ import pytest_asyncio
 from cases.invariants import eventually_none
 from cases.mark import case
 from faults.conftest import MakeSandbox, sweep
-from faults.engine import OwnEngine
+from faults.engine import OwnEngine, loaded
 from faults.proxy import Exchange, between
 from fumehood import AsyncDockerSandbox, DiskFullError, EngineDiskFullError, EngineError, Workspace
 from fumehood._supervisor import binary, install
@@ -33,13 +33,8 @@ BLOCK = bytes(4096)
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def small(archive: Path) -> AsyncIterator[OwnEngine]:
     """Give an engine with a small disk of its own."""
-    engine = OwnEngine(disk_mb=DISK_MB)
-    try:
-        await engine.start()
-        await engine.load(archive)
+    async with loaded(archive, disk_mb=DISK_MB) as engine:
         yield engine
-    finally:
-        await engine.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)

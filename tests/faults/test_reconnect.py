@@ -12,53 +12,29 @@ from faults.conftest import MakeSandbox, OpenProxy, sweep
 from faults.engine import OwnEngine
 from faults.pending import SECONDS, all_end, begin
 from faults.proxy import lost
+from faults.reached import PATIENT, back, cut_twice, noticed, reached
 from faults.steady import Steady
 from fumehood import (
-    AsyncSession,
     EndReason,
     Lifecycle,
     SessionLostError,
     SessionNotFoundError,
-    SessionState,
 )
 from fumehood.engines.docker import ENGINE_ONLY
 
 RESTART = "A live session survives a restart of the engine"
 BROKEN = "A live session survives the loss of its stream"
-PATIENT = Lifecycle(disconnect_grace=60)
 PROMISE = 3.0
-
-
-async def noticed(session: AsyncSession) -> None:
-    """Wait until the client has noticed that its stream is broken."""
-    async with asyncio.timeout(SECONDS):
-        while session.state is SessionState.RUNNING:
-            await asyncio.sleep(0.005)
-
-
-async def back(session: AsyncSession, times: int) -> None:
-    """Wait until it has another one."""
-    async with asyncio.timeout(6 * SECONDS):
-        while session.statistics()["resumed"] < times or session.state is not SessionState.RUNNING:
-            assert session.end_reason is None, session
-            await asyncio.sleep(0.01)
 
 
 @case("X70", BROKEN)
 async def test_calls_of_each_kind_go_on_over_streams_that_are_cut_twice(
     sandbox: MakeSandbox, open_proxy: OpenProxy
 ) -> None:
-    async with (
-        open_proxy(tcp=True) as (proxy, address),
-        sandbox(docker_host=address, lifecycle=PATIENT) as box,
-        box.create_session() as session,
-    ):
+    async with reached(sandbox, open_proxy) as (proxy, session):
         steady = Steady(session)
         await steady.begin()
-        for time_ in (1, 2):
-            assert proxy.cut_streams() == 1
-            await noticed(session)
-            await back(session, time_)
+        await cut_twice(proxy, session)
         await steady.go_on()
         assert session.statistics()["live"] == 0
 
@@ -68,11 +44,7 @@ async def test_calls_of_each_kind_go_on_over_streams_that_are_cut_twice(
 async def test_streams_that_carry_much_lose_nothing_however_often_they_are_cut(
     sandbox: MakeSandbox, open_proxy: OpenProxy
 ) -> None:
-    async with (
-        open_proxy(tcp=True) as (proxy, address),
-        sandbox(docker_host=address, lifecycle=PATIENT) as box,
-        box.create_session() as session,
-    ):
+    async with reached(sandbox, open_proxy) as (proxy, session):
         steady = Steady(session)
         await steady.begin()
         ending = asyncio.ensure_future(steady.go_on())

@@ -14,7 +14,7 @@ from cases.mark import case
 from faults.conftest import MakeSandbox, OpenProxy
 from faults.pending import SECONDS
 from faults.proxy import lost
-from faults.test_reconnect import PATIENT, back, noticed
+from faults.reached import back, cut_twice, noticed, reached
 from fumehood import Lifecycle, Network, SessionLostError
 
 BROKEN = "A live session survives the loss of its stream"
@@ -64,18 +64,12 @@ def get(port: int) -> str:
 async def test_a_download_through_the_proxy_goes_on_over_streams_that_are_cut(
     sandbox: MakeSandbox, open_proxy: OpenProxy
 ) -> None:
-    async with outside() as out, open_proxy(tcp=True) as (proxy, address):
+    async with outside() as out:
         network = Network.allow("127.0.0.1", ports=(out.port,))
-        async with (
-            sandbox(docker_host=address, lifecycle=PATIENT, network=network) as box,
-            box.create_session() as session,
-        ):
+        async with reached(sandbox, open_proxy, network=network) as (proxy, session):
             download = asyncio.ensure_future(session.shell(get(out.port), timeout=None))
             await out.asked.wait()
-            for time in (1, 2):
-                assert proxy.cut_streams() == 1
-                await noticed(session)
-                await back(session, time)
+            await cut_twice(proxy, session)
             out.on.set()
             async with asyncio.timeout(6 * SECONDS):
                 assert (await download).stdout.split()[0] == DIGEST
@@ -88,12 +82,9 @@ async def test_a_download_through_the_proxy_goes_on_over_streams_that_are_cut(
 async def test_a_list_that_is_changed_while_the_stream_is_broken_holds_when_it_is_back(
     sandbox: MakeSandbox, open_proxy: OpenProxy
 ) -> None:
-    async with outside() as out, open_proxy(tcp=True) as (proxy, address):
+    async with outside() as out:
         network = Network.allow("127.0.0.1", ports=(out.port,))
-        async with (
-            sandbox(docker_host=address, lifecycle=PATIENT, network=network) as box,
-            box.create_session() as session,
-        ):
+        async with reached(sandbox, open_proxy, network=network) as (proxy, session):
             out.on.set()
             assert (await session.shell(get(out.port))).stdout.split()[0] == DIGEST
             out.on.clear()
@@ -115,11 +106,7 @@ async def test_a_list_that_is_changed_while_the_stream_is_broken_holds_when_it_i
 async def test_connections_to_a_forwarded_port_go_on_over_streams_that_are_cut(
     sandbox: MakeSandbox, open_proxy: OpenProxy
 ) -> None:
-    async with (
-        open_proxy(tcp=True) as (proxy, address),
-        sandbox(docker_host=address, lifecycle=PATIENT) as box,
-        box.create_session() as session,
-    ):
+    async with reached(sandbox, open_proxy) as (proxy, session):
         await session.start_process(["nc", "-ll", "-p", "8000", "-e", "cat"])
         await session.wait_for_port(8000)
         async with session.forward_port(8000) as forward:
