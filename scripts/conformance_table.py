@@ -111,8 +111,9 @@ TABLE = (
         name="openai_agents",
         package="openai-agents",
         what="one script of 52 steps by fumehood's client and by the framework's own for Docker, "
-        "and 29 tests of our own, whole runs with `ScriptedModel` and `ShellTool` among them",
-        passed=30,
+        "and 37 tests of our own: whole runs with `ScriptedModel` and `ShellTool`, and agents of "
+        "the SDK over HTTP, by Responses and by Chat Completions, streamed too",
+        passed=38,
         quick=True,
         own=Own(name="`DockerSandboxClient`", passed=1),
     ),

@@ -72,9 +72,14 @@ def scripted(answers: Sequence[Answer], events: Events) -> Iterator[Api]:
             thread.join()
 
 
-def event(name: str, **data: object) -> str:
+def event(name: str, /, **fields: object) -> str:
     """Return one server-sent event, whose data names its type as well."""
-    return f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n"
+    return f"event: {name}\n{data({'type': name, **fields})}"
+
+
+def data(value: object) -> str:
+    """Return an event that is nothing but data."""
+    return f"data: {json.dumps(value)}\n\n"
 
 
 def pieces(text: str, size: int = 7) -> Iterator[str]:
