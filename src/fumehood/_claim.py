@@ -181,6 +181,7 @@ async def claim(
             tether=warm.tether,
             nonce=warm.nonce,
             network=settings.network,
+            image_roots=dict(warm.image.env).get("SSL_CERT_FILE"),
         )
         session = AsyncSession(
             core,

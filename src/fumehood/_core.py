@@ -47,6 +47,8 @@ class SessionCore:
     """Who all this belongs to: held by what is under way in it."""
     network: Network | None = None
     """What it was made with; None where this client did not make it."""
+    image_roots: str | None = None
+    """Where the image's environment says that its trusted certificates are."""
     egress: Proxy | None = None
     """What serves its network here."""
     egress_lock: asyncio.Lock = field(default_factory=asyncio.Lock)

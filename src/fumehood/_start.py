@@ -27,7 +27,8 @@ from fumehood._wire import table
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.connection import Connection
 from fumehood._wire.requests import Configure
-from fumehood.egress.part import PROXY_VARIABLES, check_available, serve_network
+from fumehood.egress.part import check_available, serve_network
+from fumehood.egress.variables import variables
 from fumehood.engines.base import (
     ByteStream,
     Container,
@@ -122,6 +123,7 @@ async def create(
             nonce=request.nonce,
             workspace_id=request.workspace_id,
             network=settings.network,
+            image_roots=dict(image.env).get("SSL_CERT_FILE"),
         )
         session = AsyncSession(
             core,
@@ -212,12 +214,12 @@ def configuration(
 ) -> Configure:
     check_available(settings.network)
     lifecycle = settings.lifecycle
-    proxied = PROXY_VARIABLES if settings.network.mode == "allow" else {}
+    proxied = variables(settings.network)
     env = {**dict(image.env), **proxied, **settings.env, **order.manifest.env}
-    variables = tuple(
+    strings = tuple(
         f"{key}={value}".encode("utf-8", "surrogateescape") for key, value in env.items()
     )
-    size = sum(map(len, variables)) + 4 * len(variables) + _CONFIGURE_REST
+    size = sum(map(len, strings)) + 4 * len(strings) + _CONFIGURE_REST
     if size > table.MAX_BODY:
         raise InvalidRequestError(
             f"the image's, the sandbox's and the manifest's environment are {size} bytes together; "
@@ -226,7 +228,7 @@ def configuration(
     return Configure(
         user=settings.user if settings.user is not None else image.user,
         workdir=settings.workdir.encode("utf-8", "surrogateescape"),
-        env=variables,
+        env=strings,
         ttl_ms=_milliseconds(lifecycle.ttl),
         idle_ms=_milliseconds(lifecycle.idle_timeout),
         grace_ms=_milliseconds(lifecycle.disconnect_grace),

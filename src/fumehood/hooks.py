@@ -108,9 +108,12 @@ class EgressEvent:
     """The host of the rule that allowed it."""
     address: str | None = None
     """What was connected to."""
+    intercepted: bool = False
+    """Whether TLS ends in this client (``Allow(…, tls="intercept")``). Of the requests inside it
+    nobody is told one by one."""
     ended: bool = False
     bytes_up: int = 0
-    """From the session to the outside, at the end; of plain HTTP the bodies alone."""
+    """From the session to the outside, at the end; of HTTP that is seen the bodies alone."""
     bytes_down: int = 0
     duration: float = 0.0
     """Seconds from the request's head to the end."""

@@ -255,6 +255,11 @@ class Network:
         """The list of :meth:`allow`, each entry as a rule."""
         return tuple(item if isinstance(item, Allow) else Allow(item) for item in self.domains)
 
+    @property
+    def intercepted(self) -> tuple[str, ...]:
+        """The hosts of the rules that end TLS in this client."""
+        return tuple(rule.host for rule in self.rules if rule.intercepts)
+
     @classmethod
     def none(cls) -> Network:
         """No network at all: not even a name can be resolved."""
@@ -408,7 +413,12 @@ def to_dict(value: Lifecycle | Limits | Network | Security | Workspace) -> dict[
     domains = [
         item
         if isinstance(item, str)
-        else {"host": item.host, "ports": item.ports, "headers": sorted(item.headers)}
+        else {
+            "host": item.host,
+            "ports": item.ports,
+            "headers": sorted(item.headers),
+            "tls": item.tls,
+        }
         for item in value.domains
     ]
     return {"mode": value.mode, "name": value.name, "domains": domains, "ports": value.ports}
@@ -423,7 +433,8 @@ def network_from_dict(data: Mapping[str, Any], known: Network) -> Network:
 
     Args:
         data: what it has returned.
-        known: where headers are looked for: a rule for the same host, ports and names of headers.
+        known: where headers are looked for: a rule for the same host, ports and names of headers,
+            with TLS to it ended at the same place.
 
     Raises:
         UnknownHeadersError: there is none.
@@ -436,7 +447,7 @@ def network_from_dict(data: Mapping[str, Any], known: Network) -> Network:
             continue
         rule = Allow(item["host"], ports=item["ports"])
         if item["headers"]:
-            wanted = (rule.host, rule.ports, tuple(item["headers"]))
+            wanted = (rule.host, rule.ports, tuple(item["headers"]), item.get("tls", "end-to-end"))
             if wanted not in having:
                 raise UnknownHeadersError(
                     f"the headers of the rule for {brief(rule.host)} are secrets and were not "
@@ -448,6 +459,6 @@ def network_from_dict(data: Mapping[str, Any], known: Network) -> Network:
     return Network(mode=data["mode"], name=data["name"], domains=tuple(domains), ports=ports)
 
 
-def _described(rule: Allow) -> tuple[str, tuple[int, ...] | None, tuple[str, ...]]:
+def _described(rule: Allow) -> tuple[str, tuple[int, ...] | None, tuple[str, ...], str]:
     """Return a rule without its secrets."""
-    return rule.host, rule.ports, tuple(sorted(rule.headers))
+    return rule.host, rule.ports, tuple(sorted(rule.headers)), rule.tls

@@ -234,7 +234,10 @@ class EgressReason(StrEnum):
     """It is, or resolves to nothing but, addresses that are not public and that no rule names:
     loopback, private, link-local, metadata services, multicast, IPv4 inside IPv6 and the like."""
     BAD_REQUEST = "bad_request"
-    """Not a request that a proxy understands, or one that could be understood in two ways."""
+    """Not a request that a proxy understands, or one that could be understood in two ways; inside
+    intercepted TLS also one for another host than the connection's, or a handshake that failed."""
+    BAD_CERTIFICATE = "bad_certificate"
+    """The server of an intercepted host has no certificate for its name that this client trusts."""
     UNRESOLVED = "unresolved"
     """The name has no address."""
     UNREACHABLE = "unreachable"

@@ -7,13 +7,16 @@ import hashlib
 import http.server
 import io
 import os
+import ssl
 import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from fumehood.egress.authority import Authority
 
 PASSWORD = "Basic " + base64.b64encode(b"reader:kept outside").decode()
 """Without it, what is below ``/private/`` is not shown."""
@@ -63,6 +66,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         for name, value in fields:
             if name != "Status":
                 self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -77,14 +81,84 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return body
 
 
+class Guarded(Handler):
+    """The same, for nobody without the password; and what was asked for."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+    """Paths and passwords."""
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        self.seen.append((self.path, self.headers["Authorization"]))
+        if self.headers["Authorization"] == PASSWORD:
+            return True
+        self.send_error(401)
+        return False
+
+    def do_PUT(self) -> None:
+        """Say how much it was."""
+        answer = f"{len(self._body())} bytes".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+
+class Certificates:
+    """A server's certificates, for every name below .test, and who has issued them."""
+
+    def __init__(self) -> None:
+        self._authority = Authority(["test"])
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self.ca = self._authority.pem.decode()
+        """Whom a client has to trust."""
+
+    def context(self) -> ssl.SSLContext:
+        """Return what a server answers with, by whatever name it is asked for."""
+        context = self._of("unnamed.test")
+
+        def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            if name is not None:
+                connection.context = self._of(name)
+
+        context.sni_callback = choose
+        return context
+
+    def _of(self, name: str) -> ssl.SSLContext:
+        if name not in self._contexts:
+            self._contexts[name] = self._authority.server_context(name)
+        return self._contexts[name]
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    secure: ssl.SSLContext | None = None
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        if self.secure is not None:
+            # Not here: whoever is slow must keep nobody waiting.
+            connection = self.secure.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a client that breaks off, which the client's own test sees
+
+
 @contextmanager
-def serving(root: Path) -> Iterator[int]:
-    """Serve a directory on this machine's loopback; give the port."""
+def serving(
+    root: Path, kind: type[Handler] = Handler, secure: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """Serve a directory on this machine's loopback, over TLS or not; give the port."""
 
     def handler(*args: Any) -> Handler:
-        return Handler(*args, directory=str(root))
+        return kind(*args, directory=str(root))
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
+        server.secure = secure
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server.server_address[1]

@@ -28,7 +28,7 @@ async def test_a_connection_that_is_being_taken_over_at_the_end_is_given_up(
 ) -> None:
     async with connect(script=listens) as link:
         gives_up(link.peer)
-        proxy = await start_proxy(link.tether, "s1", Hooks(), Policy([]))
+        proxy = await start_proxy(link.tether, "s1", Hooks(), Policy([]), None)
         accepting = await link.peer.opened(2)
         assert accepting.operation is Operation.ACCEPT
         await proxy.aclose()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fakes.channel import FakeChannel
 from fumehood._relay import Traffic
+from fumehood.egress.ends import InsideEnd, OutsideEnd
 from fumehood.egress.exchange import Sides, UpstreamError, exchange
 from fumehood.egress.heads import MAX_HEAD, BadRequestError, HeadReader, parse_head
 from fumehood.results import EgressReason
@@ -40,9 +41,10 @@ async def carry(
     reader, writer = await asyncio.open_connection(sock=near)
     serving = asyncio.create_task(_serve(far, server))
     channel, traffic = FakeChannel(pieces[1:], open_=goes_on), Traffic()
+    sides = Sides(InsideEnd(channel), inside, OutsideEnd(reader, writer), traffic)
     try:
         async with asyncio.timeout(10):
-            await exchange(Sides(channel, inside, reader, writer, traffic), parsed, ADDED, whole[1])
+            await exchange(sides, parsed, ADDED, whole[1])
     finally:
         writer.transport.abort()
         await serving
@@ -166,8 +168,9 @@ def test_whatever_a_server_says_one_answer_at_most_goes_inside(answer: bytes, me
         reader, writer = await asyncio.open_connection(sock=near)
         serving = asyncio.create_task(_serve(far, says(answer)))
         channel, begun = FakeChannel([]), None
+        sides = Sides(InsideEnd(channel), inside, OutsideEnd(reader, writer), Traffic())
         try:
-            await exchange(Sides(channel, inside, reader, writer, Traffic()), parsed, (), b"")
+            await exchange(sides, parsed, (), b"")
         except UpstreamError as exc:
             begun = exc.begun
         finally:

@@ -47,6 +47,7 @@ class Wall:
         self.session_id = "s1"
         self.hooks = Hooks(on_egress=self._told)
         self.executor: Executor = Here()
+        self.interception: Any = None  # no rule here asks for it
         self.policy = Policy(NETWORK.rules, NETWORK.ports)
         self.leads_to = leads_to
         self.told: list[EgressEvent] = []

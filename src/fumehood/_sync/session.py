@@ -1709,13 +1709,20 @@ class Session(Blocking[_session.AsyncSession]):
         network, if nobody else does, and stops when it leaves. When it is cancelled, the network is
         the old one or the new one.
 
+        Rules with ``tls="intercept"`` are for a session that was made with one: its commands know
+        by their environment where the certificate is that they have to trust. Where the new rules
+        name other hosts, or another client begins to serve, it is a new certificate: programs that
+        run have to read it anew.
+
         Args:
             network: ``Network.allow(…)``, or ``Network.none()`` for nothing at all.
 
         Raises:
-            InvalidRequestError: another kind of network, or a session that was made with one.
+            InvalidRequestError: another kind of network, or a session that was made with one; TLS
+                to be intercepted in one whose commands do not know of it.
             PortError: another client serves the network, or a command has taken port 3128.
             SessionEndedError: the session is over.
+            SandboxError: the certificate could not be put into the session.
         """
         return self._call(lambda: self._async.set_network(network))
 

@@ -3,4 +3,8 @@
 ``rules``, ``hosts``, ``addresses`` and ``policy`` decide and do no I/O. ``heads`` knows HTTP,
 ``dial`` the network of this machine, ``exchange`` one request and its response; ``passage`` serves
 one connection, ``proxy`` all of a session's, and ``part`` is what a caller sees of it.
+
+Where a rule intercepts TLS, ``tls`` is what carries it on both sides, ``within`` what is said in
+it; ``authority`` makes certificates, ``interception`` keeps them, and ``trust`` puts what commands
+have to know of it where ``variables`` says.
 """

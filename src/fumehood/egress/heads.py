@@ -37,6 +37,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+_TO_WEBSOCKET: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
 
 
 class BadRequestError(Exception):
@@ -59,6 +60,8 @@ class Head:
     headers: Headers
     chunked: bool
     """Whether the body has no length that is known before."""
+    within: bool = False
+    """Whether it came through a tunnel, inside TLS that ends here: one of many, perhaps."""
 
     @property
     def tunnel(self) -> bool:
@@ -103,22 +106,10 @@ def parse_head(connection: h11.Connection, raw: bytes) -> Head:
     Raises:
         BadRequestError: it is not a proxy's request, or can be understood in two ways.
     """
-    connection.receive_data(raw)
-    try:
-        event = connection.next_event()
-    except h11.RemoteProtocolError as exc:
-        # What h11 says quotes nothing of the request.
-        raise BadRequestError(f"not an HTTP request: {exc}") from None
-    if not isinstance(event, h11.Request):
-        raise BadRequestError("not an HTTP request")
-    if event.http_version not in (b"1.0", b"1.1"):
-        raise BadRequestError("this proxy speaks HTTP/1.1 and 1.0", 505)
+    event = _parse(connection, raw)
     method = event.method.decode("ascii")
     chunked = _check_framing(raw, event, method)
     target = event.target.decode("latin-1")
-    if method == "TRACE":
-        # It would send back what was added on the way.
-        raise BadRequestError("TRACE is not possible through this proxy", 405)
     try:
         if method == "CONNECT":
             host, port = parse_authority(target, None)
@@ -130,6 +121,54 @@ def parse_head(connection: h11.Connection, raw: bytes) -> Head:
             f"the host is not written in a way that is understood: {exc}"
         ) from exc
     return Head(method, host, port, path, list(event.headers), chunked)
+
+
+def parse_within(connection: h11.Connection, raw: bytes, tunnel: Head) -> Head:
+    """Take apart a head that came through a tunnel, inside TLS; otherwise as :func:`parse_head`.
+
+    It goes to the tunnel's host and to no other, and has to say so: who may ask for one host must
+    not reach another one that the same server serves.
+
+    Raises:
+        BadRequestError: it does not, or can be understood in two ways.
+    """
+    event = _parse(connection, raw)
+    method = event.method.decode("ascii")
+    chunked = _check_framing(raw, event, method)
+    if method == "CONNECT":
+        raise BadRequestError("CONNECT is not possible inside a tunnel", 405)
+    path = event.target
+    if not (path.startswith(b"/") or (path == b"*" and method == "OPTIONS")) or b"#" in path:
+        raise BadRequestError("the target must be a path")
+    for name, value in event.headers:
+        if name == b"host" and not _is_for(value, tunnel):
+            raise BadRequestError(f"the Host is not that of the tunnel, {tunnel.where}", 421)
+    headers = list(event.headers)
+    return Head(method, tunnel.host, tunnel.port, path, headers, chunked, within=True)
+
+
+def _is_for(host: bytes, tunnel: Head) -> bool:
+    try:
+        return parse_authority(host.decode("latin-1"), 443) == (tunnel.host, tunnel.port)
+    except HostError:
+        return False
+
+
+def _parse(connection: h11.Connection, raw: bytes) -> h11.Request:
+    connection.receive_data(raw)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError as exc:
+        # What h11 says quotes nothing of the request.
+        raise BadRequestError(f"not an HTTP request: {exc}") from None
+    if not isinstance(event, h11.Request):
+        raise BadRequestError("not an HTTP request")
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise BadRequestError("this proxy speaks HTTP/1.1 and 1.0", 505)
+    if event.method == b"TRACE":
+        # It would send back what was added on the way.
+        raise BadRequestError("TRACE is not possible through this proxy", 405)
+    return event
 
 
 def _absolute(target: str) -> tuple[str, bytes]:
@@ -165,38 +204,83 @@ def _check_framing(raw: bytes, request: h11.Request, method: str) -> bool:
 def _passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Return the headers that are for the other end, and not for this one."""
     kept = [(name.lower(), value) for name, value in headers]
-    named = {
-        part.strip().lower()
-        for name, value in kept
-        if name in (b"connection", b"proxy-connection")
-        for part in value.split(b",")
-    }
+    named = {*_listed(kept, b"connection"), *_listed(kept, b"proxy-connection")}
     # Never these: a request must not lose its length on the way because somebody asked for it.
     named -= {b"content-length", b"host"}
     return [(name, value) for name, value in kept if name not in _HOP_BY_HOP | named]
 
 
 def outgoing(head: Head, added: Iterable[tuple[str, str]]) -> h11.Request:
-    """Return the request for the server itself: one request, then the connection ends.
+    """Return the request for the server itself.
 
-    Its Host is that of the target, whatever stood there; ``added`` replaces what has its names.
+    One request, then the connection ends; but for one from within a tunnel, which others may
+    follow. Its Host is that of the target, whatever stood there; ``added`` replaces what has its
+    names.
     """
     extra = [(name.encode("ascii"), value.encode("ascii")) for name, value in added]
-    replaced = {name.lower() for name, _ in extra} | {b"host"}
-    host = show(head.host) if head.port == 80 else head.where
+    replaced = {_alike(name) for name, _ in extra} | {b"host"}
+    host = show(head.host) if head.port == (443 if head.within else 80) else head.where
     headers: Headers = [(b"Host", host.encode("ascii"))]
-    headers += [item for item in _passed_on(head.headers) if item[0] not in replaced]
+    headers += [item for item in _passed_on(head.headers) if _alike(item[0]) not in replaced]
     headers += extra
     if head.chunked:
         headers.append((b"Transfer-Encoding", b"chunked"))
-    headers.append((b"Connection", b"close"))
+    if not head.within:
+        headers.append((b"Connection", b"close"))
+    elif _asks_for_websocket(head):
+        headers += _TO_WEBSOCKET
     return h11.Request(method=head.method, target=head.path, headers=headers)
 
 
-def returning(response: h11.Response) -> h11.Response:
-    """Return a server's response as it goes to whoever asked."""
+def _alike(name: bytes) -> bytes:
+    """Return what a server may take a header for: many make a variable of it (RFC 3875)."""
+    return name.lower().replace(b"_", b"-")
+
+
+def _asks_for_websocket(head: Head) -> bool:
+    """Whether it would go on as WebSocket.
+
+    As nothing else: behind a change to HTTP/2, say, there would be requests that nobody reads here.
+    """
+    return (
+        head.method == "GET"
+        and not head.chunked
+        and all(name != b"content-length" for name, _ in head.headers)
+        and b"upgrade" in _listed(head.headers, b"connection")
+        and _listed(head.headers, b"upgrade") == [b"websocket"]
+    )
+
+
+def _listed(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
+    """Return the parts of a header that is a list, in lower case."""
+    return [
+        part.strip().lower()
+        for name, value in headers
+        if name.lower() == wanted
+        for part in value.split(b",")
+    ]
+
+
+def switching(response: h11.InformationalResponse) -> h11.InformationalResponse:
+    """Return a server's word that WebSocket begins, as it goes to whoever asked."""
+    headers = [*_passed_on(response.headers), *_TO_WEBSOCKET]
+    return h11.InformationalResponse(status_code=101, reason=response.reason, headers=headers)
+
+
+def returning(response: h11.Response, *, last: bool = True) -> h11.Response:
+    """Return a server's response as it goes to whoever asked.
+
+    Args:
+        response: the server's.
+        last: whether the connection ends with it in any case. It does too if the server says so.
+    """
     headers = _passed_on(response.headers)
-    headers.append((b"Connection", b"close"))
+    if (
+        last
+        or response.http_version != b"1.1"
+        or b"close" in _listed(response.headers, b"connection")
+    ):
+        headers.append((b"Connection", b"close"))
     if any(name == b"transfer-encoding" for name, _ in response.headers):
         headers = [item for item in headers if item[0] != b"content-length"]
     return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)

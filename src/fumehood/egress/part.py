@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 
+from fumehood import _record
 from fumehood._core import SessionCore, SessionPart
 from fumehood.egress.policy import Policy
+from fumehood.egress.variables import CA_FILE
 from fumehood.errors import InvalidRequestError
 from fumehood.options import Network
 from fumehood.text import brief
-
-# The proxy's port: proxy.PORT, which is not imported before there is a proxy.
-_PROXY = "http://127.0.0.1:3128"
-_DIRECT = "localhost,127.0.0.1,::1"
-
-PROXY_VARIABLES: dict[str, str] = {
-    "http_proxy": _PROXY,
-    "https_proxy": _PROXY,
-    "HTTP_PROXY": _PROXY,
-    "HTTPS_PROXY": _PROXY,
-    "no_proxy": _DIRECT,
-    "NO_PROXY": _DIRECT,
-    # Node.js asks for it before it looks at the others.
-    "NODE_USE_ENV_PROXY": "1",
-}
-"""In every command of a session that was made with ``Network.allow``."""
 
 
 class EgressPart(SessionPart):
@@ -39,13 +25,20 @@ class EgressPart(SessionPart):
         network, if nobody else does, and stops when it leaves. When it is cancelled, the network is
         the old one or the new one.
 
+        Rules with ``tls="intercept"`` are for a session that was made with one: its commands know
+        by their environment where the certificate is that they have to trust. Where the new rules
+        name other hosts, or another client begins to serve, it is a new certificate: programs that
+        run have to read it anew.
+
         Args:
             network: ``Network.allow(…)``, or ``Network.none()`` for nothing at all.
 
         Raises:
-            InvalidRequestError: another kind of network, or a session that was made with one.
+            InvalidRequestError: another kind of network, or a session that was made with one; TLS
+                to be intercepted in one whose commands do not know of it.
             PortError: another client serves the network, or a command has taken port 3128.
             SessionEndedError: the session is over.
+            SandboxError: the certificate could not be put into the session.
         """
         if not isinstance(network, Network):
             raise InvalidRequestError(f"network must be a Network, not {brief(network)}")
@@ -60,7 +53,23 @@ class EgressPart(SessionPart):
                 f"session {self._core.id} was made with Network.{made_with.mode}: its commands do "
                 "not know of a proxy. Make it with Network.allow(…)"
             )
+        check_available(network)
+        if network.intercepted and not await self._trusts(made_with):
+            raise InvalidRequestError(
+                f"session {self._core.id} was made without a rule that intercepts TLS: its "
+                "commands do not know of the certificate. Make it with such a rule"
+            )
         await serve_network(self._core, network)
+
+    async def _trusts(self, made_with: Network | None) -> bool:
+        """Whether the session's commands know where the certificate is."""
+        if made_with is not None:
+            return bool(made_with.intercepted)
+        env = _record.to_env(await self._environment())
+        return env.get("FUMEHOOD_CA_FILE") == CA_FILE
+
+    async def _environment(self) -> bytes:
+        raise NotImplementedError
 
     def egress_statistics(self) -> dict[str, int]:
         """Return numbers: connections now, those served, and bytes of those that have ended.
@@ -82,6 +91,10 @@ def check_available(network: Network) -> None:
         raise InvalidRequestError(
             "Network.allow needs an HTTP library for its proxy: pip install 'fumehood[egress]'"
         )
+    if network.intercepted and importlib.util.find_spec("cryptography") is None:
+        raise InvalidRequestError(
+            "tls='intercept' needs a library for certificates: pip install 'fumehood[egress]'"
+        )
 
 
 async def serve_network(core: SessionCore, network: Network) -> None:
@@ -93,6 +106,8 @@ async def serve_network(core: SessionCore, network: Network) -> None:
             # Here, because an HTTP library is not needed by sessions without a proxy.
             from fumehood.egress.proxy import start_proxy
 
-            core.egress = await start_proxy(core.tether, core.id, core.hooks, policy)
+            core.egress = await start_proxy(
+                core.tether, core.id, core.hooks, policy, core.image_roots
+            )
         else:
             await core.egress.set_policy(policy)

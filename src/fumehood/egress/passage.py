@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from fumehood._tether.cleanup import to_the_end
 from fumehood._wire.messages import Fail
 from fumehood.egress import dial, exchange
 from fumehood.egress.addresses import Address
+from fumehood.egress.answers import STATUS, log, why
+from fumehood.egress.ends import BrokenError, End, InsideEnd, OutsideEnd
 from fumehood.egress.heads import (
     ESTABLISHED,
     MAX_HEAD,
@@ -27,8 +30,11 @@ from fumehood.egress.heads import (
     parse_head,
     refusal,
 )
-from fumehood.egress.hosts import Name
+from fumehood.egress.interception import Interception
 from fumehood.egress.policy import Decision, Policy
+from fumehood.egress.rules import Allow
+from fumehood.egress.tls import TlsEnd
+from fumehood.egress.within import Conversation
 from fumehood.errors import SandboxError
 from fumehood.results import EgressReason
 
@@ -36,18 +42,10 @@ logger: logging.Logger = logging.getLogger("fumehood.egress")
 
 HEAD_SECONDS = 15.0
 """For a request's head to come whole."""
+HANDSHAKE_SECONDS = 15.0
+"""For TLS to begin on one side."""
 LINGER_SECONDS = 5.0
 """For whoever was answered to take the answer and close."""
-
-_STATUS: dict[EgressReason, tuple[int, str]] = {
-    EgressReason.NOT_LISTED: (403, "Not in Network.allow"),
-    EgressReason.PORT: (403, "Port not in Network.allow"),
-    EgressReason.PRIVATE_ADDRESS: (403, "Private address not in Network.allow"),
-    EgressReason.UNRESOLVED: (502, "Name not resolved"),
-    EgressReason.UNREACHABLE: (502, "Not reachable"),
-    EgressReason.TIMED_OUT: (504, "Timed out"),
-    EgressReason.POLICY_CHANGED: (403, "Not in Network.allow any more"),
-}
 
 
 class Surroundings(Protocol):
@@ -56,6 +54,7 @@ class Surroundings(Protocol):
     session_id: str
     hooks: hooks.Hooks
     executor: Executor
+    interception: Interception
 
     @property
     def policy(self) -> Policy:
@@ -77,6 +76,7 @@ class Passage:
     def __init__(self, proxy: Surroundings, channel: Channel) -> None:
         self._proxy = proxy
         self._channel = channel
+        self._inside: End = InsideEnd(channel)
         self._traffic = Traffic()
         self._head: Head | None = None
         self._decision: Decision | None = None
@@ -85,6 +85,7 @@ class Passage:
         self._begun = 0.0
         self._cut = False
         self._admitted = False
+        self._intercepted: Allow | None = None
 
     @property
     def traffic(self) -> Traffic:
@@ -104,7 +105,10 @@ class Passage:
     def _still_allowed(self) -> bool:
         assert self._head is not None
         policy, head = self._proxy.policy, self._head
-        if not policy.decide(head.host, head.port).allowed:
+        decision = policy.decide(head.host, head.port)
+        if not decision.allowed:
+            return False
+        if self._intercepted is not None and not _same_trust(self._intercepted, decision.rule):
             return False
         return self._address is None or policy.permits(self._address, head.port)
 
@@ -149,7 +153,7 @@ class Passage:
             await self._admit(self._head, inside, whole[1])
         except Refused as exc:
             await self._tell(exc.reason)
-            status, phrase = _STATUS[exc.reason]
+            status, phrase = STATUS[exc.reason]
             text = f"{exc}\nallowed here: {self._proxy.policy.describe()}"
             await self._answer(status, phrase, text)
 
@@ -163,7 +167,10 @@ class Passage:
     async def _admit(self, head: Head, inside: h11.Connection, rest: bytes) -> None:
         self._decision = self._proxy.policy.decide(head.host, head.port)
         if not self._decision.allowed:
-            raise Refused(self._decision.reason, _why(self._decision.reason, head))
+            raise Refused(self._decision.reason, why(self._decision.reason, head))
+        rule = self._decision.rule
+        if head.tunnel and rule is not None and rule.intercepts:
+            self._intercepted = rule
         try:
             candidates = await dial.places(head.host, head.port, self._proxy.executor)
             made = await dial.dial(candidates, lambda a: self._proxy.policy.permits(a, head.port))
@@ -177,14 +184,17 @@ class Passage:
             raise Refused(reason, f"{head.where} cannot be reached: {exc.strerror}") from exc
         if made is None:
             reason = EgressReason.PRIVATE_ADDRESS
-            raise Refused(reason, _why(reason, head))
+            raise Refused(reason, why(reason, head))
         connection, self._address = made
         reader, writer = await dial.streams(connection)
         proper = False
         try:
+            outside: End = OutsideEnd(reader, writer)
+            if self._intercepted is not None:
+                outside = await self._secure(head, self._intercepted, outside)
             self._admitted = True
             await self._tell(EgressReason.ALLOWED)
-            proper = await self._carry(head, inside, rest, reader, writer)
+            proper = await self._carry(head, inside, rest, outside, reader, writer)
         finally:
             if not proper:
                 reset(writer)
@@ -192,43 +202,92 @@ class Passage:
             writer.close()
             await writer.wait_closed()
 
+    async def _secure(self, head: Head, rule: Allow, outside: End) -> End:
+        """Begin TLS with the server: whoever asked is told yes only when it is the right one."""
+        context = await self._proxy.interception.outside(rule.ca)
+        secure = TlsEnd(outside, context, server_hostname=str(head.host))
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await secure.handshake()
+        except ssl.SSLCertVerificationError as exc:
+            reason = EgressReason.BAD_CERTIFICATE
+            text = f"the certificate of {head.where} is not trusted: {exc.verify_message}"
+            raise Refused(reason, text) from exc
+        except TimeoutError as exc:
+            text = f"{head.where} does not begin TLS"
+            raise Refused(EgressReason.TIMED_OUT, text) from exc
+        except OSError as exc:
+            text = f"there is no TLS with {head.where}: {exc.strerror}"
+            raise Refused(EgressReason.UNREACHABLE, text) from exc
+        return secure
+
     async def _carry(
         self,
         head: Head,
         inside: h11.Connection,
         rest: bytes,
+        outside: End,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> bool:
         """Carry what was let through; return whether it came to a proper end."""
         reason = EgressReason.ALLOWED
         try:
-            if head.tunnel:
+            if self._intercepted is not None:
+                await self._intercept(head, rest, outside)
+            elif head.tunnel:
                 await self._tunnel(rest, reader, writer)
             else:
-                assert self._decision is not None
-                assert self._decision.rule is not None
-                added = self._decision.rule.headers.items()
-                await exchange.exchange(
-                    exchange.Sides(self._channel, inside, reader, writer, self._traffic),
-                    head,
-                    added,
-                    rest,
-                )
+                sides = exchange.Sides(self._inside, inside, outside, self._traffic)
+                await exchange.exchange(sides, head, self._added(), rest)
                 await self._close()
         except exchange.UpstreamError as exc:
             reason = exc.reason
-            if not exc.begun:
-                status, phrase = _STATUS[reason]
+            # Within a tunnel, whoever asked there has been told.
+            if not exc.begun and not head.tunnel:
+                status, phrase = STATUS[reason]
                 await self._answer(status, phrase, f"{head.where}: {exc}")
         except BadRequestError as exc:
             reason = EgressReason.BAD_REQUEST
-            logger.debug("session %s: a bad body: %s", self._proxy.session_id, exc)
-        except (OSError, exchange.BrokenError) as exc:
+            logger.debug("session %s: a bad request or body: %s", self._proxy.session_id, exc)
+        except TimeoutError:
+            reason = EgressReason.TIMED_OUT
+        except (OSError, BrokenError) as exc:
             reason = EgressReason.UNREACHABLE
             logger.debug("session %s: %s broke: %s", self._proxy.session_id, head.where, exc)
         await self._tell(reason, ended=True)
         return reason is EgressReason.ALLOWED
+
+    def _added(self) -> list[tuple[str, str]]:
+        """Return what a request is given by the rule of now: a change counts from the next one on.
+
+        Whether it is let through at all, `recheck` has seen to. What a rule is to add inside TLS
+        goes nowhere in the clear.
+        """
+        assert self._head is not None
+        rule = self._proxy.policy.decide(self._head.host, self._head.port).rule
+        if rule is None or rule.intercepts != (self._intercepted is not None):
+            return []
+        return list(rule.headers.items())
+
+    async def _intercept(self, head: Head, rest: bytes, outside: End) -> None:
+        """Answer in the server's place, and ask it what was asked here, with headers added."""
+        context = await self._proxy.interception.inside(str(head.host))
+        await self._inside.write(ESTABLISHED)
+        inside = TlsEnd(InsideEnd(self._channel, rest), context)
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await inside.handshake()
+        except ssl.SSLError as exc:
+            raise BadRequestError(f"TLS with the program inside: {exc}") from exc
+        conversation = Conversation(inside, outside, head, self._added, self._traffic)
+        try:
+            await conversation.run()
+        except (BadRequestError, exchange.UpstreamError):
+            if conversation.finished:
+                await self._linger()
+            raise
+        await self._linger()
 
     async def _tunnel(
         self, rest: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -240,7 +299,7 @@ class Passage:
             await writer.drain()
         answer = await relay(self._channel, reader, writer, self._traffic)
         if isinstance(answer, Fail):
-            raise exchange.BrokenError(answer.error.name.lower())
+            raise BrokenError(answer.error.name.lower())
 
     # --- what is said -------------------------------------------------------------------------
 
@@ -254,6 +313,9 @@ class Passage:
     async def _close(self) -> None:
         """End our side, and throw away what still comes: a reset would take the answer along."""
         self._channel.end_input()
+        await self._linger()
+
+    async def _linger(self) -> None:
         with contextlib.suppress(TimeoutError):  # then it is cut off
             async with asyncio.timeout(LINGER_SECONDS):
                 while await self._channel.receive() is not None:
@@ -271,6 +333,7 @@ class Passage:
             reason=reason,
             rule=rule.host if rule is not None else None,
             address=str(self._address) if self._address is not None else None,
+            intercepted=self._intercepted is not None,
             ended=ended,
             bytes_up=self._traffic.received,
             bytes_down=self._traffic.sent,
@@ -280,31 +343,6 @@ class Passage:
         await hooks.tell(self._proxy.hooks.on_egress, event)
 
 
-def log(event: hooks.EgressEvent) -> None:
-    """Write a decision or an end into the log: a line, without a path and without a header."""
-    what = f"{event.method or 'a request'} {event.host or '?'}:{event.port}"
-    if event.ended:
-        logger.info(
-            "session %s: %s ended (%s): %d bytes up, %d down, %.3f s",
-            event.session_id,
-            what,
-            event.reason,
-            event.bytes_up,
-            event.bytes_down,
-            event.duration,
-        )
-    elif event.allowed:
-        logger.info(
-            "session %s: %s allowed by %s (%s)", event.session_id, what, event.rule, event.address
-        )
-    else:
-        logger.warning("session %s: %s refused: %s", event.session_id, what, event.reason)
-
-
-def _why(reason: EgressReason, head: Head) -> str:
-    if reason is EgressReason.PORT:
-        return f"port {head.port} of {head.host} is not allowed"
-    if reason is EgressReason.PRIVATE_ADDRESS:
-        leads = "leads to" if isinstance(head.host, Name) else "is"
-        return f"{head.host} {leads} an address that is not public, and no rule names it"
-    return f"{head.host} is not allowed"
+def _same_trust(before: Allow, now: Allow | None) -> bool:
+    """Whether a connection that was intercepted by one rule may go on under another."""
+    return now is not None and now.intercepts and now.ca == before.ca

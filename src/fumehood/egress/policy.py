@@ -51,6 +51,11 @@ class Policy:
     def __repr__(self) -> str:
         return f"<Policy {self.describe()}>"
 
+    @property
+    def intercepted(self) -> tuple[str, ...]:
+        """The hosts of the rules that end TLS in this client."""
+        return tuple(rule.host for rule in self._rules if rule.intercepts)
+
     def decide(self, host: Host, port: int) -> Decision:
         """Say whether a host may be asked for at all; its addresses are another question."""
         if not isinstance(host, Name):

@@ -13,6 +13,7 @@ from fumehood._tether.tether import Tether
 from fumehood._wire.messages import Fail
 from fumehood._wire.requests import accept_request, listen_request
 from fumehood._wire.table import ErrorCode
+from fumehood.egress.interception import Interception
 from fumehood.egress.passage import Passage
 from fumehood.egress.policy import Policy
 from fumehood.errors import PortError, SandboxError
@@ -38,7 +39,13 @@ class Proxy:
     """
 
     def __init__(
-        self, tether: Tether, listen: Channel, session_id: str, hooks: Hooks, policy: Policy
+        self,
+        tether: Tether,
+        listen: Channel,
+        session_id: str,
+        hooks: Hooks,
+        policy: Policy,
+        interception: Interception,
     ) -> None:
         self._tether = tether
         self._listen = listen
@@ -47,6 +54,7 @@ class Proxy:
         # Of its own: names that nobody answers for must not take the threads of the program that
         # this is a part of.
         self.executor: Executor = ThreadPoolExecutor(_LOOKUPS, "fumehood-names")
+        self.interception: Interception = interception
         self._policy = policy
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,7 +74,13 @@ class Proxy:
         return self._policy
 
     async def set_policy(self, policy: Policy) -> None:
-        """Go by another policy from now on, and cut off what it would not let through."""
+        """Go by another policy from now on, and cut off what it would not let through.
+
+        Raises:
+            SandboxError: what it intercepts, the commands cannot be given to trust. It goes by the
+                policy of before.
+        """
+        await self.interception.prepare(policy.intercepted)
         self._policy = policy
         cut = [task for task, passage in self._passages.items() if passage.recheck()]
         if cut:
@@ -158,25 +172,40 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         await to_the_end(self._listen.aclose(CANCEL_PATIENCE))
         self.executor.shutdown(wait=False, cancel_futures=True)
+        self.interception.close()
 
 
-async def start_proxy(tether: Tether, session_id: str, hooks: Hooks, policy: Policy) -> Proxy:
+async def start_proxy(
+    tether: Tether, session_id: str, hooks: Hooks, policy: Policy, image_roots: str | None
+) -> Proxy:
     """Listen inside, and return the proxy.
+
+    Args:
+        tether: the session's.
+        session_id: its id.
+        hooks: who is told.
+        policy: what it goes by.
+        image_roots: where the image's environment says that its trusted roots are.
 
     Raises:
         PortError: somebody inside, or another client, has the port.
         SessionEndedError: the session is over.
+        SandboxError: what is intercepted, the commands cannot be given to trust.
     """
     channel = tether.open(listen_request(PORT), standing=True)
+    interception = Interception(tether, session_id, image_roots)
     try:
         if not await channel.wait_opened():
             answer = await channel.answer()
             assert isinstance(answer, Fail)
             raise _failure(answer, session_id)
+        # Once the port is ours: another client that serves it has put its own certificate there.
+        await interception.prepare(policy.intercepted)
     except BaseException:
+        interception.close()
         await to_the_end(channel.aclose(CANCEL_PATIENCE))
         raise
-    return Proxy(tether, channel, session_id, hooks, policy)
+    return Proxy(tether, channel, session_id, hooks, policy, interception)
 
 
 def _failure(answer: Fail, session_id: str) -> PortError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
+from typing import Literal
 
 from fumehood._checks import mapping, whole
 from fumehood.egress.hosts import HostError, Name, parse_name
@@ -15,9 +17,12 @@ from fumehood.text import brief
 
 DEFAULT_PORTS = (443, 80)
 
+Tls = Literal["end-to-end", "intercept"]
+
 _MAX_PORTS = 1024
 _MAX_HEADERS = 32
 _MAX_VALUE = 8192
+_MAX_CA = 1 << 20
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
 _RULE = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}")
@@ -67,7 +72,16 @@ class Allow:
         default_factory=dict[str, str], kw_only=True, repr=False, hash=False
     )
     """Set in every plain HTTP request to this host, in place of what the workload sent: the values
-    never enter the container. A request inside TLS is not touched. Not for addresses."""
+    never enter the container. A request inside TLS is not touched without ``tls="intercept"``. Not
+    for addresses."""
+    tls: Tls = field(default="end-to-end", kw_only=True)
+    """``"intercept"``: this client ends TLS to this host and begins it anew, so that ``headers``
+    are set there, and there alone: in the clear they are not sent. What commands trust for it is a
+    CA of the session's own, whose key is in this client's memory and nowhere else.
+    ``"end-to-end"``: TLS is between the workload and the server, unseen."""
+    ca: str | None = field(default=None, kw_only=True, repr=False)
+    """Certificates (PEM) that this client trusts for an intercepted host, in place of this
+    machine's roots: for a server with a CA of its own."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -77,6 +91,21 @@ class Allow:
         set_(self, "headers", MappingProxyType(_check_headers(self.headers)))
         if self.headers and self.network is not None:
             raise InvalidRequestError(f"headers are for a name, not for {self.host!r}")
+        if self.tls not in ("end-to-end", "intercept"):
+            raise InvalidRequestError(
+                f"tls must be 'end-to-end' or 'intercept', not {brief(self.tls)}"
+            )
+        if self.intercepts and not self.headers:
+            raise InvalidRequestError(
+                f"tls='intercept' of {self.host!r} is for its headers, and it has none"
+            )
+        if self.ca is not None:
+            _check_ca(self.ca, self.host, intercepts=self.intercepts)
+
+    @property
+    def intercepts(self) -> bool:
+        """Whether this client ends TLS to this host."""
+        return self.tls == "intercept"
 
     @property
     def network(self) -> IPv4Network | IPv6Network | None:
@@ -85,11 +114,35 @@ class Allow:
 
     def __reduce__(self) -> tuple[object, ...]:
         # Options cross process pools, and a read-only view of a dict cannot be pickled.
-        return _allow, (self.host, self.ports, dict(self.headers))
+        return _allow, (self.host, self.ports, dict(self.headers), self.tls, self.ca)
 
 
-def _allow(host: str, ports: tuple[int, ...] | None, headers: dict[str, str]) -> Allow:
-    return Allow(host, ports=ports, headers=headers)
+def _allow(
+    host: str,
+    ports: tuple[int, ...] | None,
+    headers: dict[str, str],
+    tls: Tls,
+    ca: str | None,
+) -> Allow:
+    return Allow(host, ports=ports, headers=headers, tls=tls, ca=ca)
+
+
+def _check_ca(text: str, host: str, *, intercepts: bool) -> None:
+    """Refuse what cannot be trusted, or would be by nobody."""
+    if not intercepts:
+        raise InvalidRequestError(
+            f"ca of {host!r} needs tls='intercept': without it the workload itself decides whom "
+            "it trusts"
+        )
+    if not isinstance(text, str) or not text.isascii() or len(text) > _MAX_CA:
+        raise InvalidRequestError(
+            f"ca of {host!r} must be certificates as PEM text, at most {_MAX_CA} characters"
+        )
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as exc:
+        # What it says quotes nothing of the text.
+        raise InvalidRequestError(f"ca of {host!r} holds no certificates: {exc}") from exc
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
