@@ -329,7 +329,8 @@ class ProcessesPart(SessionPart):
             name: by which ``get_process`` finds it: a letter, then letters, digits and ``_.-``, 64
                 at most. Of those that run, one may have it.
             log_bytes: how much of its newest output is kept, both streams together: 4096 to 16 MiB,
-                taken from ``Limits.memory_mb`` as it is written.
+                taken from ``Limits.memory_mb`` as it is written. Less of it is kept of output that
+                goes to and fro between the two streams more often than every 64 bytes.
 
         Raises:
             ResourceLimitError: ``Limits.max_processes`` run, or no process can be started.

@@ -70,7 +70,10 @@ async def process(session: AsyncSession) -> None:
         "    os.write(1 + number % 2, b'%09d\\n' % number)\n"
         "    while number == 500 and not os.path.exists('go'): time.sleep(0.01)\n"
     )
-    started = await session.start_process(["python3", "-c", script], name="counter")
+    # A change of the stream with each line: of a smaller log the beginning might be forgotten.
+    started = await session.start_process(
+        ["python3", "-c", script], name="counter", log_bytes=4 << 20
+    )
     stream = started.stream()
     seen = bytearray()
     while b"000000300\n" not in seen:
