@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, cast
 
+from contract.scripted import COMMANDS
 from fumehood import (
     AsyncDockerSandbox,
     AsyncSession,
@@ -29,9 +30,11 @@ from fumehood import (
 from fumehood._sync.base import Blocking
 from fumehood.sandbox import SandboxOptions
 from fumehood.session import SessionRequest
+from fumehood.testing import AsyncMemorySandbox, MemorySandbox
 
 Flavour = Literal["async", "blocking"]
 FLAVOURS: tuple[Flavour, ...] = ("async", "blocking")
+Where = Literal["docker", "memory"]
 
 PYTHON = "fumehood/test-python"
 NONROOT = "fumehood/test-python-nonroot"
@@ -42,10 +45,17 @@ _END = object()
 
 
 class Api:
-    """One flavour of the public API. Every session gets an id by which leaks are found."""
+    """One flavour of the public API. Every session gets an id by which leaks are found.
 
-    def __init__(self, flavour: Flavour, prefix: str) -> None:
+    Args:
+        flavour: which one.
+        prefix: what the ids begin with.
+        where: on a real engine, or in memory, where commands do what ``contract.scripted`` says.
+    """
+
+    def __init__(self, flavour: Flavour, prefix: str, where: Where = "docker") -> None:
         self.flavour = flavour
+        self.where = where
         self.prefix = prefix
         self._numbers = itertools.count(1)
         # As many threads as a test has blocking calls at once, and none before they are needed.
@@ -58,9 +68,17 @@ class Api:
     def sandbox(self, image: str = PYTHON, **options: Unpack[SandboxOptions]) -> AsyncDockerSandbox:
         """Return a sandbox of this flavour, to be closed by the caller."""
         options.setdefault("pull", "never")
+        if self.where == "memory":
+            return self._in_memory(image, options)
         if self.flavour == "async":
             return _AsyncSandbox(self, image, options)
         sandbox = _BlockingSandbox(self, image, options)
+        return cast("AsyncDockerSandbox", _Awaited(sandbox, self._threads))
+
+    def _in_memory(self, image: str, options: SandboxOptions) -> AsyncDockerSandbox:
+        if self.flavour == "async":
+            return AsyncMemorySandbox(commands=COMMANDS, image=image, **options)
+        sandbox = MemorySandbox(commands=COMMANDS, image=image, **options)
         return cast("AsyncDockerSandbox", _Awaited(sandbox, self._threads))
 
     @contextlib.asynccontextmanager

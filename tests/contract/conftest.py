@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from cases.invariants import PATIENCE, descriptors, eventually_none, now, threads
 from cases.loop import share_loop
-from contract.adapter import BUSYBOX, FLAVOURS, NONROOT, PYTHON, SCRATCH, Api, Flavour
+from contract.adapter import BUSYBOX, FLAVOURS, NONROOT, PYTHON, SCRATCH, Api, Flavour, Where
 from contract.observer import Observer
 from fumehood import AsyncSession, DockerSandbox, SessionState, Workspace
 
@@ -49,10 +49,25 @@ async def nothing_is_left(observer: Observer, prefix: str) -> AsyncIterator[None
     assert await eventually_none(lambda: observer.left(prefix)) == [], "left on the engine"
 
 
-@pytest.fixture(scope="module", params=FLAVOURS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test in both flavours on an engine; in memory too, where its marks say so."""
+    if "api" not in metafunc.fixturenames:
+        return
+    engines = metafunc.definition.get_closest_marker("engines")
+    flavours = metafunc.definition.get_closest_marker("flavours")
+    runs = {
+        flavour if where == "docker" else f"{where}-{flavour}": (where, flavour)
+        for where in (("docker",) if engines is None else engines.args)
+        for flavour in (FLAVOURS if flavours is None else flavours.args)
+    }
+    metafunc.parametrize("api", runs.values(), ids=runs, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def api(request: pytest.FixtureRequest, prefix: str) -> Iterator[Api]:
-    flavour: Flavour = request.param
-    api = Api(flavour, f"{prefix}-{secrets.token_hex(2)}")
+    run: tuple[Where, Flavour] = request.param
+    where, flavour = run
+    api = Api(flavour, f"{prefix}-{secrets.token_hex(2)}", where)
     yield api
     api.close()
 
@@ -62,7 +77,11 @@ async def _shared(api: Api, image: str, observer: Observer) -> AsyncIterator[Asy
         yield session
         # A test that ends the session or leaves something running in it has broken its promise.
         assert session.state is SessionState.RUNNING
-        await nothing_runs(observer, session)
+        if api.where == "docker":
+            await nothing_runs(observer, session)
+        else:
+            running = [item for item in await session.list_processes() if item.exit_code is None]
+            assert running == []
 
 
 async def nothing_runs(observer: Observer, session: AsyncSession) -> None:

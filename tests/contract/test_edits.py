@@ -17,6 +17,8 @@ from fumehood import (
     PatchError,
 )
 
+pytestmark = pytest.mark.engines("docker", "memory")
+
 GREETING = "def greet(name):\n    print('hello ' + name)\n\n\ndef part():\n    print('bye')\n"
 
 
@@ -256,6 +258,8 @@ async def test_a_patch_keeps_crlf_and_a_missing_last_line_end(session: AsyncSess
     assert await session.read_file("p5/g") == b"x\nend\nmore"
 
 
+# In memory no mode forbids anything.
+@pytest.mark.engines("docker")
 async def test_a_patch_that_cannot_be_written_in_the_middle_says_what_has_changed(
     nonroot: AsyncSession,
 ) -> None:

@@ -50,6 +50,7 @@ async def test_a_file_larger_than_memory_should_hold_is_written_and_read(api: Ap
         assert grown() < 16 * MIB
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_reading_may_start_anywhere(session: AsyncSession) -> None:
     await session.write_file("digits", b"0123456789")
     for offset, rest in ((0, b"0123456789"), (7, b"789"), (10, b""), (1000, b"")):
@@ -92,6 +93,7 @@ async def test_errors_come_with_the_first_piece(session: AsyncSession) -> None:
             await anext(session.read_file_stream(path))
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_written_file_takes_its_place_only_at_the_end(api: Api) -> None:
     async with api.session() as session:
         await session.write_file("f", "old", mode=0o640)
@@ -105,6 +107,7 @@ async def test_a_written_file_takes_its_place_only_at_the_end(api: Api) -> None:
         assert await names(session) == ["f"]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_empty_stream_makes_an_empty_file_with_its_parents(session: AsyncSession) -> None:
     async with session.write_file_stream("a/b/empty", mode=0o755):
         pass
@@ -112,6 +115,7 @@ async def test_an_empty_stream_makes_an_empty_file_with_its_parents(session: Asy
     assert (entry.size, entry.mode) == (0, 0o755)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_write_that_is_given_up_leaves_the_old_file_and_no_other(api: Api) -> None:
     async with api.session() as session:
         await session.write_file("f", "old")
@@ -124,6 +128,7 @@ async def test_a_write_that_is_given_up_leaves_the_old_file_and_no_other(api: Ap
         assert await names(session) == ["f"]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_write_beyond_the_limit_leaves_the_old_file_and_no_other(api: Api) -> None:
     async with api.session(limits=Limits(max_file_bytes=MIB)) as session:
         await session.write_file("f", "old")
@@ -149,6 +154,7 @@ async def test_a_write_to_a_full_disk_leaves_the_old_file_and_no_other(api: Api)
         assert await names(session) == ["f"]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_writer_outside_of_its_block_is_refused(session: AsyncSession) -> None:
     with pytest.raises(InvalidRequestError):
         await session.write_file_stream("f").write(b"x")

@@ -32,6 +32,7 @@ ODD_NAMES = [
 ]
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "content",
     [b"", b"x", b"\0\xff\r\n", bytes(range(256)) * 256, b"y" * (MIB + 1)],
@@ -43,6 +44,7 @@ async def test_bytes_come_back_as_they_were_written(session: AsyncSession, conte
     assert (await session.stat("file")).size == len(content)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_text_keeps_its_line_ends(session: AsyncSession) -> None:
     text = "one\r\ntwo\nthree\rfour é€😀"
     await session.write_text_file("text", text)
@@ -52,6 +54,7 @@ async def test_text_keeps_its_line_ends(session: AsyncSession) -> None:
     assert await session.read_text_file("text") == text
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_text_in_another_encoding(session: AsyncSession) -> None:
     await session.write_text_file("latin", "é", encoding="latin-1")
     assert await session.read_file("latin") == b"\xe9"
@@ -80,6 +83,7 @@ async def test_every_legal_name_is_written_listed_renamed_and_removed(
     assert not await session.exists(directory)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_the_spelling_of_a_path_is_normalised(session: AsyncSession) -> None:
     await session.write_file("./sub//./dir/file", "x")
     assert await session.read_file("sub/dir/file") == b"x"
@@ -89,6 +93,7 @@ async def test_the_spelling_of_a_path_is_normalised(session: AsyncSession) -> No
 # --- writing ----------------------------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_parents_are_made_and_a_new_file_has_the_mode_asked_for(
     session: AsyncSession,
 ) -> None:
@@ -99,6 +104,7 @@ async def test_parents_are_made_and_a_new_file_has_the_mode_asked_for(
     assert (await session.stat("new/tool")).mode == 0o751
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_existing_file_keeps_its_mode_and_gets_new_content(session: AsyncSession) -> None:
     await session.write_file("kept", "a longer old content", mode=0o600)
     await session.write_file("kept", "new", mode=0o777)
@@ -136,6 +142,7 @@ async def test_a_reader_sees_the_old_file_or_the_new_one(session: AsyncSession) 
     await session.remove("stop")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_writes_of_one_name_at_once_leave_one_of_them_whole(session: AsyncSession) -> None:
     contents = [str(number).encode() * 300_000 for number in range(8)]
     await asyncio.gather(*(session.write_file("contended", content) for content in contents))
@@ -145,6 +152,7 @@ async def test_writes_of_one_name_at_once_leave_one_of_them_whole(session: Async
     ]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_many_files_at_once(api: Api) -> None:
     async with api.session() as session:
         names = [f"many/{number % 7}/{number}" for number in range(300)]
@@ -162,6 +170,7 @@ async def test_files_of_the_api_and_of_commands_are_the_same(session: AsyncSessi
     assert await session.read_text_file("shared") == "from a command\n"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_file_as_large_as_the_limit_is_written_and_read(api: Api) -> None:
     async with api.session(limits=Limits(max_file_bytes=100_000)) as session:
         await session.write_file("exact", bytes(100_000))
@@ -171,6 +180,7 @@ async def test_a_file_as_large_as_the_limit_is_written_and_read(api: Api) -> Non
 # --- pages ------------------------------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_pages_cover_a_file_line_by_line(session: AsyncSession) -> None:
     lines = [f"line {number}\n" for number in range(1, 2001)]
     await session.write_file("paged", "".join(lines))
@@ -186,6 +196,7 @@ async def test_pages_cover_a_file_line_by_line(session: AsyncSession) -> None:
     assert (text, pages) == ("".join(lines), 7)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_page_is_bounded_by_its_bytes(session: AsyncSession) -> None:
     await session.write_file("wide", "é" * 500 + "\n" + "short\n" + "x" * 5000)
     page = await session.read_text_file_page("wide", max_bytes=101)
@@ -194,6 +205,7 @@ async def test_a_page_is_bounded_by_its_bytes(session: AsyncSession) -> None:
     assert (page.text, page.end_line, page.next_start_line) == ("short\n", 2, 3)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_page_beyond_the_end_and_one_of_an_empty_file_are_empty(
     session: AsyncSession,
 ) -> None:
@@ -240,6 +252,7 @@ async def test_entries_say_what_they_are(api: Api) -> None:
         assert abs(entries["d"].modified - datetime.now(UTC)) < timedelta(days=1)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_listing_is_sorted_and_its_paths_can_be_used(session: AsyncSession) -> None:
     for name in ("b", "a", "c/2", "c/1", "c/x/y"):
         await session.write_file(f"tree/{name}", name)
@@ -288,6 +301,7 @@ async def test_a_tree_that_is_deeper_than_a_path_can_say_is_removed(api: Api) ->
 # --- directories, removal, names --------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_directories_are_made_with_their_parents_and_may_exist(session: AsyncSession) -> None:
     await session.make_directory("made/a/b", mode=0o700)
     await session.make_directory("made/a/b")
@@ -305,6 +319,7 @@ async def test_removing_a_link_leaves_what_it_points_to(session: AsyncSession) -
     assert not await session.exists("gone")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_directory_with_content_is_removed_only_when_asked(session: AsyncSession) -> None:
     await session.write_file("full/f", "")
     with pytest.raises(FilePresentError, match="recursive"):
@@ -315,6 +330,7 @@ async def test_a_directory_with_content_is_removed_only_when_asked(session: Asyn
     assert not await session.exists("empty-one")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_renaming_replaces_a_file_and_makes_parents(session: AsyncSession) -> None:
     await session.write_file("from", "new")
     await session.write_file("to/there", "old")

@@ -157,7 +157,7 @@ async def test_many_commands_run_out_of_time_together(
 
 
 @pytest.mark.parametrize("shape", ["sleeping", "double fork", "signals ignored"])
-@pytest.mark.parametrize("api", ["async"], indirect=True)
+@pytest.mark.flavours("async")
 async def test_cancelling_the_caller_kills_the_tree_before_it_returns(
     session: AsyncSession, observer: Observer, shape: str
 ) -> None:
@@ -177,7 +177,7 @@ async def test_cancelling_the_caller_kills_the_tree_before_it_returns(
     await nothing_of(observer, session, marker)
 
 
-@pytest.mark.parametrize("api", ["async"], indirect=True)
+@pytest.mark.flavours("async")
 async def test_a_timeout_of_the_caller_kills_the_tree_before_it_returns(
     session: AsyncSession, observer: Observer
 ) -> None:
@@ -187,7 +187,7 @@ async def test_a_timeout_of_the_caller_kills_the_tree_before_it_returns(
     await nothing_of(observer, session, "outer")
 
 
-@pytest.mark.parametrize("api", ["async"], indirect=True)
+@pytest.mark.flavours("async")
 async def test_a_cancelled_caller_leaves_no_channel_and_no_task(session: AsyncSession) -> None:
     before = asyncio.all_tasks()
     for _ in range(20):
@@ -217,7 +217,7 @@ with DockerSandbox(image="fumehood/test-python", pull="never") as sandbox:
 """
 
 
-@pytest.mark.parametrize("api", ["blocking"], indirect=True)
+@pytest.mark.flavours("blocking")
 async def test_ctrl_c_kills_the_tree_and_the_session_goes_on(api: Api, observer: Observer) -> None:
     session_id = api.new_id()
     process = await asyncio.create_subprocess_exec(

@@ -12,6 +12,7 @@ from contract.adapter import Api, Flavour
 from contract.observer import Observer
 from contract.processes import client
 from contract.programs import TREES, alive, python
+from contract.scripted import ENDS_WITH_7, LOGS, OVERFLOWS, POLITE, UP, WHO
 from fumehood import (
     AsyncProcess,
     AsyncSession,
@@ -74,10 +75,11 @@ async def test_a_process_goes_on_while_its_session_does_other_things(
     assert await process.refresh() is ProcessStatus.EXITED
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_its_events_are_one_sequence_with_offsets_and_end_with_its_result(
     session: AsyncSession,
 ) -> None:
-    process = await session.start_process(["sh", "-c", "echo out; echo err >&2; exit 7"])
+    process = await session.start_process(ENDS_WITH_7)
     *output, last = await everything(process)
     assert isinstance(last, Exit)
     assert (last.result.exit_code, last.result.stdout, last.result.stderr) == (7, "out\n", "err\n")
@@ -102,10 +104,9 @@ async def test_characters_are_whole_in_a_stream_and_cut_ones_are_shown(
     assert "".join(event.text for event in output if isinstance(event, Stdout)) == "é€😀\ufffd"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_logs_are_what_the_log_holds_now(session: AsyncSession) -> None:
-    process = await session.start_process(
-        ["sh", "-c", "for i in 1 2 3; do echo line $i; done; echo up >&2; read x"], stdin=True
-    )
+    process = await session.start_process(LOGS, stdin=True)
     await until(process, "up\n")
     logs = await process.logs()
     assert (logs.stdout, logs.stderr) == ("line 1\nline 2\nline 3\n", "up\n")
@@ -119,10 +120,9 @@ async def test_logs_are_what_the_log_holds_now(session: AsyncSession) -> None:
     await process.stop(grace=0)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_the_log_has_dropped_is_a_typed_gap(session: AsyncSession) -> None:
-    process = await session.start_process(
-        ["sh", "-c", "head -c 100000 /dev/zero; printf end"], log_bytes=4096
-    )
+    process = await session.start_process(OVERFLOWS, log_bytes=4096)
     result = await process.wait(PATIENCE)
     assert result.stdout_bytes == bytes(4093) + b"end"
     assert result.stdout_dropped == 100_003 - 4096
@@ -169,8 +169,9 @@ async def collect(stream: object) -> int:
     return size
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_leaving_a_stream_leaves_the_process_alone(session: AsyncSession) -> None:
-    process = await session.start_process(["sh", "-c", "echo up; exec sleep 1000"])
+    process = await session.start_process(UP)
     async for event in process.stream():
         assert isinstance(event, Stdout)
         break
@@ -195,15 +196,16 @@ async def test_stop_leaves_nothing_of_the_tree(session: AsyncSession) -> None:
         assert process.status is ProcessStatus.EXITED
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_stop_is_polite_first(session: AsyncSession) -> None:
-    script = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done"
-    process = await session.start_process(["sh", "-c", script])
+    process = await session.start_process(POLITE)
     await until(process, "up\n")
     result = await process.stop(grace=PATIENCE)
     assert (result.exit_code, result.stdout, result.killed) == (5, "up\nbye\n", 0)
     assert await process.stop() == result
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_signals_reach_it(session: AsyncSession) -> None:
     process = await session.start_process(["sleep", "1000"])
     await process.signal(signal.SIGINT)
@@ -216,6 +218,7 @@ async def test_signals_reach_it(session: AsyncSession) -> None:
             await process.signal(number)  # type: ignore[arg-type]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_input_arrives_whole_and_ends_when_it_is_closed(session: AsyncSession) -> None:
     process = await session.start_process(["wc", "-c"], stdin=True)
     for size in (1, 100_000, 2_000_000):
@@ -234,6 +237,7 @@ async def test_input_arrives_whole_and_ends_when_it_is_closed(session: AsyncSess
     await closed.stop(grace=0)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_waiting_has_its_own_end(session: AsyncSession) -> None:
     process = await session.start_process(["sleep", "1000"])
     with pytest.raises(OperationTimeoutError, match=r"still runs after 0\.05 s"):
@@ -242,13 +246,15 @@ async def test_waiting_has_its_own_end(session: AsyncSession) -> None:
     await process.stop(grace=0)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_exec_in_the_background_is_a_process(session: AsyncSession) -> None:
-    process = await session.exec(["sh", "-c", "echo $WHO"], env={"WHO": "me"}, background=True)
+    process = await session.exec(WHO, env={"WHO": "me"}, background=True)
     assert (await process.wait(PATIENCE)).stdout == "me\n"
     with pytest.raises(InvalidRequestError, match="background=True"):
         await session.exec(["cat"], input="x", background=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_cannot_be_started_is_the_same_error_as_of_exec(session: AsyncSession) -> None:
     with pytest.raises(CommandNotFoundError, match="no-such-program"):
         await session.start_process(["no-such-program"])
@@ -268,6 +274,7 @@ async def test_what_cannot_be_started_is_the_same_error_as_of_exec(session: Asyn
     assert len(await session.list_processes()) == before
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_processes_are_found_by_id_and_by_name(session: AsyncSession) -> None:
     first = await session.start_process(["sleep", "1000"], name="web")
     with pytest.raises(ProcessExistsError, match="web"):
@@ -285,6 +292,7 @@ async def test_processes_are_found_by_id_and_by_name(session: AsyncSession) -> N
         assert isinstance(caught.value, LookupError)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_no_more_run_than_max_processes_says(api: Api) -> None:
     async with api.session(limits=Limits(max_processes=2)) as session:
         first = await session.start_process(["sleep", "1000"])
@@ -295,6 +303,7 @@ async def test_no_more_run_than_max_processes_says(api: Api) -> None:
         await (await session.start_process(["true"])).wait(PATIENCE)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_hook_may_refuse_a_process(api: Api) -> None:
     told: list[object] = []
 

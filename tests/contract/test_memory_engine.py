@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Unpack, cast
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from contract.adapter import Api, _Awaited
+from contract.adapter import Api
+from contract.scripted import FAILS, FLOODS, HANGS, SAVES
 from fumehood import (
     AsyncDockerSandbox,
     AsyncSession,
@@ -41,47 +41,16 @@ from fumehood import (
     Workspace,
     WorkspaceBusyError,
 )
-from fumehood.sandbox import SandboxOptions
-from fumehood.testing import AsyncMemorySandbox, CommandCall, CommandReply, MemorySandbox
 
-FAILS = ("sh", "-c", "echo out; echo because >&2; exit 3")
-HANGS = ("sh", "-c", "echo begun; exec sleep 600")
-FLOODS = ("sh", "-c", "yes | head -c 3000000")
-SAVES = ("sh", "-c", 'cat >"$WHERE"')
-
-
-async def hang(call: CommandCall) -> None:
-    await call.write("begun\n")
-    await asyncio.Event().wait()
-
-
-def save(call: CommandCall) -> None:
-    call.files.write(f"{call.cwd}/{call.env['WHERE']}", call.stdin)
-
-
-COMMANDS: dict[Any, Any] = {
-    FAILS: CommandReply(stdout="out\n", stderr="because\n", exit_code=3),
-    HANGS: hang,
-    FLOODS: b"y\n" * 1_500_000,
-    SAVES: save,
-}
+pytestmark = pytest.mark.engines("docker", "memory")
 
 Make = Callable[..., AsyncDockerSandbox]
 
 
-@pytest.fixture(scope="module", params=["engine", "memory"])
-def make(request: pytest.FixtureRequest, api: Api) -> Make:
-    """Make sandboxes on a real engine, or in memory."""
-    if request.param == "engine":
-        return api.sandbox
-
-    def in_memory(**options: Unpack[SandboxOptions]) -> AsyncDockerSandbox:
-        if api.flavour == "async":
-            return AsyncMemorySandbox(commands=COMMANDS, **options)
-        sandbox = MemorySandbox(commands=COMMANDS, **options)
-        return cast("AsyncDockerSandbox", _Awaited(sandbox, api._threads))
-
-    return in_memory
+@pytest.fixture(scope="module")
+def make(api: Api) -> Make:
+    """Make sandboxes."""
+    return api.sandbox
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -30,6 +30,7 @@ async def write_all(session: AsyncSession, files: dict[str, str | bytes]) -> Non
         await session.write_file(path, content)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_matches_come_by_path_and_line_with_their_place_in_it(session: AsyncSession) -> None:
     await write_all(
         session,
@@ -65,6 +66,7 @@ async def test_an_image_with_nothing_in_it_can_be_searched(scratch: AsyncSession
     assert await scratch.read_text_file("notes/today") == "remember the bread\n"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_text_is_searched_for_as_it_stands_when_it_is_no_pattern(
     session: AsyncSession,
 ) -> None:
@@ -74,6 +76,7 @@ async def test_text_is_searched_for_as_it_stands_when_it_is_no_pattern(
     assert places(found) == [("s2/f", 1, "a.b(c"), ("s2/f", 2, "A.B(C")]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_context_comes_with_each_match_and_no_line_twice(session: AsyncSession) -> None:
     lines = [f"line {number}" for number in range(1, 21)]
     await session.write_file("s3/f", "\n".join(lines))
@@ -89,6 +92,7 @@ async def test_context_comes_with_each_match_and_no_line_twice(session: AsyncSes
     assert (one.after, two.before) == (("line 9",), ("line 11", "line 12"))
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_globs_say_which_files_and_git_is_left_out(session: AsyncSession) -> None:
     await write_all(
         session,
@@ -110,6 +114,7 @@ async def test_globs_say_which_files_and_git_is_left_out(session: AsyncSession) 
     assert ".git/config" in await found(exclude=[])
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_is_too_much_is_cut_and_said(session: AsyncSession) -> None:
     await write_all(
         session,
@@ -134,6 +139,7 @@ async def test_what_is_too_much_is_cut_and_said(session: AsyncSession) -> None:
     assert len(match.line) == 4096
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_lines_end_with_crlf_too_and_bytes_that_are_no_text_are_one_character_each(
     session: AsyncSession,
 ) -> None:
@@ -208,6 +214,7 @@ async def test_other_values_are_checked_before_anything_is_sent(session: AsyncSe
         await session.search("x", "../up")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_no_time_is_a_result_too(session: AsyncSession) -> None:
     await session.write_file("s8/f", "x\n")
     result = await session.search("x", "s8", timeout=0)
@@ -227,6 +234,7 @@ async def test_a_pattern_that_hangs_others_takes_the_time_of_a_line(
 # --- glob -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_glob_gives_entries_by_path(session: AsyncSession) -> None:
     await write_all(
         session,

@@ -84,6 +84,7 @@ async def test_long_output_keeps_its_beginning_and_its_end(session: AsyncSession
     assert f"[… {shown.left_out_bytes} bytes, " in shown.text
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_missing_program_and_bad_arguments_are_results(session: AsyncSession) -> None:
     tools = Tools(session)
     assert refusal(await tools("exec_command", argv=["no-such"])).code == "command_not_found"
@@ -94,6 +95,7 @@ async def test_a_missing_program_and_bad_arguments_are_results(session: AsyncSes
     assert "exec_command" in refusal(await tools("run")).message
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_pages_lead_from_one_to_the_next(session: AsyncSession) -> None:
     tools = Tools(session)
     await tools("write_file", path="lines", content="".join(f"line {n}\n" for n in range(1, 8)))
@@ -107,6 +109,7 @@ async def test_pages_lead_from_one_to_the_next(session: AsyncSession) -> None:
     assert refusal(await tools("read_file", path="../x")).code == "invalid_path"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_edit_is_exact_or_says_why_not(session: AsyncSession) -> None:
     tools = Tools(session)
     await tools("write_file", path="e.py", content="a = 1\r\nb = 1\r\n\tc = 2\n")
@@ -126,6 +129,7 @@ async def test_an_edit_is_exact_or_says_why_not(session: AsyncSession) -> None:
     assert await session.read_file("aaa") == b"aaa"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_edit_keeps_line_ends_and_loses_nobodys_work(session: AsyncSession) -> None:
     await session.write_file("crlf", "one\r\ntwo\r\nthree\r\n")
     plain = Tools(session)
@@ -143,6 +147,7 @@ async def test_an_edit_keeps_line_ends_and_loses_nobodys_work(session: AsyncSess
     assert await session.read_file("crlf") == b"written by somebody else\n"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_search_shows_lines_by_file_within_the_caps(session: AsyncSession) -> None:
     tools = Tools(session, policy=Policy(max_lines=6))
     await session.write_file("a/one.py", "import os\ndef f():\n    return 1\n")
@@ -174,6 +179,7 @@ async def test_a_search_shows_lines_by_file_within_the_caps(session: AsyncSessio
     )
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_search_says_what_is_wrong_with_it(session: AsyncSession) -> None:
     tools = Tools(session)
     assert refusal(await tools("search_files", pattern="(")).kind == "arguments"
@@ -185,6 +191,7 @@ async def test_a_search_says_what_is_wrong_with_it(session: AsyncSession) -> Non
     assert len(shown) < 600
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_directories_are_listed_within_the_caps(session: AsyncSession) -> None:
     tools = Tools(session, policy=Policy(max_lines=3))
     for name in "abcde":
@@ -195,6 +202,7 @@ async def test_directories_are_listed_within_the_caps(session: AsyncSession) -> 
     assert [entry["path"] for entry in result.data["entries"]] == ["many/a", "many/b", "many/c"]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_processes_are_started_read_written_and_stopped(session: AsyncSession) -> None:
     tools = Tools(session)
     started = await tools("start_process", argv=["cat"], name="cat", stdin=True)
@@ -295,6 +303,7 @@ async def test_what_may_be_written_is_decided_where_links_lead(session: AsyncSes
     assert not await session.exists("docs/a")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_nothing_that_changes_is_offered_for_looking_only(session: AsyncSession) -> None:
     tools = Tools(session, policy=Policy(read_only=True))
     assert {"read_file", "list_files", "list_ports"} <= set(tools.set.names)
@@ -302,6 +311,7 @@ async def test_nothing_that_changes_is_offered_for_looking_only(session: AsyncSe
     assert "may only be looked at" in refusal(await tools("write_file", path="a")).message
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_call_waits_for_approval_and_is_told_of_a_refusal(session: AsyncSession) -> None:
     asked: list[tuple[str, str]] = []
 
@@ -320,12 +330,14 @@ async def test_a_call_waits_for_approval_and_is_told_of_a_refusal(session: Async
     assert asked == [("exec_command", "'echo good'"), ("exec_command", "'touch bad'")]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_longer_timeout_than_the_policys_is_refused(session: AsyncSession) -> None:
     policy = Policy(tools={"exec_command": ToolPolicy(max_timeout=2)})
     answer = refusal(await Tools(session, policy=policy)("exec_command", command="x", timeout=3))
     assert "more than the 2 seconds" in answer.message
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_the_end_of_the_session_is_no_result(api: Api) -> None:
     async with api.session() as session:
         tools = Tools(session)

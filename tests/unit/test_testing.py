@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 
 import pytest
 
 from fumehood import (
+    AsyncProcess,
     CommandError,
     CommandNotFoundError,
     EngineUnsupportedError,
@@ -16,7 +18,14 @@ from fumehood import (
     Network,
     Pool,
 )
-from fumehood.testing import AsyncMemorySandbox, CommandCall, CommandReply, Commands
+from fumehood.testing import (
+    AsyncMemorySandbox,
+    CommandCall,
+    CommandReply,
+    Commands,
+    MemorySandbox,
+)
+from fumehood.tools import CommandRules, Failure, Policy, create_tools
 
 
 async def test_a_reply_has_short_forms_and_the_longest_name_wins() -> None:
@@ -79,9 +88,7 @@ async def test_a_script_that_fails_is_an_error_that_says_so(
 async def test_what_memory_cannot_do_is_refused() -> None:
     async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
         for call in (
-            session.search("x"),
             session.pause(),
-            session.start_process(["true"]),
             session.wait_for_port(80),
         ):
             with pytest.raises(InvalidRequestError, match="a session in memory has no"):
@@ -130,3 +137,144 @@ async def test_a_command_is_ended_at_whatever_moment_its_caller_is_cancelled() -
                     await task
             assert session.statistics()["live"] == 0
         assert (await session.exec(["true"])).ok
+
+
+# --- shells and programs ----------------------------------------------------------------------
+
+
+async def test_a_plain_line_runs_as_in_a_shell_and_any_other_is_refused() -> None:
+    async with (
+        AsyncMemorySandbox(commands={"git": lambda call: f"{call.argv[1:]}"}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        assert (await session.shell("git commit -m 'a b'")).stdout == "('commit', '-m', 'a b')"
+        missing = await session.shell("none at all")
+        assert (missing.exit_code, missing.stderr) == (127, "sh: 1: none: not found\n")
+        for line in ("git a | git b", "cd x", "A=1 git", "git *", "git '", "", "git $HOME"):
+            with pytest.raises(InvalidRequestError, match="plain command lines"):
+                await session.shell(line)
+        sandbox.on(("/bin/sh", "-c", "git a | git b"), "piped\n")
+        assert (await session.shell("git a | git b")).stdout == "piped\n"
+
+
+async def test_programs_can_be_added_and_rules_find_them() -> None:
+    async with AsyncMemorySandbox() as sandbox:
+        sandbox.on("pytest", "1 passed\n")
+        with pytest.raises(InvalidRequestError):
+            sandbox.on("", 1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        async with sandbox.create_session() as session:
+            policy = Policy(commands=CommandRules(allow=("pytest",)))
+            tools = create_tools(session, policy=policy)
+            passed = await tools.dispatch("exec_command", {"command": "pytest -q"})
+            assert "1 passed" in passed.text
+            refused = await tools.dispatch("exec_command", {"command": "echo x"})
+            assert isinstance(refused.value, Failure)
+            assert refused.value.kind == "policy"
+
+
+def test_programs_can_be_added_to_a_blocking_sandbox_too() -> None:
+    with MemorySandbox() as sandbox, sandbox.create_session() as session:
+        sandbox.on("late", 3)
+        assert session.exec(["late"]).exit_code == 3
+
+
+# --- processes --------------------------------------------------------------------------------
+
+
+async def stubborn(call: CommandCall) -> None:
+    for _ in range(2):
+        try:
+            await call.write("up\n")
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await call.write("no\n")
+
+
+async def until(process: AsyncProcess, text: str) -> None:
+    async with process.stream() as stream:
+        async for event in stream:
+            if text in getattr(event, "text", ""):
+                return
+
+
+async def test_a_script_that_will_not_end_is_killed_after_its_grace() -> None:
+    async with (
+        AsyncMemorySandbox(commands={"stubborn": stubborn}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        process = await session.start_process(["stubborn"])
+        await until(process, "up")
+        result = await process.stop(grace=0.01)
+        assert (result.exit_code, result.killed) == (137, 1)
+        assert result.stdout.startswith("up\nno\n")
+        logs = await process.logs()
+        await asyncio.sleep(0)
+        assert await process.logs() == logs
+
+
+async def test_a_process_whose_script_fails_has_crashed(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(call: CommandCall) -> None:
+        raise KeyError("mine")
+
+    async with (
+        AsyncMemorySandbox(commands={"fail": fail}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        result = await (await session.start_process(["fail"])).wait()
+        assert (result.exit_code, result.stderr) == (1, "script of fail: KeyError: 'mine'\n")
+    [record] = caplog.records
+    assert record.exc_info is not None
+
+
+async def test_a_process_in_memory_cannot_stand_still() -> None:
+    async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
+        process = await session.start_process(["sleep", "1000"])
+        with pytest.raises(InvalidRequestError, match="stand still"):
+            await process.signal(signal.SIGSTOP)
+        await process.signal(signal.SIGCONT)
+        await process.signal(signal.SIGKILL)
+        assert (await process.wait()).signal == signal.SIGKILL
+
+
+async def test_a_process_reads_lines_and_what_is_left() -> None:
+    async def reader(call: CommandCall) -> str:
+        first, second, rest = await call.read_line(), await call.read_line(), await call.read()
+        return f"{first!r} {second!r} {rest!r} {await call.read_line()!r}"
+
+    async with (
+        AsyncMemorySandbox(commands={"reader": reader}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        process = await session.start_process(["reader"], stdin=True)
+        for piece in ("on", "e\ntwo", "\nrest"):
+            await process.write(piece)
+        await process.close_stdin()
+        expected = r"'one\n' 'two\n' b'rest' ''"
+        assert (await process.wait()).stdout == expected
+        assert (await session.exec(["reader"], input="one\ntwo\nrest")).stdout == expected
+
+
+async def test_the_end_of_a_session_ends_its_processes() -> None:
+    ended = asyncio.Event()
+
+    async def run(call: CommandCall) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with AsyncMemorySandbox(commands={"run": run}) as sandbox:
+        async with sandbox.create_session() as session:
+            await session.start_process(["run"])
+            await session.exec(["true"])
+        async with asyncio.timeout(10):
+            await ended.wait()
+
+
+async def test_those_that_have_ended_are_forgotten_as_the_supervisor_does() -> None:
+    async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
+        for _ in range(70):
+            await (await session.start_process(["true"])).wait()
+        known = [process.id for process in await session.list_processes()]
+        assert len(known) in (64, 65)
+        assert known[-1] == "p70"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -113,6 +114,7 @@ class MemoryEngine:
         files = MemoryFiles(request.workdir)
         if workspace is not None:
             files = self._workspaces.setdefault(workspace, files)
+        self._install(files)
         exited = self._exits[request.nonce] = asyncio.Event()
 
         def ended(reason: EndCode) -> None:
@@ -137,6 +139,12 @@ class MemoryEngine:
         )
         self._sessions[request.session_id] = container, supervisor
         return supervisor.connect()
+
+    def _install(self, files: MemoryFiles) -> None:
+        """Show the programs as files too: rules for commands look for them on the PATH."""
+        for name in self._programs.names:
+            if name.startswith("/") or "/" not in name:
+                files.write(posixpath.join("/usr/bin", name), b"", mode=0o755)
 
     def _held(self) -> set[str | None]:
         return {container.workspace_id for container, _ in self._sessions.values()}

@@ -13,8 +13,9 @@ from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, RawFrame, Value
 from fumehood._wire.credit import ReceiveWindow, SendWindow
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation
-from fumehood.testing._operations import Inside, check_user, variables
+from fumehood.testing._operations import Inside
 from fumehood.testing._stream import MemoryStream
+from fumehood.testing._talk import Fields, check_user, variables
 from fumehood.testing.files import RefusedError
 
 _log = logging.getLogger("fumehood.testing")
@@ -96,7 +97,8 @@ class Supervisor:
         """
         check_user(cast("str | None", fields.get(Field.USER)))
         self._configured = fields
-        self.inside.env = variables(fields.get(Field.ENV))
+        self.inside.place.env = variables(fields.get(Field.ENV))
+        self.inside.place.max_processes = cast("int", fields[Field.MAX_PROCESSES])
         self._limit(cast("int", fields[Field.TTL_MS]))
 
     def ready(self) -> dict[Field, int | str]:
@@ -128,7 +130,7 @@ class Supervisor:
             Field.UPTIME_MS: int((time.monotonic() - self._begun) * 1000),
             Field.CHANNELS: channels,
             Field.CONNECTIONS: len(self._connections),
-            Field.TREES: 0,
+            Field.TREES: self.inside.trees,
             Field.PAUSED_MS: 0,
         }
         if self._deadline is not None:
@@ -158,6 +160,7 @@ class Supervisor:
             fields[Field.ERROR] = int(error)
         for link in self._connections:
             link.end(fields)
+        self.inside.end()
         self._ended(reason)
 
 
@@ -183,7 +186,7 @@ class Link:
         """How many channels are open."""
         return len(self._channels)
 
-    def send(self, frame: Frame, channel: int, fields: Mapping[Field, int | str]) -> None:
+    def send(self, frame: Frame, channel: int, fields: Fields) -> None:
         """Send a frame of fields."""
         self.stream.deliver(codec.encode_frame(frame, channel, codec.encode_fields(fields)))
 
@@ -345,7 +348,12 @@ class Channel:
             self._link.window.spend(len(piece))
             self._link.stream.deliver(codec.encode_frame(frame, self._number, piece))
 
-    def finish(self, frame: Frame, fields: Mapping[Field, int | str]) -> None:
+    def tell(self, frame: Frame, fields: Fields) -> None:
+        """Send a frame of fields that is not the last."""
+        if not self._ended:
+            self._link.send(frame, self._number, fields)
+
+    def finish(self, frame: Frame, fields: Fields) -> None:
         """Send the last frame."""
         if not self._ended:
             self._ended = True

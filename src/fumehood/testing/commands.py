@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import inspect
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from fumehood._wire.table import ErrorCode
 from fumehood.errors import InvalidRequestError
+from fumehood.testing._input import Input
 from fumehood.testing.files import MemoryFiles, RefusedError
 from fumehood.text import brief
 
+SHELLS = frozenset({"sh", "bash"})
+_SHELL_SIGNS = frozenset("|&;<>()$`\\*?[]{}~#!\n")
+_SHELL_WORDS = frozenset({".", "case", "cd", "eval", "exec", "exit", "export", "for", "if", "set"})
 _DIRECTORIES = ("/bin/", "/usr/bin/", "/usr/local/bin/")
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -44,7 +52,8 @@ class CommandCall:
 
     argv: tuple[str, ...]
     stdin: bytes
-    """All of it: a script begins once the input has ended."""
+    """All of it: a command's script begins once the input has ended. Of a process empty: what is
+    written to it while it runs comes by :meth:`read`."""
     env: Mapping[str, str]
     """The session's with the command's own on top."""
     cwd: str
@@ -52,8 +61,17 @@ class CommandCall:
     user: str | None
     files: MemoryFiles
     """The session's files, to be read and written."""
+    _input: Input = field(repr=False)
     _stdout: Send = field(repr=False)
     _stderr: Send = field(repr=False)
+
+    async def read(self) -> bytes:
+        """Return what comes next from standard input; ``b""`` when it has ended."""
+        return await self._input.read()
+
+    async def read_line(self) -> str:
+        r"""Return the next line of standard input with its ``\n``; ``""`` when it has ended."""
+        return (await self._input.read_line()).decode("utf-8", "surrogateescape")
 
     async def write(self, data: str | bytes) -> None:
         """Send standard output now; waits for a caller who takes it more slowly."""
@@ -97,20 +115,35 @@ class Programs:
         elif commands is not None:
             raise InvalidRequestError(f"commands must be a mapping or function: {brief(commands)}")
         for name, entry in self._named.items():
-            line = (name,) if isinstance(name, str) else name
-            if not isinstance(line, tuple) or not line or not all(isinstance(x, str) for x in line):
-                raise InvalidRequestError(f"commands: {brief(name)} is no program and no argv")
-            if not callable(entry):
-                reply_of(entry)
+            _check(name, entry)
+
+    def add(self, command: str | tuple[str, ...], entry: Reply | Handler) -> None:
+        """Say what a command does from now on.
+
+        Raises:
+            InvalidRequestError: it is none, or the reply is none.
+        """
+        _check(command, entry)
+        self._named[command] = entry
+
+    @property
+    def names(self) -> set[str]:
+        """The programs that are known by name."""
+        return {name if isinstance(name, str) else name[0] for name in self._named} | set(BUILT_IN)
+
+    def check(self, argv: Sequence[str]) -> None:
+        """Find out whether a command can be begun.
+
+        Raises:
+            RefusedError: there is no such program.
+        """
+        self._entry(argv)
 
     async def run(self, call: CommandCall) -> CommandReply:
         """Run a command to its end."""
-        entry = self._entry(call.argv)
-        value = entry(call) if callable(entry) else entry
-        if inspect.isawaitable(value):
-            value = await value
+        value = await _value(self._entry(call.argv), call)
         if value is NotImplemented:
-            return reply_of(_built_in(call.argv[0])(call))
+            value = await _value(self._built_in(call.argv), call)
         return reply_of(value)
 
     def _entry(self, argv: Sequence[str]) -> Reply | Handler:
@@ -119,7 +152,44 @@ class Programs:
                 return self._named[name]
         if self._all is not None:
             return self._all
-        return _built_in(argv[0])
+        return self._built_in(argv)
+
+    def _built_in(self, argv: Sequence[str]) -> Handler:
+        if _plain(argv[0]) in SHELLS:
+            line = plain_line(argv)
+            return lambda call: self._shell(call, line)
+        found = BUILT_IN.get(_plain(argv[0]))
+        if found is None:
+            raise RefusedError(ErrorCode.PROGRAM_NOT_FOUND, errno.ENOENT, step="program")
+        return found
+
+    async def _shell(self, call: CommandCall, line: Sequence[str]) -> CommandReply:
+        """Run the one command of a line, as the shell that it was given to would."""
+        try:
+            return await self.run(replace(call, argv=tuple(line)))
+        except RefusedError as refusal:
+            if refusal.code is not ErrorCode.PROGRAM_NOT_FOUND:
+                raise
+            return CommandReply(stderr=f"sh: 1: {line[0]}: not found\n", exit_code=127)
+
+
+def _check(name: object, entry: Reply | Handler) -> None:
+    if not _is_command(name):
+        raise InvalidRequestError(f"commands: {brief(name)} is no program and no argv")
+    if not callable(entry):
+        reply_of(entry)
+
+
+def _is_command(name: object) -> bool:
+    if isinstance(name, tuple):
+        words = cast("tuple[object, ...]", name)
+        return bool(words) and all(isinstance(word, str) for word in words)
+    return isinstance(name, str) and name != ""
+
+
+async def _value(entry: Reply | Handler, call: CommandCall) -> object:
+    value = entry(call) if callable(entry) else entry
+    return await value if inspect.isawaitable(value) else value
 
 
 def reply_of(value: object) -> CommandReply:
@@ -143,30 +213,54 @@ def _plain(program: str) -> str:
     return program
 
 
-def _not_found() -> RefusedError:
-    return RefusedError(ErrorCode.PROGRAM_NOT_FOUND, 2, step="program")
+def plain_line(argv: Sequence[str]) -> list[str]:
+    """Return the words of ``sh -c LINE`` where a shell would do nothing but run them.
+
+    Raises:
+        RefusedError: it is more than that: there is no shell in memory.
+    """
+    refusal = RefusedError(
+        ErrorCode.UNSUPPORTED,
+        step="program",
+        message="in memory a shell runs plain command lines only: script this one by its argv",
+    )
+    if len(argv) != 3 or argv[1] != "-c":
+        raise refusal
+    try:
+        words = shlex.split(argv[2])
+    except ValueError:
+        raise refusal from None
+    if not words or _SHELL_SIGNS & set(argv[2]) or "=" in words[0] or words[0] in _SHELL_WORDS:
+        raise refusal
+    return words
 
 
-def _built_in(program: str) -> Handler:
-    found = _BUILT_IN.get(_plain(program))
-    if found is None:
-        raise _not_found()
-    return found
+async def _cat(call: CommandCall) -> Reply:
+    errors = ""
+    for name in call.argv[1:] or ("-",):
+        if name == "-":
+            while data := await call.read():
+                await call.write(data)
+            continue
+        try:
+            await call.write(call.files.read(_beside(call, name)))
+        except OSError as exc:
+            errors += f"cat: {name}: {exc.strerror}\n"
+    return CommandReply(stderr=errors, exit_code=1 if errors else 0)
+
+
+async def _sleep(call: CommandCall) -> Reply:
+    try:
+        seconds = float(call.argv[1])
+    except (IndexError, ValueError):
+        return CommandReply(stderr="sleep: in memory it takes one number\n", exit_code=1)
+    await asyncio.sleep(seconds)
+    return None
 
 
 def _echo(call: CommandCall) -> Reply:
     newline, words = ("", call.argv[2:]) if call.argv[1:2] == ("-n",) else ("\n", call.argv[1:])
     return " ".join(words) + newline
-
-
-def _cat(call: CommandCall) -> Reply:
-    output, errors = b"", ""
-    for name in call.argv[1:] or ("-",):
-        try:
-            output += call.stdin if name == "-" else call.files.read(_beside(call, name))
-        except OSError as exc:
-            errors += f"cat: {name}: {exc.strerror}\n"
-    return CommandReply(stdout=output, stderr=errors, exit_code=1 if errors else 0)
 
 
 def _beside(call: CommandCall, name: str) -> str:
@@ -179,11 +273,12 @@ def _env(call: CommandCall) -> Reply:
     return "".join(f"{name}={value}\n" for name, value in call.env.items())
 
 
-_BUILT_IN: dict[str, Handler] = {
+BUILT_IN: dict[str, Handler] = {
     "true": lambda _: 0,
     "false": lambda _: 1,
     "echo": _echo,
     "cat": _cat,
     "pwd": lambda call: f"{call.cwd}\n",
     "env": _env,
+    "sleep": _sleep,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import posixpath
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from fumehood._wire.table import ErrorCode
@@ -184,12 +184,20 @@ class MemoryFiles:
         where.entries[other] = node
         holder.modified_ns = where.modified_ns = time.time_ns()
 
-    def walk(self, path: str) -> Iterator[tuple[str, Node]]:
-        """Yield everything below a directory with its relative name, directories first."""
+    def walk(
+        self, path: str, *, skip: Callable[[str], bool] = lambda _: False
+    ) -> Iterator[tuple[str, Node]]:
+        """Yield everything below a directory with its relative name, directories first.
+
+        What ``skip`` says yes to is left out, with all that is beneath it.
+        """
         waiting = [("", self.directory(path))]
         while waiting:
             prefix, directory = waiting.pop()
-            for name, node in directory.entries.items():
+            # Scripts and other clients may change it between two steps.
+            for name, node in list(directory.entries.items()):
+                if skip(prefix + name):
+                    continue
                 yield prefix + name, node
                 if isinstance(node, Directory):
                     waiting.append((f"{prefix}{name}/", node))

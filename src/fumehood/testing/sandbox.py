@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Unpack
+from typing import Unpack, cast
 
 from fumehood._sync.sandbox import DockerSandbox
 from fumehood.engines.base import Engine
 from fumehood.errors import InvalidRequestError
 from fumehood.sandbox import DEFAULT_IMAGE, AsyncDockerSandbox, SandboxOptions
 from fumehood.testing._engine import MemoryEngine
-from fumehood.testing.commands import Commands, Programs
+from fumehood.testing.commands import Commands, Handler, Programs, Reply
 
 
 class AsyncMemorySandbox(AsyncDockerSandbox):
@@ -49,6 +49,18 @@ class AsyncMemorySandbox(AsyncDockerSandbox):
         super().__init__(image=image, **options)
         self._programs = Programs(commands)
 
+    def on(self, command: str | tuple[str, ...], does: Reply | Handler) -> None:
+        """Say what a command does from now on, in every session of this sandbox.
+
+        Args:
+            command: a program's name, or a whole command line.
+            does: as a value of ``commands``.
+
+        Raises:
+            InvalidRequestError: it is no command, or no reply.
+        """
+        self._programs.add(command, does)
+
     def _use(self) -> Engine:
         if self._engine is None and not self._closed:
             self._engine = MemoryEngine(self._programs)
@@ -78,3 +90,7 @@ class MemorySandbox(DockerSandbox):
             AsyncMemorySandbox(commands=commands, image=image, **options)
         )
         self._portal.on_exit(self._async)
+
+    def on(self, command: str | tuple[str, ...], does: Reply | Handler) -> None:
+        """Say what a command does from now on: see :meth:`AsyncMemorySandbox.on`."""
+        cast("AsyncMemorySandbox", self._async).on(command, does)

@@ -1,0 +1,71 @@
+"""What the commands of the shared tests do in memory: the same as the programs that they name."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fumehood.testing import CommandCall, CommandReply
+
+FAILS = ("sh", "-c", "echo out; echo because >&2; exit 3")
+HANGS = ("sh", "-c", "echo begun; exec sleep 600")
+FLOODS = ("sh", "-c", "yes | head -c 3000000")
+SAVES = ("sh", "-c", 'cat >"$WHERE"')
+
+ENDS_WITH_7 = ("sh", "-c", "echo out; echo err >&2; exit 7")
+LOGS = ("sh", "-c", "for i in 1 2 3; do echo line $i; done; echo up >&2; read x")
+OVERFLOWS = ("sh", "-c", "head -c 100000 /dev/zero; printf end")
+UP = ("sh", "-c", "echo up; exec sleep 1000")
+POLITE = ("sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done")
+WHO = ("sh", "-c", "echo $WHO")
+
+
+async def _hang(call: CommandCall) -> None:
+    await call.write("begun\n")
+    await asyncio.Event().wait()
+
+
+def _save(call: CommandCall) -> None:
+    call.files.write(f"{call.cwd}/{call.env['WHERE']}", call.stdin)
+
+
+async def _log(call: CommandCall) -> None:
+    for number in (1, 2, 3):
+        await call.write(f"line {number}\n")
+    await call.write_error("up\n")
+    await call.read_line()
+
+
+async def _up(call: CommandCall) -> None:
+    await call.write("up\n")
+    await asyncio.Event().wait()
+
+
+async def _polite(call: CommandCall) -> CommandReply:
+    try:
+        await _up(call)
+    except asyncio.CancelledError:
+        return CommandReply(stdout="bye\n", exit_code=5)
+    raise AssertionError
+
+
+async def _count(call: CommandCall) -> str:
+    size = 0
+    while data := await call.read():
+        size += len(data)
+    return f"{size}\n"
+
+
+COMMANDS: dict[Any, Any] = {
+    FAILS: CommandReply(stdout="out\n", stderr="because\n", exit_code=3),
+    HANGS: _hang,
+    FLOODS: b"y\n" * 1_500_000,
+    SAVES: _save,
+    ENDS_WITH_7: CommandReply(stdout="out\n", stderr="err\n", exit_code=7),
+    LOGS: _log,
+    OVERFLOWS: bytes(100_000) + b"end",
+    UP: _up,
+    POLITE: _polite,
+    WHO: lambda call: f"{call.env['WHO']}\n",
+    ("wc", "-c"): _count,
+}
