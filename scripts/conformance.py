@@ -1,15 +1,16 @@
 """Run the suites that agent frameworks and protocols have for those who plug into them.
 
-python scripts/conformance.py                    all suites
-python scripts/conformance.py --quick            those that CI runs
-python scripts/conformance.py inspect_ai         the named ones
-python scripts/conformance.py --write            and put the table into docs/conformance.md
+make conformance                       all suites
+make conformance ARGS=--quick          those that CI runs
+make conformance ARGS=inspect_ai       the named ones
+make conformance ARGS=--write          and put the table into docs/conformance.md
 
 Each suite is a directory of tests/conformance with a requirements.txt of exact versions, from which
 an environment of its own is made in .build/conformance, once. What a suite must come to is written
 in conformance_table.py: more, fewer, skipped or failing otherwise is a failure. Where a framework
 has a backend for Docker of its own, the same rules run on that as well, to be timed, unless --quick
-is given; `make conformance` puts the root of the checkout on the path, as that needs.
+is given. What those need is made by modules of benchmarks/, so the root of the checkout has to be
+on the path.
 """
 
 from __future__ import annotations
@@ -19,11 +20,8 @@ import os
 import re
 import subprocess
 import time
-import xml.etree.ElementTree as ElementTree
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
 
+from conformance_report import HEAD, Outcome, read_report
 from conformance_table import TABLE, Own, Suite
 from uv_environments import ROOT, NotMadeError, environment
 
@@ -32,79 +30,6 @@ BUILD = ROOT / ".build" / "conformance"
 PAGE = ROOT / "docs" / "conformance.md"
 MARKS = ("<!-- conformance -->", "<!-- /conformance -->")
 SUITE_SECONDS = 600
-
-
-@dataclass(slots=True)
-class Side:
-    """What a report says of some of its tests."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        return ", ".join(f"{number} {kind}" for kind, number in self.counts.items() if number)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What became of the tests, by whose backend they ran on."""
-
-    ours: Side
-    compared: Side
-    """Those of ours that the framework's own backend has passed as well, or should have."""
-    own: Side
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a suite came to."""
-
-    suite: Suite
-    own: Own | str
-    """The framework's own backend as far as it took part, or why it did not."""
-    version: str
-    report: Report
-    seconds: float
-    code: int
-
-    @property
-    def good(self) -> bool:
-        """Whether that is exactly what it must come to."""
-        return (
-            self.code == 0
-            and _is(self.report.ours, self.suite)
-            and (isinstance(self.own, str) or _is(self.report.own, self.own))
-        )
-
-    @property
-    def comparison(self) -> str:
-        """The times of the same rules on both sides; empty where there is no other side."""
-        report = self.report
-        if isinstance(self.own, str) or not report.compared.seconds:
-            return ""
-        times = report.own.seconds / report.compared.seconds
-        return (
-            f"the same rules: {report.compared.seconds:.1f} s, by its own {self.own.name}: "
-            f"{report.own.seconds:.1f} s, {times:.1f} times as long"
-        )
-
-    def row(self) -> str:
-        """Return the line of the table."""
-        report = self.report
-        if isinstance(self.own, str):
-            compared, own = "", self.own
-        else:
-            compared = f"{report.compared.seconds:.1f} s"
-            own = f"{report.own.seconds:.1f} s, {self.own.name} ({report.own})"
-        return (
-            f"| {self.suite.package} {self.version} | {self.suite.what} | {report.ours} "
-            f"| {self.seconds - report.own.seconds:.0f} s | {compared} | {own} | {self.suite.why} |"
-        )
-
-
-def _is(side: Side, wanted: Suite | Own) -> bool:
-    expected = Counter(passed=wanted.passed, skipped=wanted.skipped, xfailed=wanted.xfailed)
-    return +side.counts == +expected
 
 
 def run(suite: Suite, *, quick: bool) -> Outcome:
@@ -178,40 +103,6 @@ def other_side(suite: Suite, *, quick: bool) -> tuple[Own | str, dict[str, str]]
         return f"its own {suite.own.name} cannot be had on this machine", {}
 
 
-def read_report(path: Path) -> Report:
-    """Read what pytest has written of a run: nothing when there is no report."""
-    ours, compared, own = Side(), Side(), Side()
-    # It was written by pytest here, a moment ago.
-    cases = ElementTree.parse(path).iter("testcase") if path.exists() else ()  # noqa: S314
-    told: tuple[Side, ...]
-    for case in cases:
-        sides = {
-            noticed.get("value")
-            for noticed in case.iter("property")
-            if noticed.get("name") == "side"
-        }
-        if "baseline" in sides:
-            told = (own,)
-        elif "compared" in sides:
-            told = (ours, compared)
-        else:
-            told = (ours,)
-        for side in told:
-            side.counts[ending(case)] += 1
-            side.seconds += float(case.get("time", 0))
-    return Report(ours=ours, compared=compared, own=own)
-
-
-def ending(case: ElementTree.Element) -> str:
-    """Return how a test of a report has ended."""
-    skipped = case.find("skipped")
-    if case.find("failure") is not None or case.find("error") is not None:
-        return "failed"
-    if skipped is not None:
-        return "xfailed" if skipped.get("type") == "pytest.xfail" else "skipped"
-    return "passed"
-
-
 def version(suite: Suite) -> str:
     """Return the version that the suite's requirements pin."""
     text = (SUITES / suite.name / "requirements.txt").read_text(encoding="utf-8")
@@ -223,14 +114,10 @@ def version(suite: Suite) -> str:
 
 def write(outcomes: list[Outcome]) -> None:
     """Put the table between the page's marks."""
-    head = [
-        "| framework | suite | result | wall time | the shared rules | by its own backend | |",
-        "|---|---|---|---:|---:|---|---|",
-    ]
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
-    table = "\n".join([MARKS[0], *head, *(outcome.row() for outcome in outcomes), MARKS[1]])
+    table = "\n".join([MARKS[0], *HEAD, *(outcome.row() for outcome in outcomes), MARKS[1]])
     PAGE.write_text(f"{before}{table}{after}", encoding="utf-8")
 
 
@@ -252,7 +139,11 @@ def main() -> int:
     if options.write and (options.quick or len(chosen) != len(TABLE)):
         parser.error("--write needs all suites")
     os.environ.setdefault("FUMEHOOD_IMAGE", "fumehood/test-python")
-    outcomes = [run(suite, quick=options.quick) for suite in chosen]
+    try:
+        outcomes = [run(suite, quick=options.quick) for suite in chosen]
+    except NotMadeError as exc:
+        print(f"conformance: {exc}")
+        return 1
     bad = [outcome.suite.name for outcome in outcomes if not outcome.good]
     if bad:
         print(f"conformance: {', '.join(bad)} FAILED")
