@@ -7,17 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fumehood._tether.backlog import Backlog
 from fumehood._wire.events import Incoming, InputCredit, Opened, Output, OutputEnded
 from fumehood._wire.messages import Answer, Process
 from fumehood.errors import InvalidRequestError, SandboxError
 
 if TYPE_CHECKING:
     from fumehood._tether.channels import Channels
-
-
-_SMALL = 4096
-"""Pieces below this many bytes are put together while they wait: a program that writes single bytes
-to a caller that stalls would otherwise cost a hundred times what its window says."""
 
 
 class Channel:
@@ -51,7 +47,7 @@ class Channel:
         self.number: int = number
         self.described: list[Process] = []
         """Managed processes that the supervisor has described."""
-        self._output: deque[Output] = deque()
+        self._output = Backlog()
         self._answer: Answer | None = None
         self._failure: Callable[[], SandboxError] | None = None
         self._done: asyncio.Future[None] | None = None
@@ -65,7 +61,7 @@ class Channel:
         self._tickets: deque[int] = deque()
 
     def __repr__(self) -> str:
-        return f"<Channel {self.number} waiting={len(self._output)} answer={self._answer!r}>"
+        return f"<Channel {self.number} waiting={self._output.size} answer={self._answer!r}>"
 
     # --- the caller's side --------------------------------------------------------------------
 
@@ -201,8 +197,7 @@ class Channel:
     def abandon(self) -> None:
         """Cancel, and take no more output: for a caller that has gone away. Never blocks."""
         self._abandoned = True
-        for item in self._output:
-            self._channels.consumed(self.number, len(item.data))
+        self._channels.consumed(self.number, self._output.size)
         self._output.clear()
         self.cancel()
 
@@ -274,15 +269,6 @@ class Channel:
         self.moved += 1
         if self._abandoned:
             self._channels.consumed(self.number, len(item.data))
-            return
-        last = self._output[-1] if self._output else None
-        if (
-            last is not None
-            and last.stream == item.stream
-            and max(len(last.data), len(item.data)) < _SMALL
-            and last.offset + len(last.data) == item.offset
-        ):
-            self._output[-1] = last._replace(data=last.data + item.data)
             return
         self._output.append(item)
         self._wake()
