@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-_ID = re.compile(r"[HFX][0-9]{2}[a-z]?")
+_ID = re.compile(r"[HFX][0-9]{2,3}[a-z]?")
 
 
 def case(number: str, promise: str) -> pytest.MarkDecorator:

@@ -115,13 +115,19 @@ class Certificates:
         self.ca = self._authority.pem.decode()
         """Whom a client has to trust."""
 
-    def context(self) -> ssl.SSLContext:
-        """Return what a server answers with, by whatever name it is asked for."""
+    def context(self, *names: str) -> ssl.SSLContext:
+        """Return what a server answers with, by whatever name it is asked for.
+
+        It blocks, and so does each name that was not given when it is first asked for.
+        """
         context = self._of("unnamed.test")
+        for name in names:
+            self._of(name)
 
         def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
             if name is not None:
-                connection.context = self._of(name)
+                anything = "*." + name.partition(".")[2]
+                connection.context = self._of(anything if anything in self._contexts else name)
 
         context.sni_callback = choose
         return context

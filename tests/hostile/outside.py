@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -87,8 +88,10 @@ async def hello(data: bytes, reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 @contextlib.asynccontextmanager
-async def outside(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outside]:
-    """Serve on this machine's loopback, and answer for every name there is."""
+async def outside(
+    monkeypatch: pytest.MonkeyPatch, secure: ssl.SSLContext | None = None
+) -> AsyncIterator[Outside]:
+    """Serve on this machine's loopback, over TLS or not, and answer for every name there is."""
     made = Outside(port=0)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -105,7 +108,7 @@ async def outside(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outside]:
             # What is behind the request would be another one.
             while piece := await reader.read(65_536):
                 data += piece
-        except ConnectionError:
+        except OSError:
             pass  # the proxy has cut it off, as it does with what it does not trust
         except asyncio.CancelledError:
             pass  # the case is over
@@ -114,7 +117,7 @@ async def outside(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outside]:
             writer.transport.abort()
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, HERE, 0)
+    server = await asyncio.start_server(serve, HERE, 0, ssl=secure)
     made.port = server.sockets[0].getsockname()[1]
     made.forget()
     monkeypatch.setattr(dial, "lookup", made.lookup)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -93,13 +94,35 @@ async def _read(tether: Tether, session_id: str, path: str) -> bytes:
 
 
 async def _write(tether: Tether, session_id: str, path: str, data: bytes) -> None:
+    # Under a name that nobody can foresee, and then in place of whatever is there: another user of
+    # the session may have put a link there, which a write would follow with the rights of this one.
+    draft = _raw(f"{path}.{secrets.token_hex(16)}")
     request = file_request(
-        Operation.WRITE, _raw(path), Root.FILESYSTEM, limit=len(data), mode=0o644, parents=1
+        Operation.WRITE, draft, Root.FILESYSTEM, limit=len(data), mode=0o644, parents=1
     )
     channel, sent = tether.open_with_input(request, data)
     async with _bounded(channel, session_id, path):
         if sent < len(data) and await channel.send(memoryview(data)[sent:]):
             channel.end_input()
+    try:
+        target = _raw(path)
+        await _change(tether, session_id, path, Operation.RENAME, draft, target=target, parents=1)
+    except FileError:
+        await _change(tether, session_id, path, Operation.REMOVE, draft, recursive=0)
+        raise
+
+
+async def _change(
+    tether: Tether,
+    session_id: str,
+    path: str,
+    operation: Operation,
+    draft: bytes,
+    **more: int | bytes,
+) -> None:
+    channel = tether.open(file_request(operation, draft, Root.FILESYSTEM, **more))
+    async with _bounded(channel, session_id, path):
+        pass
 
 
 @contextlib.asynccontextmanager
