@@ -17,6 +17,7 @@ LOGS = ("sh", "-c", "for i in 1 2 3; do echo line $i; done; echo up >&2; read x"
 OVERFLOWS = ("sh", "-c", "head -c 100000 /dev/zero; printf end")
 UP = ("sh", "-c", "echo up; exec sleep 1000")
 POLITE = ("sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done")
+KEEPS_OUTSIDE = "echo outside > /var/tmp/kept"
 WHO = ("sh", "-c", "echo $WHO")
 
 
@@ -68,4 +69,5 @@ COMMANDS: dict[Any, Any] = {
     POLITE: _polite,
     WHO: lambda call: f"{call.env['WHO']}\n",
     ("wc", "-c"): _count,
+    ("/bin/sh", "-c", KEEPS_OUTSIDE): lambda call: call.files.write("/var/tmp/kept", "outside\n"),
 }

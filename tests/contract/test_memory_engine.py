@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from contract.adapter import Api
-from contract.scripted import FAILS, FLOODS, HANGS, SAVES
+from contract.scripted import FAILS, FLOODS, HANGS, SAVES, WHO
 from fumehood import (
     AsyncDockerSandbox,
     AsyncSession,
@@ -35,6 +35,7 @@ from fumehood import (
     SessionEndedError,
     SessionExistsError,
     SessionNotFoundError,
+    SnapshotNotFoundError,
     Stdout,
     UserNotFoundError,
     WorkingDirectoryError,
@@ -285,3 +286,63 @@ async def test_a_persistent_workspace_outlives_its_session(
         assert workspace_id in await sandbox.list_workspaces()
         await sandbox.remove_workspace(workspace_id)
         assert workspace_id not in await sandbox.list_workspaces()
+
+
+# --- files without their session --------------------------------------------------------------
+
+
+async def test_a_snapshot_is_of_its_moment_and_begins_sessions(make: Make, api: Api) -> None:
+    async with make() as sandbox, sandbox.create_session(id=api.new_id()) as session:
+        await session.write_file("a", "then")
+        await session.write_file("/var/tmp/outside", "x", root="/")
+        snapshot = await session.snapshot(labels={"step": "1"})
+        try:
+            await session.write_file("a", "now")
+            assert (snapshot.workspace_bytes, snapshot.labels) == (4, {"step": "1"})
+            async with sandbox.create_session(id=api.new_id(), from_snapshot=snapshot) as copy:
+                assert await copy.read_text_file("a") == "then"
+                assert await copy.read_file("/var/tmp/outside", root="/") == b"x"
+                await copy.write_file("b", "of the copy")
+            assert not await session.exists("b")
+            assert await session.read_text_file("a") == "now"
+        finally:
+            await sandbox.delete_snapshot(snapshot)
+        with pytest.raises(SnapshotNotFoundError):
+            await sandbox.create_session(id=api.new_id(), from_snapshot=snapshot)
+
+
+async def test_forks_begin_with_the_same_files_and_go_their_own_ways(make: Make, api: Api) -> None:
+    async with (
+        make(env={"WHO": "me"}) as sandbox,
+        sandbox.create_session(id=api.new_id(), metadata={"of": "one"}) as session,
+    ):
+        await session.write_file("a", "of all")
+        forks = await session.fork(2)
+        try:
+            for number, fork in enumerate(forks):
+                assert await fork.read_text_file("a") == "of all"
+                await fork.write_file("a", str(number))
+                assert (await fork.exec(WHO)).stdout == "me\n"
+                assert fork.metadata == {}
+            assert await session.read_text_file("a") == "of all"
+        finally:
+            for fork in forks:
+                await fork.destroy()
+
+
+async def test_a_snapshot_of_a_persistent_workspace_is_a_copy(
+    make: Make, workspace_id: str, api: Api
+) -> None:
+    async with make(workspace=Workspace.persistent(workspace_id)) as sandbox:
+        async with sandbox.create_session(id=api.new_id()) as session:
+            await session.write_file("a", "kept")
+            snapshot = await session.snapshot()
+        try:
+            async with sandbox.create_session(
+                id=api.new_id(), workspace=Workspace(), from_snapshot=snapshot
+            ) as copy:
+                await copy.write_file("a", "of the copy")
+            async with sandbox.create_session(id=api.new_id()) as session:
+                assert await session.read_text_file("a") == "kept"
+        finally:
+            await sandbox.delete_snapshot(snapshot)

@@ -10,6 +10,7 @@ import pytest
 
 from contract.adapter import BUSYBOX, NONROOT, PYTHON, SCRATCH, Api
 from contract.observer import Observer
+from contract.scripted import KEEPS_OUTSIDE
 from fumehood import (
     AsyncDockerSandbox,
     AsyncSession,
@@ -36,13 +37,14 @@ async def stopped(sandbox: AsyncDockerSandbox, **options: object) -> AsyncIterat
     session = await sandbox.create_session(**options)  # type: ignore[arg-type]
     try:
         await session.write_file("kept", "in the workspace")
-        await session.shell("echo outside > /var/tmp/kept", check=True)
+        await session.shell(KEEPS_OUTSIDE, check=True)
         await session.stop()
         yield session.id
     finally:
         await sandbox.destroy_session(session.id)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_stopped_session_comes_back_with_its_files(api: Api, observer: Observer) -> None:
     async with api.sandbox(PYTHON) as sandbox, stopped(sandbox) as id:
         assert await observer.container(id) is None
@@ -71,6 +73,7 @@ async def test_every_image_can_be_stopped_and_resumed(api: Api, image: str) -> N
             await again.write_file("a/c", "more")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_stopping_ends_the_session_for_this_object(api: Api) -> None:
     async with api.sandbox() as sandbox:
         session = await sandbox.create_session()
@@ -147,6 +150,7 @@ async def test_nothing_secret_is_in_what_the_engine_shows_of_a_stopped_session(
         assert "s3cret-of-env" not in str(shown)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_id_is_taken_while_its_session_is_stopped(api: Api) -> None:
     async with api.sandbox() as sandbox, stopped(sandbox) as id:
         with pytest.raises(SessionExistsError, match="stopped"):
@@ -155,6 +159,7 @@ async def test_an_id_is_taken_while_its_session_is_stopped(api: Api) -> None:
             await sandbox.connect(id)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_of_two_who_resume_at_once_one_gets_the_session(api: Api) -> None:
     async with api.sandbox() as sandbox, stopped(sandbox) as id:
         found = await asyncio.gather(
@@ -195,6 +200,7 @@ async def test_a_session_with_a_read_only_root_is_kept_without_an_image(
             assert await again.read_text_file("kept") == "x"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_persistent_workspace_stays_where_it_is(api: Api, persistent: Workspace) -> None:
     async with api.sandbox(workspace=persistent) as sandbox:
         session = await sandbox.create_session()
@@ -259,6 +265,7 @@ async def test_a_snapshots_layer_goes_with_the_last_session_that_uses_it(
         assert await observer.layers() == []
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_snapshots_name_is_taken_once(api: Api) -> None:
     name = api.new_id()
     async with api.sandbox() as sandbox, sandbox.create_session() as session:

@@ -53,6 +53,7 @@ TREE: dict[str, str | None] = {
 }
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_tree_goes_up_and_comes_back_the_same(
     session: AsyncSession, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ async def test_a_tree_goes_up_and_comes_back_the_same(
     await session.remove("copy", recursive=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_one_file_goes_up_and_comes_back(session: AsyncSession, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(data := os.urandom(3_000_000))
     sent = await session.upload(tmp_path / "file", "there", verify=True)
@@ -81,6 +83,7 @@ async def test_one_file_goes_up_and_comes_back(session: AsyncSession, tmp_path: 
 # --- where things go ----------------------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_upload_goes_where_cp_would_put_it(session: AsyncSession, tmp_path: Path) -> None:
     top = make_tree(tmp_path / "src", {"a": "1"})
     await session.make_directory("dir")
@@ -108,6 +111,7 @@ async def test_an_upload_goes_where_cp_would_put_it(session: AsyncSession, tmp_p
         await session.remove(path, recursive=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_download_goes_where_cp_would_put_it(session: AsyncSession, tmp_path: Path) -> None:
     await session.write_file("out/a", "1")
     (tmp_path / "dir").mkdir()
@@ -238,6 +242,7 @@ async def test_links_are_kept_followed_or_left_out(session: AsyncSession, tmp_pa
         await session.remove(name, recursive=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_patterns_leave_names_out_both_ways(session: AsyncSession, tmp_path: Path) -> None:
     top = make_tree(
         tmp_path / "src",
@@ -254,6 +259,7 @@ async def test_patterns_leave_names_out_both_ways(session: AsyncSession, tmp_pat
         await session.remove(name, recursive=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_is_the_same_is_not_copied_again(session: AsyncSession, tmp_path: Path) -> None:
     top = make_tree(tmp_path / "src", {"a": "1", "d/b": "22"})
     await session.upload(top, "t")
@@ -271,6 +277,7 @@ async def test_what_is_the_same_is_not_copied_again(session: AsyncSession, tmp_p
     await session.remove("t", recursive=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_progress_reaches_what_it_announces(session: AsyncSession, tmp_path: Path) -> None:
     top = make_tree(tmp_path / "src", {f"f{n}": "x" * 100_000 for n in range(20)})
     steps: list[TransferProgress] = []
@@ -287,6 +294,7 @@ async def test_progress_reaches_what_it_announces(session: AsyncSession, tmp_pat
 # --- what goes wrong ----------------------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_value_that_is_none_is_refused_before_anything_is_sent(
     session: AsyncSession, tmp_path: Path
 ) -> None:

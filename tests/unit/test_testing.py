@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -93,8 +94,6 @@ async def test_what_memory_cannot_do_is_refused() -> None:
         ):
             with pytest.raises(InvalidRequestError, match="a session in memory has no"):
                 await call
-        with pytest.raises(EngineUnsupportedError):
-            await session.snapshot("name")
         degraded = {item.partition(":")[0] for item in session.effective_limits.degraded}
         assert degraded >= {"memory_mb", "pids", "cpus", "seccomp", "no_new_privileges"}
         with pytest.raises(EngineUnsupportedError, match="published ports"):
@@ -278,3 +277,51 @@ async def test_those_that_have_ended_are_forgotten_as_the_supervisor_does() -> N
         known = [process.id for process in await session.list_processes()]
         assert len(known) in (64, 65)
         assert known[-1] == "p70"
+
+
+# --- trees and state --------------------------------------------------------------------------
+
+
+async def test_a_link_in_a_tree_is_named_in_the_result_and_the_rest_arrives(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "link").symlink_to("a")
+    async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
+        sent = await session.upload(f"{tmp_path}/.", "t")
+        assert [item.path for item in sent.skipped] == ["link"]
+        assert await session.read_file("t/a") == b"x"
+
+
+async def test_what_is_in_the_way_of_a_tree_is_named_in_the_result(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    for name in ("a", "b", "c/d"):
+        (tmp_path / name).write_text(name)
+    async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
+        await session.make_directory("t/a")
+        await session.write_file("t/c", "in the way")
+        sent = await session.upload(f"{tmp_path}/.", "t", verify=True)
+        assert sorted(item.path for item in sent.skipped) == ["a", "c", "c/d"]
+        assert (sent.files, sent.directories, sent.bytes) == (1, 0, 1)
+
+
+async def test_a_stopped_session_has_its_settings_again_and_no_process() -> None:
+    commands: Commands = {"who": lambda call: f"{call.env['A']} {call.cwd}"}
+    async with AsyncMemorySandbox(commands=commands, env={"A": "x" * 100_000}) as sandbox:
+        session = await sandbox.create_session()
+        await session.start_process(["sleep", "1000"])
+        await session.stop()
+        async with sandbox.resume(session.id) as again:
+            assert (await again.exec(["who"])).stdout == "x" * 100_000 + " /workspace"
+            assert await again.list_processes() == []
+
+
+async def test_a_snapshot_is_not_changed_by_the_sessions_that_it_begins() -> None:
+    async with AsyncMemorySandbox() as sandbox:
+        async with sandbox.create_session() as session:
+            await session.write_file("a/b", "x")
+            await session.snapshot("one")
+        assert [item.name for item in await sandbox.list_snapshots()] == ["one"]
+        for _ in range(2):
+            async with sandbox.create_session(from_snapshot="one") as copy:
+                assert await copy.read_file("a/b") == b"x"
+                await copy.write_file("a/b", "y")
+                await copy.remove("a", recursive=True)

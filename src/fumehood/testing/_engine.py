@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import posixpath
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,16 +28,25 @@ from fumehood.errors import (
     SessionNotFoundError,
     WorkspaceBusyError,
 )
+from fumehood.testing._holdings import Holdings
 from fumehood.testing._operations import Inside
 from fumehood.testing._supervisor import Supervisor
 from fumehood.testing.commands import Programs
-from fumehood.testing.files import MemoryFiles
+from fumehood.testing.files import Directory, MemoryFiles
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_IMAGE = Image(
+    id="sha256:memory",
+    reference="memory",
+    user="",
+    env=(("PATH", _PATH),),
+    workdir="/",
+    architecture="amd64",
+)
 
 
-class MemoryEngine:
-    """A :class:`fumehood.engines.base.Engine`.
+class MemoryEngine(Holdings):
+    """A :class:`fumehood.engines.base.Engine` that holds state too.
 
     Args:
         programs: what can be run in its sessions.
@@ -45,9 +55,10 @@ class MemoryEngine:
     direct = False
 
     def __init__(self, programs: Programs) -> None:
+        super().__init__(_IMAGE)
         self._programs = programs
         self._sessions: dict[str, tuple[Container, Supervisor]] = {}
-        self._workspaces: dict[str, MemoryFiles] = {}
+        self._workspaces: dict[str, Directory] = {}
         self._exits: dict[str, asyncio.Event] = {}
 
     def __repr__(self) -> str:
@@ -84,14 +95,7 @@ class MemoryEngine:
         progress: Callable[[PullProgress], None] | None = None,
     ) -> Image:
         """Return an image of any name: there is nothing in it."""
-        return Image(
-            id="sha256:memory",
-            reference=reference,
-            user="",
-            env=(("PATH", _PATH),),
-            workdir="/",
-            architecture="amd64",
-        )
+        return dataclasses.replace(_IMAGE, reference=reference)
 
     async def create_session(
         self, request: SessionRequest, *, steps: Steps | None = None
@@ -109,12 +113,9 @@ class MemoryEngine:
                 f"session {request.session_id!r} exists", session_id=request.session_id
             )
         workspace = request.workspace_id
-        if workspace is not None and workspace in self._held():
+        if workspace is not None and workspace in self._busy():
             raise WorkspaceBusyError(f"workspace {workspace!r} is in use")
-        files = MemoryFiles(request.workdir)
-        if workspace is not None:
-            files = self._workspaces.setdefault(workspace, files)
-        self._install(files)
+        files = self._begin(request)
         exited = self._exits[request.nonce] = asyncio.Event()
 
         def ended(reason: EndCode) -> None:
@@ -136,9 +137,29 @@ class MemoryEngine:
             destroy_workspace=request.destroy_workspace,
             ttl=request.ttl,
             owner=request.owner,
+            settings=request.settings,
         )
         self._sessions[request.session_id] = container, supervisor
         return supervisor.connect()
+
+    def _begin(self, request: SessionRequest) -> MemoryFiles:
+        """Return the files that a session begins with."""
+        kept: Directory | None = None
+        if request.workspace_id is not None:
+            kept = self._workspaces.setdefault(request.workspace_id, Directory())
+        held = self._of_image(request.image.id)
+        if held is None:
+            files = MemoryFiles(request.workdir, kept)
+        else:
+            files = held.outside(request.workdir, kept)
+        self._install(files)
+        return files
+
+    def _files(self, container: Container) -> MemoryFiles | None:
+        found = self._sessions.get(container.session_id)
+        if found is None or found[0].nonce != container.nonce:
+            return None
+        return found[1].inside.place.files
 
     def _install(self, files: MemoryFiles) -> None:
         """Show the programs as files too: rules for commands look for them on the PATH."""
@@ -146,7 +167,7 @@ class MemoryEngine:
             if name.startswith("/") or "/" not in name:
                 files.write(posixpath.join("/usr/bin", name), b"", mode=0o755)
 
-    def _held(self) -> set[str | None]:
+    def _busy(self) -> set[str | None]:
         return {container.workspace_id for container, _ in self._sessions.values()}
 
     def _forget(self, session_id: str, nonce: str | None) -> None:
@@ -220,7 +241,7 @@ class MemoryEngine:
 
     async def remove_workspace(self, workspace_id: str) -> None:
         """Delete a workspace that no session holds."""
-        if workspace_id in self._held():
+        if workspace_id in self._busy() or self._keeps(workspace_id):
             raise WorkspaceBusyError(f"workspace {workspace_id!r} is in use")
         self._workspaces.pop(workspace_id, None)
 

@@ -6,7 +6,9 @@ from fumehood._wire.table import ErrorCode, Field, Frame, Operation
 from fumehood.testing._commands import CommandOperations
 from fumehood.testing._file_operations import FileOperations
 from fumehood.testing._process_operations import ProcessOperations
+from fumehood.testing._state_operations import StateOperations
 from fumehood.testing._talk import Place, Serve, Talk
+from fumehood.testing._tree_operations import TreeOperations
 from fumehood.testing.commands import Programs
 from fumehood.testing.files import MemoryFiles, RefusedError
 from fumehood.text import printable
@@ -27,6 +29,8 @@ class Inside:
             **CommandOperations(self.place).table,
             **FileOperations(self.place).table,
             **self._processes.table,
+            **StateOperations(self.place).table,
+            **TreeOperations(self.place).table,
         }
 
     @property

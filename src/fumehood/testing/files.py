@@ -58,11 +58,16 @@ class MemoryFiles:
     scripts use raise the builtin errors that files do: :class:`FileNotFoundError` and so on.
     """
 
-    def __init__(self, workdir: str) -> None:
+    def __init__(
+        self, workdir: str, workspace: Directory | None = None, root: Directory | None = None
+    ) -> None:
         self._workdir = workdir
-        self._root = Directory()
+        self._root = Directory() if root is None else root
         for path in ("/tmp", workdir):  # noqa: S108 - a name in memory
             self.make_directory(path)
+        if workspace is not None:
+            holder, name = self._place(workdir, parents=True)
+            holder.entries[name] = workspace
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {sum(1 for _ in self.walk('/'))} entries>"
@@ -139,6 +144,14 @@ class MemoryFiles:
         holder.entries[name] = File(data, mode if old is None else old.mode)
         holder.modified_ns = time.time_ns()
 
+    def place(self, path: str, file: File) -> None:
+        """Put a file in its place as it is, with its mode and time."""
+        holder, name = self._place(path, parents=True)
+        if isinstance(holder.entries.get(name), Directory):
+            raise RefusedError(ErrorCode.IS_DIRECTORY, errno.EISDIR)
+        holder.entries[name] = file
+        holder.modified_ns = time.time_ns()
+
     def make_directory(self, path: str, mode: int = 0o755, *, parents: bool = True) -> None:
         """Make a directory; with ``parents`` one that exists is fine."""
         if not self._parts(path):
@@ -202,6 +215,28 @@ class MemoryFiles:
                 if isinstance(node, Directory):
                     waiting.append((f"{prefix}{name}/", node))
 
+    # --- for the engine ---
+
+    @property
+    def workspace(self) -> Directory:
+        """What is in the workspace."""
+        return self.directory(".")
+
+    def copy(self) -> MemoryFiles:
+        """Return these files as they are now, whatever becomes of them."""
+        return MemoryFiles(self._workdir, root=_copied(self._root))
+
+    def outside(self, workdir: str, workspace: Directory | None) -> MemoryFiles:
+        """Return a copy of all but the workspace, for a session that has another one."""
+        root = _copied(self._root)
+        MemoryFiles(self._workdir, root=root).workspace.entries.clear()
+        return MemoryFiles(workdir, workspace, root)
+
+    def fill(self, other: MemoryFiles) -> None:
+        """Copy what is in another one's workspace into this one's."""
+        copied = _copied(other.workspace)
+        self.workspace.entries.update(copied.entries)
+
     def _parts(self, path: str) -> list[str]:
         parts = [part for part in self.absolute(path).split("/") if part]
         if any(len(part.encode("utf-8", "surrogateescape")) > _NAME_BYTES for part in parts):
@@ -224,6 +259,22 @@ class MemoryFiles:
                 raise RefusedError(ErrorCode.NOT_DIRECTORY, errno.ENOTDIR)
             node = found
         return node, parts[-1]
+
+
+def _copied(directory: Directory) -> Directory:
+    """Return a copy of a tree; its files are shared, for nobody changes one."""
+    copied = Directory(directory.mode, {}, directory.modified_ns)
+    waiting = [(directory, copied)]
+    while waiting:
+        source, target = waiting.pop()
+        for name, node in source.entries.items():
+            if isinstance(node, Directory):
+                below = Directory(node.mode, {}, node.modified_ns)
+                waiting.append((node, below))
+                target.entries[name] = below
+            else:
+                target.entries[name] = node
+    return copied
 
 
 class _as_builtin:  # noqa: N801 - reads as the statement that it is
