@@ -17,22 +17,16 @@
 /* Its numbers start again with each input, which nothing else may do. */
 #include "../src/connection.c"
 
+#include "client_frames.h"
 #include "fake_processes.h"
 #include "model.h"
+#include "must.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CLIENTS 3
 #define MAX_ACTIONS 400
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
 
 static struct client {
 	int fd;                    /* -1: not connected */
@@ -248,95 +242,7 @@ static void return_credit(struct client *client)
 		send_bytes(client, memory, writer.length);
 }
 
-/* --- frames that follow the rules of the table ----------------------------------------------------- */
-
-static void put_hello(struct wire_writer *writer, struct input *input, bool resumable)
-{
-	uint8_t nonce[WIRE_NONCE_BYTES];
-
-	memset(nonce, take_byte(input) == 255 ? 1 : 0, sizeof nonce);
-	wire_begin(writer, FRAME_HELLO, 0);
-	wire_put_uint(writer, FIELD_VERSION_MIN, 1);
-	wire_put_uint(writer, FIELD_VERSION_MAX, 1);
-	wire_put_bytes(writer, FIELD_NONCE, nonce, sizeof nonce);
-	if (resumable)
-		wire_put_text(writer, FIELD_CAPABILITY, WIRE_CAPABILITY_RESUME, strlen(WIRE_CAPABILITY_RESUME));
-	wire_end(writer);
-}
-
-static void put_configure(struct wire_writer *writer)
-{
-	static const uint8_t numbers_of_it[] = {
-		FIELD_TTL_MS, FIELD_IDLE_MS, FIELD_GRACE_MS, FIELD_HEARTBEAT_MS, FIELD_DETACHED,
-		FIELD_WORKLOAD_CAPS, FIELD_MAX_FILE_BYTES, FIELD_MAX_PROCESSES, FIELD_CHOWN_WORKSPACE,
-		FIELD_WRITE_HOSTS,
-	};
-
-	wire_begin(writer, FRAME_CONFIGURE, 0);
-	wire_put_bytes(writer, FIELD_WORKDIR, "/w", 2);
-	for (size_t i = 0; i < sizeof numbers_of_it; i++)
-		wire_put_uint(writer, numbers_of_it[i], 0);
-	wire_end(writer);
-}
-
-/* Every operation takes the same few values; the table says which. */
-static void put_open(struct wire_writer *writer, uint32_t channel, uint8_t operation, unsigned limit)
-{
-	static const struct {
-		uint8_t operation, tag;
-	} uses[] = {
-#define X(name, field, required) { required ? OPERATION_##name : 0, FIELD_##field },
-		WIRE_OPERATION_FIELDS(X)
-#undef X
-	};
-
-	wire_begin(writer, FRAME_OPEN, channel);
-	for (unsigned tag = 1; tag < WIRE_TAGS; tag++) {
-		if (tag == FIELD_OPERATION)
-			wire_put_uint(writer, FIELD_OPERATION, operation);
-		for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
-			if (uses[i].operation != operation || uses[i].tag != tag)
-				continue;
-			if (tag == FIELD_ARGUMENT || tag == FIELD_CWD || tag == FIELD_PATH || tag == FIELD_TARGET)
-				wire_put_bytes(writer, (uint8_t)tag, "x", 1);
-			else if (tag == FIELD_STDOUT_LIMIT || tag == FIELD_STDERR_LIMIT)
-				wire_put_uint(writer, (uint8_t)tag, (uint64_t)limit * 64);
-			else if (tag == FIELD_PROCESS)
-				wire_put_uint(writer, (uint8_t)tag, limit % 16);
-			else if (tag == FIELD_OFFSET)
-				wire_put_uint(writer, (uint8_t)tag, limit >> 14 == 3 ? UINT64_MAX : limit % 16384);
-			else if (tag == FIELD_LOG_BYTES)
-				wire_put_uint(writer, (uint8_t)tag, (uint64_t)WIRE_MIN_LOG_BYTES << limit % 6);
-			else if (tag == FIELD_AT_END || tag == FIELD_CLOSE)
-				wire_put_uint(writer, (uint8_t)tag, limit >> 7 & 1);
-			else if (tag == FIELD_PORT)
-				wire_put_uint(writer, FIELD_PORT, limit % (FAKE_PORTS + 1));
-			else
-				wire_put_uint(writer, (uint8_t)tag,
-					      tag == FIELD_STDIN || tag == FIELD_ROWS || tag == FIELD_COLUMNS);
-		}
-	}
-	wire_end(writer);
-}
-
-static void put_resize(struct wire_writer *writer, uint32_t channel, unsigned rows)
-{
-	wire_begin(writer, FRAME_RESIZE, channel);
-	wire_put_uint(writer, FIELD_ROWS, rows);
-	wire_put_uint(writer, FIELD_COLUMNS, 80);
-	wire_end(writer);
-}
-
-static uint8_t choose_operation(uint8_t choice)
-{
-	static const uint8_t operations[] = {
-#define X(name, input, output) OPERATION_##name,
-		WIRE_OPERATIONS(X)
-#undef X
-	};
-
-	return operations[choice % sizeof operations];
-}
+/* --- what they send --------------------------------------------------------------------------------- */
 
 static void send_frame(struct client *client, struct input *input)
 {
@@ -348,14 +254,14 @@ static void send_frame(struct client *client, struct input *input)
 	wire_writer_init(&writer, memory, sizeof memory);
 	switch (kind) {
 	case 0:
-		put_hello(&writer, input, choice & 1);
+		frame_hello(&writer, take_byte(input) != 255, choice & 1);
 		break;
 	case 1:
-		put_configure(&writer);
+		frame_configure(&writer);
 		break;
 	case 2:
 	case 3:
-		put_open(&writer, client->next++, choose_operation(choice), take_number(input));
+		frame_open(&writer, client->next++, frame_operation(choice), take_number(input));
 		break;
 	case 4:
 	case 5:
@@ -374,7 +280,7 @@ static void send_frame(struct client *client, struct input *input)
 		wire_put_credit(&writer, channel, 1 + take_number(input));
 		break;
 	case 10:
-		put_resize(&writer, channel, take_number(input));
+		frame_resize(&writer, channel, take_number(input));
 		break;
 	case 11:
 		wire_put_frame(&writer, FRAME_LEAVE, 0, NULL, 0);
