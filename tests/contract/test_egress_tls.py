@@ -284,6 +284,22 @@ async def test_a_session_comes_back_with_it_where_the_headers_are_known(
             assert await run(again, f"curl -sS {outside.url()}") == "hello from inside TLS"
 
 
+async def test_a_client_that_takes_a_session_over_makes_an_authority_of_its_own(
+    api: Api, outside: Outside
+) -> None:
+    lifecycle = Lifecycle(ttl=300, detached=True, disconnect_grace=0)
+    async with api.sandbox(network=outside.network(), lifecycle=lifecycle) as sandbox:
+        session = await sandbox.create_session(id=api.new_id())
+        before = await session.read_file(CA_FILE, root="/")
+        await session.detach()
+        async with api.sandbox() as other, other.connect(session.id) as joined:
+            assert not (await joined.exec(["curl", "-sS", outside.url()])).ok
+            await joined.set_network(outside.network())
+            assert await run(joined, f"curl -sS {outside.url()}") == "hello from inside TLS"
+            assert await joined.read_file(CA_FILE, root="/") != before
+            await joined.destroy()
+
+
 async def test_a_session_that_waited_in_a_pool_has_it(api: Api, outside: Outside) -> None:
     async with api.sandbox(
         network=outside.network(),

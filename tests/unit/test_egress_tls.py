@@ -29,7 +29,9 @@ from fumehood.egress.part import check_available
 from fumehood.egress.tls import TlsEnd
 from fumehood.egress.variables import TRUST_VARIABLES, variables
 from fumehood.egress.within import Conversation
+from fumehood.errors import FileMissingError
 from fumehood.options import UnknownHeadersError, network_from_dict, to_dict
+from fumehood.paths import absolute
 
 SECRET = "Bearer hunter2"
 HEADERS = {"Authorization": SECRET, "X-Api-Key": "k"}
@@ -269,6 +271,27 @@ async def test_whom_it_trusts_is_kept_for_each_set_of_certificates() -> None:
         # Of one set alone, and none of this machine's.
         (only,) = given.get_ca_certs(binary_form=True)
         assert ssl.DER_cert_to_PEM_cert(only) == THEIRS.pem.decode()
+
+
+@pytest.mark.parametrize("said", [None, "/opt/roots.pem", "../\0", "x" * 9000, ""])
+async def test_the_images_roots_are_where_it_says_or_where_they_usually_are(
+    said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"/opt/roots.pem": b"its own", "/etc/ssl/cert.pem": b"usual\n"}
+
+    async def read(_: object, session_id: str, path: str) -> bytes:
+        absolute(path)
+        if path not in there:
+            raise FileMissingError(path, path=path, op="read_file", session_id=session_id)
+        return there[path]
+
+    monkeypatch.setattr(trust, "_read", read)
+    nothing: Any = None
+    found = await trust.image_roots(nothing, "s1", said)
+    # As lines, whatever comes behind them.
+    assert found == (b"its own\n" if said == "/opt/roots.pem" else b"usual\n")
+    there.clear()
+    assert await trust.image_roots(nothing, "s1", said) == b""
 
 
 # --- within a tunnel ------------------------------------------------------------------------------
