@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fumehood._wire import codec, messages, requests, table
 from fumehood._wire.messages import Done, Exit, Fail, Process
-from fumehood._wire.table import Frame, Operation
+from fumehood._wire.table import ErrorCode, Frame, Operation
 from supervisor.peer import Peer
 
 _ANSWERS: dict[Frame, type[Exit | Done | Fail]] = {
@@ -188,3 +188,9 @@ def send(peer: Peer, process: int, data: bytes, *, close: bool = False) -> Exit 
         frames += codec.encode_frame(Frame.STDIN, peer.channel, data)
     peer.send_bytes(frames + codec.encode_frame(Frame.EOF, peer.channel))
     return peer.finish(peer.channel).answer
+
+
+def error(answer: Exit | Done | Fail) -> ErrorCode:
+    """Return why it could not be done."""
+    assert isinstance(answer, Fail), answer
+    return answer.error

@@ -1,11 +1,11 @@
-"""What a scripted supervisor does with commands: end them, at once or when it is asked to."""
+"""What a scripted supervisor does with what it is asked: end it, at once or when it is told to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from fakes.supervisor import FakeSupervisor, Opened
-from fumehood._wire.table import ExecCode, Frame
+from fumehood._wire.table import ExecCode, Frame, Operation
 
 
 def cancelled(peer: FakeSupervisor, channel: Opened, *, killed: int = 1) -> None:
@@ -21,3 +21,9 @@ def answer_cancels(peer: FakeSupervisor) -> None:
 
 def says(**fields: int) -> Callable[[FakeSupervisor, Opened], None]:
     return lambda peer, channel: peer.exit(channel.number, **fields)
+
+
+def accepts(peer: FakeSupervisor, channel: Opened) -> None:
+    """Answer what has no input at once, and a write when its input has ended."""
+    if channel.operation is not Operation.WRITE:
+        peer.done(channel.number)
