@@ -6,9 +6,11 @@ import base64
 import hashlib
 import http.server
 import io
+import json
 import os
 import ssl
 import subprocess
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -189,6 +191,38 @@ def make_index(place: Path, name: str, says: str) -> None:
     (project / file).write_bytes(data.getvalue())
     digest = hashlib.sha256(data.getvalue()).hexdigest()
     (project / "index.html").write_text(f'<a href="{file}#sha256={digest}">{file}</a>')
+
+
+def make_registry(place: Path, name: str, says: str, url: str) -> None:
+    """Make a registry of npm with one package.
+
+    Args:
+        place: the registry's directory.
+        name: the package's.
+        says: what it exports.
+        url: of the registry, as clients are to reach it.
+    """
+    files = {
+        "package.json": json.dumps({"name": name, "version": "1.0.0"}),
+        "index.js": f"module.exports = {json.dumps(says)}\n",
+    }
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"package/{path}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    tarball = f"{name}-1.0.0.tgz"
+    digest = base64.b64encode(hashlib.sha512(data.getvalue()).digest()).decode()
+    version = {
+        "name": name,
+        "version": "1.0.0",
+        "dist": {"tarball": f"{url}/{tarball}", "integrity": f"sha512-{digest}"},
+    }
+    listing = {"name": name, "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
+    place.mkdir()
+    (place / name).write_text(json.dumps(listing))
+    (place / tarball).write_bytes(data.getvalue())
 
 
 def make_repository(place: Path, says: str) -> None:

