@@ -27,7 +27,6 @@ MIB = 1 << 20
 MOST = 8
 KEPT = 64
 """Of those that have ended."""
-STARTS = 400
 OWN_MIB = 4
 """What PID 1 may take for itself, whatever it has had to do; the logs come on top."""
 
@@ -52,14 +51,15 @@ def descriptors(process: Path) -> int:
 
 
 @case("X85", BOUNDED)
+@pytest.mark.parametrize("starts", [400, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_starts_without_end_stay_within_their_number_and_leave_nothing(
-    open_arena: OpenArena, observer: Observer
+    open_arena: OpenArena, observer: Observer, starts: int
 ) -> None:
     async with open_arena(KINDS[2], limits=LIMITS) as arena:
         session = arena.session
         first = await first_pid(observer, session)
         idle = descriptors(first)
-        left = STARTS
+        left = starts
         ended = 0
 
         async def start_on() -> None:
