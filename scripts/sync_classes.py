@@ -111,6 +111,7 @@ CLASSES: dict[str, tuple[Class, ...]] = {
                 ("sandbox.py", "AsyncDockerSandbox"),
                 ("_pooled.py", "PooledPart"),
                 ("_stored.py", "StoredPart"),
+                ("_moved.py", "MovedPart"),
             ),
             kind="sandbox",
         ),
@@ -170,6 +171,7 @@ from fumehood.trees import MAX_BYTES
 from fumehood.watch import MAX_DIRECTORIES, WatchEvent
 """,
     "sandbox.py": """
+import os
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
@@ -179,11 +181,12 @@ from fumehood._sync.base import Blocking
 from fumehood._sync.session import Session
 from fumehood.engines.base import EngineInfo, PullPolicy, PullProgress, SweepReport
 from fumehood.hooks import Hooks
-from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.options import Lifecycle, Limits, Manifest, Network, Seconds, Security, Workspace
 from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
-from fumehood.snapshots import Snapshot
+from fumehood.snapshots import Snapshot, SnapshotExport
+from fumehood.transfers import TransferProgress
 from fumehood.volumes import Volume
 """,
 }

@@ -68,6 +68,7 @@ from fumehood.errors import (
     SessionNotFoundError,
     SessionPausedError,
     SnapshotExistsError,
+    SnapshotFileError,
     SnapshotNotFoundError,
     SupervisorError,
     UserNotFoundError,
@@ -110,7 +111,7 @@ from fumehood.results import (
 from fumehood.sandbox import AsyncDockerSandbox
 from fumehood.search_results import SearchMatch, SearchResult
 from fumehood.session import AsyncSession
-from fumehood.snapshots import Snapshot
+from fumehood.snapshots import Snapshot, SnapshotExport
 from fumehood.terminals import AsyncTerminal
 from fumehood.transfers import Skipped, TransferProgress, TransferResult
 from fumehood.volumes import Volume
@@ -217,6 +218,8 @@ __all__ = [
     "Skipped",
     "Snapshot",
     "SnapshotExistsError",
+    "SnapshotExport",
+    "SnapshotFileError",
     "SnapshotNotFoundError",
     "Start",
     "Stderr",

@@ -25,6 +25,7 @@ builtin that a Python programmer would catch without knowing fumehood.
     │   ├── WorkspaceBusyError
     │   ├── SnapshotNotFoundError (LookupError)
     │   ├── SnapshotExistsError                        the name is taken
+    │   ├── SnapshotFileError (ValueError)             a file holds no snapshot, or a broken one
     │   └── SessionEndedError                          TTL, idle, destroyed, …: see ``reason``
     │       └── SessionLostError (ConnectionError)        the stream broke, the session with it
     ├── CommandError
@@ -96,6 +97,7 @@ class ErrorCode(StrEnum):
     WORKSPACE_BUSY = "workspace_busy"
     SNAPSHOT_NOT_FOUND = "snapshot_not_found"
     SNAPSHOT_EXISTS = "snapshot_exists"
+    SNAPSHOT_FILE = "snapshot_file"
     SESSION_ENDED = "session_ended"
     SESSION_LOST = "session_lost"
     COMMAND = "command"
@@ -290,6 +292,12 @@ class SnapshotExistsError(SessionError):
     """A snapshot of this name is on the engine: delete it, or choose another name."""
 
     code = ErrorCode.SNAPSHOT_EXISTS
+
+
+class SnapshotFileError(SessionError, ValueError):
+    """A file holds no snapshot: it is damaged, cut short, or what it holds is refused."""
+
+    code = ErrorCode.SNAPSHOT_FILE
 
 
 class SessionEndedError(SessionError):

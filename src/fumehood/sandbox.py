@@ -12,11 +12,12 @@ from typing import Self, TypedDict, Unpack
 from fumehood import hooks as hooks_module
 from fumehood import options
 from fumehood._listing import described, pooled_metadata
+from fumehood._moved import MovedPart
 from fumehood._pooled import PooledPart
 from fumehood._settings import Order, Settings, check_manifest, check_settings, new_session_id
 from fumehood._start import create, join
 from fumehood._steps import Steps
-from fumehood._stored import Fill, StoredPart, check_snapshot
+from fumehood._stored import Fill, check_snapshot
 from fumehood._sweep import sweep, sweep_once
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood.engines.base import (
@@ -64,7 +65,7 @@ class SandboxOptions(TypedDict, total=False):
     pool: Pool | None
 
 
-class AsyncDockerSandbox(PooledPart, StoredPart):
+class AsyncDockerSandbox(PooledPart, MovedPart):
     """Sandbox sessions on a Docker engine.
 
     Everything is checked here, before anything is created; nothing is created before the first

@@ -34,6 +34,19 @@ class Snapshot:
         return self.layer_bytes + self.workspace_bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotExport:
+    """A snapshot that was written to a file."""
+
+    snapshot: Snapshot
+    path: str
+    """The file, absolute."""
+    size: int
+    """Its bytes: those of the container's whole file system, and of the workspace."""
+    duration: float
+    """Seconds."""
+
+
 async def described(engine: HoldsState, holding: Holding) -> Snapshot:
     """Return a held state as the snapshot that it is."""
     record = await engine.read_record(holding)

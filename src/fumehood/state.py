@@ -17,7 +17,7 @@ from fumehood._wire.messages import Done
 from fumehood._wire.requests import Request
 from fumehood._wire.table import Field, Operation
 from fumehood.engines.base import Container, Engine
-from fumehood.engines.state import Holding, HoldRequest, HoldsState, Kind
+from fumehood.engines.state import Holding, HoldRequest, HoldsState, Kind, MovesState
 from fumehood.errors import (
     EngineUnsupportedError,
     InvalidRequestError,
@@ -232,6 +232,8 @@ class StatePart(SessionPart):
                 name=name,
                 token=secrets.token_hex(16),
                 container=container,
+                image=container.image,
+                workdir=container.workdir,
                 expires=expires,
                 record=record,
                 metadata=self._metadata if labels is None else labels,
@@ -256,6 +258,17 @@ def holder(engine: Engine) -> HoldsState:
     """
     if not isinstance(engine, HoldsState):
         raise EngineUnsupportedError("this engine cannot keep the files of a session")
+    return engine
+
+
+def mover(engine: Engine) -> MovesState:
+    """Return an engine as one that can let sessions' files out, and in.
+
+    Raises:
+        EngineUnsupportedError: it cannot.
+    """
+    if not isinstance(engine, MovesState):
+        raise EngineUnsupportedError("this engine cannot export or import snapshots")
     return engine
 
 

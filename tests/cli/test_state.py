@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,29 @@ def test_a_snapshot_is_taken_listed_and_deleted(
     assert fumehood("snapshots", "rm", name).text == f"{name}\n"
     assert fumehood("snapshots", "rm", name).code != 0
     assert fumehood("snapshots", "rm", "--force", name).code == 0
+
+
+def test_a_snapshot_goes_through_a_file(
+    fumehood: Fumehood, session: str, new_id: str, tmp_path: Path
+) -> None:
+    name, file = f"{new_id}-point", tmp_path / "point.snapshot"
+    assert fumehood("exec", session, "--", "sh", "-c", "echo kept > f").code == 0
+    assert fumehood("snapshot", "--name", name, session).code == 0
+    written = fumehood("snapshots", "export", name, str(file))
+    assert (written.code, written.text) == (0, f"{file}\n")
+    assert f"{file.stat().st_size} bytes in" in written.errors
+    assert fumehood("snapshots", "export", "nobody", str(file)).code != 0
+    taken = fumehood("snapshots", "import", "--quiet", str(file))
+    assert taken.code != 0
+    assert name in taken.errors
+    assert fumehood("snapshots", "rm", name).code == 0
+    taken = fumehood("snapshots", "import", "--quiet", "--expires", "1h", str(file))
+    assert (taken.code, taken.text, taken.errors) == (0, f"{name}\n", "")
+    assert fumehood("snapshots", "rm", name).code == 0
+    file.write_text("no snapshot")
+    broken = fumehood("snapshots", "import", str(file))
+    assert broken.code != 0
+    assert str(file) in broken.errors
 
 
 def test_forks_outlive_the_command_that_made_them(fumehood: Fumehood, session: str) -> None:

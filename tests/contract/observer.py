@@ -13,6 +13,8 @@ from typing import Any
 
 import aiohttp
 
+from fumehood import Snapshot
+
 _DEFAULT_SOCKET = "/var/run/docker.sock"
 
 
@@ -118,6 +120,16 @@ class Observer:
         """Return the images of sessions' file systems."""
         images = await self.call("GET", "images/json", filters='{"reference": ["fumehood-layer"]}')
         return [tag for item in images for tag in item["RepoTags"] or ()]
+
+    async def layer_of(self, stopped: str) -> str:
+        """Return the image of a stopped session's file system; empty where it needs none."""
+        found = await self.call("GET", f"containers/fumehood.stopped.{stopped}/json")
+        tag = found["Config"]["Labels"]["fumehood.layer"]
+        return f"fumehood-layer:{tag}" if tag else ""
+
+    async def has_layer(self, snapshot: Snapshot) -> bool:
+        """Return whether the image of a snapshot's file system is there."""
+        return f"fumehood-layer:{snapshot.id}" in await self.layers()
 
     async def processes(self, session_id: str) -> list[str]:
         """Return the command line of every process in a session's container."""

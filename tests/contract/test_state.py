@@ -48,6 +48,8 @@ async def stopped(sandbox: AsyncDockerSandbox, **options: object) -> AsyncIterat
 async def test_a_stopped_session_comes_back_with_its_files(api: Api, observer: Observer) -> None:
     async with api.sandbox(PYTHON) as sandbox, stopped(sandbox) as id:
         assert await observer.container(id) is None
+        layer = await observer.layer_of(id)
+        assert layer in await observer.layers()
         async with sandbox.resume(id) as session:
             assert session.id == id
             assert await session.read_text_file("kept") == "in the workspace"
@@ -57,7 +59,7 @@ async def test_a_stopped_session_comes_back_with_its_files(api: Api, observer: O
             ]
         with pytest.raises(SessionNotFoundError, match=id):
             await sandbox.resume(id)
-    assert await observer.layers() == []
+    assert layer not in await observer.layers()
 
 
 @pytest.mark.parametrize("image", [NONROOT, BUSYBOX, SCRATCH])
@@ -141,7 +143,7 @@ async def test_nothing_secret_is_in_what_the_engine_shows_of_a_stopped_session(
         api.sandbox(env={"SECRET": "s3cret-of-env"}) as sandbox,
         stopped(sandbox) as id,
     ):
-        (layer,) = await observer.layers()
+        layer = await observer.layer_of(id)
         shown = [
             await observer.call("GET", f"containers/fumehood.stopped.{id}/json"),
             await observer.call("GET", f"images/{layer}/json"),
@@ -195,7 +197,7 @@ async def test_a_session_with_a_read_only_root_is_kept_without_an_image(
         session = await sandbox.create_session()
         await session.write_file("kept", "x")
         await session.stop()
-        assert await observer.layers() == []
+        assert await observer.layer_of(session.id) == ""
         async with sandbox.resume(session.id) as again:
             assert await again.read_text_file("kept") == "x"
 
@@ -234,7 +236,7 @@ async def test_a_snapshot_begins_sessions_and_lets_its_own_live_on(
             # Its layer goes with the last that uses it: see below.
             await copy.destroy(wait=True)
             assert [entry.path for entry in await session.list_files()] == ["a"]
-            assert await sandbox.list_snapshots() == [snapshot]
+            assert snapshot in await sandbox.list_snapshots()
             assert snapshot.workspace_bytes == 1_000_000
             assert 3_000_000 <= snapshot.layer_bytes < 4_000_000
             assert snapshot.image == PYTHON
@@ -242,8 +244,8 @@ async def test_a_snapshot_begins_sessions_and_lets_its_own_live_on(
             assert snapshot.duration > 0
         finally:
             await sandbox.delete_snapshot(snapshot)
-        assert await sandbox.list_snapshots() == []
-        assert await observer.layers() == []
+        assert snapshot not in await sandbox.list_snapshots()
+        assert not await observer.has_layer(snapshot)
         with pytest.raises(SnapshotNotFoundError, match=snapshot.name):
             await sandbox.create_session(from_snapshot=snapshot)
 
@@ -257,12 +259,12 @@ async def test_a_snapshots_layer_goes_with_the_last_session_that_uses_it(
         two = await sandbox.create_session(from_snapshot=snapshot)
         await sandbox.delete_snapshot(snapshot)
         await one.destroy(wait=True)
-        assert await observer.layers() != [], "a session runs on it still"
+        assert await observer.has_layer(snapshot), "a session runs on it still"
         # The other one ends by itself: the engine has forgotten it before anybody asks.
         await two.extend(ttl=0.2)
         await observer.gone(two.id, within=30)
         await two.destroy(wait=True)
-        assert await observer.layers() == []
+        assert not await observer.has_layer(snapshot)
 
 
 @pytest.mark.engines("docker", "memory")
@@ -319,7 +321,10 @@ async def test_forks_have_the_files_and_nothing_else_of_the_original(
         await session.write_file("a", "of all")
         forks = await session.fork(3)
         try:
-            assert await sandbox.list_snapshots() == []
+            names = [snapshot.name for snapshot in await sandbox.list_snapshots()]
+            assert [name for name in names if name.startswith("fork-")] == []
+            marks = (await observer.container(forks[0].id) or {})["Config"]["Labels"]
+            layer = f"fumehood-layer:{marks['fumehood.layer']}"
             hosts = {(await fork.exec(["hostname"])).stdout for fork in [session, *forks]}
             assert len(hosts) == 4
             assert len({fork.id for fork in [session, *forks]}) == 4
@@ -337,8 +342,8 @@ async def test_forks_have_the_files_and_nothing_else_of_the_original(
                 assert session.id not in str(marks)
         finally:
             for fork in forks:
-                await fork.destroy()
-    assert await observer.layers() == []
+                await fork.destroy(wait=True)
+        assert layer not in await observer.layers()
 
 
 async def test_what_docker_commit_makes_of_a_session_is_never_taken_for_one(

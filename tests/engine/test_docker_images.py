@@ -18,7 +18,8 @@ from engine.registry import Registry, serving
 from fumehood.engines import docker_images, docker_listing
 from fumehood.engines.base import PullProgress
 from fumehood.engines.docker import DockerEngine
-from fumehood.engines.docker_images import check_platform, check_reference
+from fumehood.engines.docker_images import check_platform
+from fumehood.engines.docker_references import check_reference
 from fumehood.errors import (
     EngineUnsupportedError,
     ImageNotFoundError,

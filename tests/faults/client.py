@@ -218,6 +218,16 @@ async def resume(sandbox: AsyncDockerSandbox, session_id: str) -> None:
     await asyncio.Event().wait()
 
 
+async def moves(sandbox: AsyncDockerSandbox, path: str) -> None:
+    """Be in the middle of writing a snapshot to a file, or of taking it in from there."""
+    ready()
+    if os.path.exists(path):  # noqa: PTH110, ASYNC240 - nothing else is on this loop
+        await sandbox.import_snapshot(path, name="taken")
+    else:
+        await sandbox.export_snapshot("point", path)
+    await asyncio.Event().wait()
+
+
 async def play(scene: str, sandbox: AsyncDockerSandbox, session_id: str) -> None:
     if scene == "create":
         await create(sandbox, session_id)
@@ -225,6 +235,8 @@ async def play(scene: str, sandbox: AsyncDockerSandbox, session_id: str) -> None
         await pool(sandbox, session_id)
     elif scene == "resume":
         await resume(sandbox, session_id)
+    elif scene == "moves":
+        await moves(sandbox, session_id)
     elif scene == "stop":
         await stop(await sandbox.create_session(id=session_id))
     else:

@@ -178,6 +178,7 @@ def test_every_label_that_we_read_is_set_so_that_no_image_can_set_it() -> None:
     others = {labels.TOKEN, labels.SUPERVISOR, labels.INSTALL, labels.COPY}
     # Read on containers that have a name of another form alone.
     others |= {labels.HELD, labels.TOKEN_HELD, labels.SNAPSHOT, labels.ORIGIN, labels.EXPIRES}
+    others.add(labels.TAKEN)
     assert read - others <= set(body()["Labels"])
 
 

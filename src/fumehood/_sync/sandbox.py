@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
@@ -11,11 +12,12 @@ from fumehood._sync.base import Blocking
 from fumehood._sync.session import Session
 from fumehood.engines.base import EngineInfo, PullPolicy, PullProgress, SweepReport
 from fumehood.hooks import Hooks
-from fumehood.options import Lifecycle, Limits, Manifest, Network, Security, Workspace
+from fumehood.options import Lifecycle, Limits, Manifest, Network, Seconds, Security, Workspace
 from fumehood.pool import Pool, PoolStats
 from fumehood.results import SessionInfo
 from fumehood.sandbox import DEFAULT_IMAGE, DEFAULT_WORKDIR, SandboxOptions
-from fumehood.snapshots import Snapshot
+from fumehood.snapshots import Snapshot, SnapshotExport
+from fumehood.transfers import TransferProgress
 from fumehood.volumes import Volume
 
 
@@ -263,6 +265,70 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
         Sessions that were made of it live on. What they still use of it goes with the last of them.
         """
         return self._call(lambda: self._async.delete_snapshot(name))
+
+    def export_snapshot(
+        self,
+        name: str | Snapshot,
+        path: str | os.PathLike[str],
+        *,
+        progress: Callable[[TransferProgress], None] | None = None,
+    ) -> SnapshotExport:
+        """Write a snapshot to a file of this machine, whole, for :meth:`import_snapshot` anywhere.
+
+        The file holds the container's whole file system, so that the other engine needs no image,
+        and the workspace; neither environment nor labels of a session, and no extended attributes.
+        It is not compressed. A file of that name is replaced, once the new one is whole; only its
+        owner may read it. Memory does not grow with its size. On an error or a cancellation
+        nothing is left; a client that is killed leaves ``PATH.….partial``.
+
+        Args:
+            name: the snapshot's, or the snapshot itself.
+            path: the file. Its directory must be there.
+            progress: called on fumehood's own thread with the bytes written so far, every 4 MiB.
+
+        Raises:
+            SnapshotNotFoundError: it is not on this engine, or was deleted meanwhile.
+            LocalFileError: the file cannot be written.
+        """
+        return self._call(lambda: self._async.export_snapshot(name, path, progress=progress))
+
+    def import_snapshot(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        expires: Seconds | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: Callable[[TransferProgress], None] | None = None,
+    ) -> Snapshot:
+        """Take in a snapshot that :meth:`export_snapshot` has written, on this engine or another.
+
+        The file may be anybody's: all of it is checked, what is in it is described anew, and none
+        of it becomes a name, a label or a configuration of the engine's but through these checks.
+        It is as safe, and as little trusted, as an image from a stranger. Memory does not grow with
+        its size, and the engine needs no more room than the file has. When cancelled, or on an
+        error, nothing is left.
+
+        Args:
+            path: the file.
+            name: unique on the engine; the one it had when not given.
+            expires: seconds after which it may be swept; None: it is kept until it is deleted.
+            labels: noted with it; those it had when not given.
+            progress: called on fumehood's own thread as the file is read.
+
+        Raises:
+            SnapshotFileError: the file holds no snapshot, or a damaged one, or one of another
+                version, or something that is refused.
+            SnapshotExistsError: the name is taken.
+            EngineUnsupportedError: it is for another architecture.
+            EngineDiskFullError: the engine has no room for it.
+            LocalFileError: the file cannot be read.
+        """
+        return self._call(
+            lambda: self._async.import_snapshot(
+                path, name=name, expires=expires, labels=labels, progress=progress
+            )
+        )
 
     def __enter__(self) -> Self:
         """Return itself."""

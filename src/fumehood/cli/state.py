@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fumehood import AsyncDockerSandbox, Lifecycle, Snapshot
-from fumehood.cli import output, running, values
+from fumehood.cli import output, progress, running, values
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The session's id: see 'fumehood ls'.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _Ttl = Annotated[
     str, typer.Option("--ttl", help="How long it may live; 0: as long as it is used (--idle).")
@@ -178,6 +181,74 @@ def snapshots_rm(
         return code
 
     running.finish(work)
+
+
+@snapshots.command("export")
+def snapshots_export(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="See 'fumehood snapshots ls'.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    quiet: _Quiet = False,
+) -> None:
+    """Write a snapshot to a file, for another engine or for later.
+
+    It holds the container's whole file system and the workspace, is not compressed, and takes its
+    name once it is whole.
+
+    [bold]Examples[/bold]
+
+      fumehood snapshots export before-the-upgrade point.snapshot
+      DOCKER_HOST=ssh://other fumehood snapshots import point.snapshot
+    """
+
+    async def work() -> int:
+        async with running.common(ctx).sandbox() as sandbox:
+            with progress.CopyDisplay(quiet=quiet, total=None, name=name) as shown:
+                done = await sandbox.export_snapshot(name, file, progress=shown)
+        if not quiet:
+            output.note(f"{done.size} bytes in {done.duration:.1f} s")
+        output.line(done.path)
+        return 0
+
+    running.finish(work, after="No file is left of it.")
+
+
+@snapshots.command("import")
+def snapshots_import(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'export' has written.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call it; the name it had if not given.")
+    ] = None,
+    expires: Annotated[
+        str, typer.Option("--expires", help="When a sweep may remove it; 0: never.")
+    ] = "0",
+    quiet: _Quiet = False,
+) -> None:
+    """Take in a snapshot from a file. Its name is printed.
+
+    The file may be anybody's: it is checked, and as little trusted as an image from a stranger.
+
+    [bold]Examples[/bold]
+
+      fumehood snapshots import point.snapshot
+      fumehood snapshots import --name of-monday --expires 7d point.snapshot
+    """
+    seconds = values.duration(expires, "--expires")
+
+    async def work() -> int:
+        started = time.monotonic()
+        async with running.common(ctx).sandbox() as sandbox:
+            with progress.CopyDisplay(quiet=quiet, total=None, name=file.name) as shown:
+                taken = await sandbox.import_snapshot(
+                    file, name=name, expires=seconds, progress=shown
+                )
+        if not quiet:
+            output.note(f"{taken.size} bytes in {time.monotonic() - started:.1f} s")
+        output.line(taken.name)
+        return 0
+
+    running.finish(work, after="Nothing is left of it.")
 
 
 def _data(item: Snapshot) -> dict[str, Any]:

@@ -11,14 +11,19 @@ import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from typing import cast
 
 from fumehood._steps import Steps
 from fumehood._supervisor import binary as supervisor_binary
 from fumehood._supervisor.install import Installer
 from fumehood._version import __version__
-from fumehood.engines import docker_direct, docker_facts, docker_held, docker_listing, labels
+from fumehood.engines import docker_direct, docker_facts, docker_listing, labels
 from fumehood.engines.base import (
     ByteStream,
     Container,
@@ -36,17 +41,15 @@ from fumehood.engines.container_spec import (
     workspace_volume,
 )
 from fumehood.engines.docker_client import ApiClient
-from fumehood.engines.docker_copier import Copier
 from fumehood.engines.docker_create import Creator
 from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_exits import Exits
 from fumehood.engines.docker_images import Images
+from fumehood.engines.docker_keeping import KeepsStates
 from fumehood.engines.docker_release import Failed, Releases
 from fumehood.engines.docker_removal import Remover
-from fumehood.engines.docker_state import Holdings
 from fumehood.engines.docker_state_sweep import StateSweeper, joined
 from fumehood.engines.docker_sweep import Sweeper
-from fumehood.engines.state import Holding, HoldRequest, Kind
 from fumehood.errors import (
     EngineError,
     EngineUnsupportedError,
@@ -61,7 +64,7 @@ ENGINE_ONLY = "FUMEHOOD_TETHER"
 """The environment variable whose value ``engine`` keeps every stream in the engine's hands."""
 
 
-class DockerEngine:
+class DockerEngine(KeepsStates):
     """One Docker engine; implements :class:`fumehood.engines.base.Engine`.
 
     Nothing is connected before the first call. Belongs to the event loop that makes it.
@@ -89,7 +92,6 @@ class DockerEngine:
         self._masked_paths: tuple[str, ...] | None = None
         self._creator: Creator | None = None
         self._may_pass = os.environ.get(ENGINE_ONLY) != "engine" and docker_direct.possible()
-        self._holdings: Holdings | None = None
 
     def __repr__(self) -> str:
         return f"<DockerEngine {self._api.address}>"
@@ -338,50 +340,6 @@ class DockerEngine:
     async def wait_exit(self, nonce: str) -> int:
         """Wait until a session's container has ended; see the protocol."""
         return await self._exits.wait(nonce)
-
-    # --- held states ---------------------------------------------------------------------------
-
-    async def _holding(self) -> Holdings:
-        if self._holdings is None:
-            info, installer = await self._known()
-            binary = await asyncio.to_thread(supervisor_binary.load, info.architecture)
-            copier = Copier(self._api, binary=binary, installer=installer, remover=self._remover)
-            self._holdings = Holdings(self._api, copier=copier, remover=self._remover)
-        return self._holdings
-
-    async def hold(self, request: HoldRequest) -> Holding:
-        """Hold a live session's files."""
-        return await (await self._holding()).hold(request)
-
-    async def find_holding(self, kind: Kind, name: str) -> Holding | None:
-        """Return what is held under a name, or ``None``."""
-        check_name(name, "name")
-        return await (await self._holding()).find(kind, name)
-
-    async def list_holdings(self) -> Sequence[Holding]:
-        """Return everything that is held."""
-        return await (await self._holding()).list()
-
-    async def read_record(self, holding: Holding) -> Mapping[str, object]:
-        """Return what was kept beside the files."""
-        return await (await self._holding()).read_record(holding)
-
-    async def held_image(self, holding: Holding) -> Image:
-        """Return the image that a session with these files is made from."""
-        return await (await self._holding()).image(holding)
-
-    async def fill_workspace(self, holding: Holding, container: Container) -> None:
-        """Copy the held workspace into a running session's."""
-        await (await self._holding()).fill(holding, container)
-
-    async def remove_holding(self, holding: Holding, *, destroy_workspace: bool = False) -> None:
-        """Delete what is held. Idempotent."""
-        await (await self._holding()).remove(holding, destroy_workspace=destroy_workspace)
-
-    @staticmethod
-    def is_origin(holding: Holding, container: Container) -> bool:
-        """Whether this container was what is held, and was to go."""
-        return docker_held.is_origin(holding, container)
 
     # --- workspaces ----------------------------------------------------------------------------
 

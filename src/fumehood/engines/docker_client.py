@@ -232,6 +232,7 @@ class ApiClient:
         take: Callable[[Mapping[str, object]], None],
         doing: str,
         params: Mapping[str, str] | None = None,
+        data: AsyncIterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
     ) -> None:
@@ -244,7 +245,7 @@ class ApiClient:
         refusal: Exception | None = None
         async with (
             self.calling(doing, seconds=seconds) as docker,
-            self._open(docker, method, path, params=params, data=None, headers=headers) as response,
+            self._open(docker, method, path, params=params, data=data, headers=headers) as response,
         ):
             if response.status >= 400:
                 await self._checked(response, doing)

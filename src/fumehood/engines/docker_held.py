@@ -11,7 +11,14 @@ from fumehood.engines import labels
 from fumehood.engines.base import Container
 from fumehood.engines.container_spec import Json, creation_token
 from fumehood.engines.docker_listing import mapping, sequence, text_map, timestamp
-from fumehood.engines.state import Holding, HoldRequest, Kind
+from fumehood.engines.state import (
+    Holding,
+    HoldRequest,
+    ImageConfig,
+    Kind,
+    StateRequest,
+    TakeRequest,
+)
 from fumehood.errors import InvalidRequestError
 from fumehood.options import check_name
 
@@ -38,23 +45,24 @@ def record_path(token: str) -> str:
     return f"/.fumehood-record-{token}"
 
 
-def of_holding(request: HoldRequest, *, expires_at: float | None, version: str) -> dict[str, str]:
+def of_holding(request: StateRequest, *, expires_at: float | None, version: str) -> dict[str, str]:
     """Return the labels of the container that holds a state."""
-    live = request.container
-    stopped = request.kind == "stopped"
     result = {
         labels.OURS: version,
         labels.HELD: request.kind,
         labels.TOKEN_HELD: request.token,
         labels.EXPIRES: "" if expires_at is None else repr(expires_at),
-        labels.IMAGE: live.image,
-        labels.WORKDIR: live.workdir,
+        labels.IMAGE: request.image,
+        labels.WORKDIR: request.workdir,
         labels.METADATA: json.dumps(dict(request.metadata), sort_keys=True, ensure_ascii=False),
         labels.NONCE: "",
         labels.SESSION: "",
     }
-    if not stopped:
+    if isinstance(request, TakeRequest):
+        result[labels.TAKEN] = "1"
+    if request.kind == "snapshot" or not isinstance(request, HoldRequest):
         return result | {labels.SNAPSHOT: request.name}
+    live = request.container
     return result | {
         labels.SESSION: request.name,
         labels.ORIGIN: creation_token(live.nonce),
@@ -68,11 +76,18 @@ def of_holding(request: HoldRequest, *, expires_at: float | None, version: str) 
 
 
 def holding_body(
-    image_id: str, marks: Mapping[str, str], *, layer: str, workdir: str, mount: Json
+    image_id: str, marks: Mapping[str, str], *, layer: str, workdir: str, mount: Json | None
 ) -> Json:
     """Return the body of the create call for a container that is never started.
 
     Should somebody start it all the same, there is no such program.
+
+    Args:
+        image_id: what it is made of.
+        marks: its labels.
+        layer: the tag of that image.
+        workdir: where its volume is.
+        mount: which volume that is; ``None``: it has none.
     """
     return {
         "Image": image_id,
@@ -94,7 +109,9 @@ def holding_body(
             "LogConfig": {"Type": "none", "Config": {}},
             "Init": False,
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-            "Mounts": [{"Type": "volume", "Target": workdir, "ReadOnly": False} | mount],
+            "Mounts": []
+            if mount is None
+            else [{"Type": "volume", "Target": workdir, "ReadOnly": False} | mount],
         },
     }
 
@@ -134,6 +151,41 @@ def commit_config(
         "Entrypoint": list(sequence(base.get("Entrypoint"))),
         "Labels": marks | {labels.LAYER: token},
     }
+
+
+def taken_config(
+    container: Mapping[str, object], config: ImageConfig, token: str
+) -> dict[str, object]:
+    """Return the configuration of an image of a file system that came from elsewhere.
+
+    As in :func:`commit_config`, every label of the container that it is made of is named.
+    """
+    marks = dict.fromkeys(text_map(mapping(container.get("Config")).get("Labels")), "")
+    return {
+        "User": config.user,
+        "WorkingDir": config.workdir,
+        "Env": list(config.env),
+        "Cmd": list(config.cmd),
+        "Entrypoint": list(config.entrypoint),
+        "Labels": marks | {labels.LAYER: token},
+    }
+
+
+def image_config(image: Mapping[str, object]) -> ImageConfig:
+    """Return what an inspected image's sessions begin with."""
+    config = mapping(image.get("Config"))
+
+    def texts(key: str) -> tuple[str, ...]:
+        return tuple(str(item) for item in sequence(config.get(key)))
+
+    return ImageConfig(
+        architecture=str(image.get("Architecture") or ""),
+        user=str(config.get("User") or ""),
+        env=texts("Env"),
+        workdir=str(config.get("WorkingDir") or "/"),
+        entrypoint=texts("Entrypoint"),
+        cmd=texts("Cmd"),
+    )
 
 
 def from_list(item: object) -> Holding | None:

@@ -14,6 +14,7 @@ from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_errors import ApiBrokenOffError, ApiError
 from fumehood.engines.docker_facts import architecture
 from fumehood.engines.docker_listing import mapping, sequence, text_map
+from fumehood.engines.docker_references import check_reference, layer_reference
 from fumehood.engines.docker_text import printable
 from fumehood.errors import (
     EngineUnsupportedError,
@@ -29,38 +30,10 @@ CACHE_SECONDS = 5.0
 """How long a reference is known to be an id: many sessions in a row ask once."""
 _CACHE_ENTRIES = 256
 
-_MAX_REFERENCE = 512
-# Docker's own grammar, without its lengths: [host[:port]/]path[:tag][@digest], or an id.
-_REFERENCE = re.compile(
-    r"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
-    r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
-    r"(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
-    r"|sha256:[0-9a-f]{64}"
-)
 _PLATFORM = re.compile(r"linux(?:/(?P<arch>[a-z0-9_]+)(?:/[a-z0-9]+)?)?")
 
 _REFUSED = re.compile(r"unauthorized|denied|authentication|no basic auth", re.IGNORECASE)
 _UNKNOWN = re.compile(r"not found|manifest unknown|does not exist", re.IGNORECASE)
-
-
-def layer_reference(tag: str) -> str:
-    """Return the reference of an image that was made of a session's file system."""
-    return f"fumehood-layer:{tag}"
-
-
-def check_reference(reference: str) -> str:
-    """Return an image reference, or raise before it becomes part of a request's path."""
-    if (
-        not isinstance(reference, str)
-        or len(reference) > _MAX_REFERENCE
-        or not _REFERENCE.fullmatch(reference)
-    ):
-        raise InvalidRequestError(
-            f"image {printable(str(reference), limit=80)!r} is not an image reference such as "
-            "'python:3.13-slim', 'ghcr.io/owner/name@sha256:…' or an image id"
-        )
-    return reference
 
 
 def check_platform(platform: str | None) -> str | None:

@@ -18,7 +18,7 @@ from fumehood.engines.container_spec import (
 )
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_errors import ApiError
-from fumehood.engines.docker_images import layer_reference
+from fumehood.engines.docker_references import layer_reference
 from fumehood.errors import EngineError, OperationTimeoutError
 
 _log = logging.getLogger("fumehood.engine")

@@ -25,10 +25,11 @@ from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_copier import Copier
 from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_held import draft_name, holding_name, record_path
-from fumehood.engines.docker_images import layer_reference, read_image
+from fumehood.engines.docker_images import read_image
 from fumehood.engines.docker_listing import mapping, sequence, text_map
+from fumehood.engines.docker_references import layer_reference
 from fumehood.engines.docker_removal import Remover
-from fumehood.engines.state import Holding, HoldRequest, Kind
+from fumehood.engines.state import Holding, HoldRequest, Kind, StateRequest
 from fumehood.errors import (
     EngineError,
     EngineUnsupportedError,
@@ -54,11 +55,11 @@ class Holdings:
 
     async def hold(self, request: HoldRequest) -> Holding:
         """Hold a live session's files; see the protocol."""
-        await self._check_free(request)
+        await self.check_free(request)
         try:
             return await self._hold(request)
         except BaseException:
-            await asyncio.shield(asyncio.ensure_future(self._abandon(request)))
+            await asyncio.shield(asyncio.ensure_future(self.abandon(request)))
             raise
 
     async def _hold(self, request: HoldRequest) -> Holding:
@@ -81,11 +82,11 @@ class Holdings:
             raise EngineError(f"session {live.session_id!r} has no workspace that could be kept")
         # A volume in memory is empty as soon as nothing has it mounted.
         keeps = request.kind == "stopped" and not await self._is_memory(volume)
-        draft = await self._draft(request, image_id, layer, volume if keeps else None)
+        draft = await self.draft(request, image_id, layer, volume if keeps else None)
         copied = 0
         if not keeps:
             target = docker_held.volume_at(
-                await self._inspect_id(draft, "looking at a held state"), live.workdir
+                await self.inspect(draft, "looking at a held state"), live.workdir
             )
             assert target is not None
             done = await self._copier.copy(
@@ -98,26 +99,17 @@ class Holdings:
             "workspace_bytes": copied,
             "duration": time.monotonic() - started,
         }
-        await self._put_record(draft, request.token, record)
-        naming = asyncio.ensure_future(self._name(request, draft))
-        try:
-            await asyncio.shield(naming)
-        except asyncio.CancelledError:
-            # Done or not: who cleans up looks for both names.
-            await asyncio.wait({naming})
-            raise
-        found = await self.find(request.kind, request.name)
-        if found is None:
-            raise EngineError(f"{holding_name(request.kind, request.name)} was removed at once")
-        return found
+        await self.put_record(draft, request.token, record)
+        return await self.give_name(request, draft)
 
-    async def _check_free(self, request: HoldRequest) -> None:
+    async def check_free(self, request: StateRequest) -> None:
+        """Refuse a name under which something is held."""
         if await self.find(request.kind, request.name) is not None:
             raise _taken(request)
 
     async def _inspect(self, live: Container) -> Mapping[str, object]:
         try:
-            return await self._inspect_id(live.id, f"looking at session {live.session_id!r}")
+            return await self.inspect(live.id, f"looking at session {live.session_id!r}")
         except ApiError as exc:
             if exc.status == 404:
                 raise SessionNotFoundError(
@@ -125,7 +117,8 @@ class Holdings:
                 ) from exc
             raise
 
-    async def _inspect_id(self, engine_id: str, doing: str) -> Mapping[str, object]:
+    async def inspect(self, engine_id: str, doing: str) -> Mapping[str, object]:
+        """Return a container as the engine shows it."""
         return mapping(await self._api.request("GET", f"containers/{engine_id}/json", doing=doing))
 
     async def _commit(
@@ -159,9 +152,10 @@ class Holdings:
         found = await self._api.find(f"volumes/{volume}", doing="looking at a workspace")
         return text_map((found or {}).get("Options")).get("type") == "tmpfs"
 
-    async def _draft(
-        self, request: HoldRequest, image_id: str, layer: str, volume: str | None
+    async def draft(
+        self, request: StateRequest, image_id: str, layer: str, volume: str | None
     ) -> str:
+        """Create what will hold a state, under a draft's name; return its id."""
         expires_at = None
         if request.expires is not None:
             expires_at = await self._api.clock() + request.expires
@@ -180,7 +174,7 @@ class Holdings:
                     image_id,
                     marks,
                     layer=layer,
-                    workdir=request.container.workdir,
+                    workdir=request.workdir,
                     mount=mount,
                 ),
                 doing="creating what holds a session's state",
@@ -188,7 +182,23 @@ class Holdings:
         )
         return str(answer["Id"])
 
-    async def _name(self, request: HoldRequest, draft: str) -> None:
+    async def give_name(self, request: StateRequest, draft: str) -> Holding:
+        """Let a draft that is complete be what it is: from then on it is there.
+
+        When cancelled, it may be: who cleans up looks for both names.
+        """
+        naming = asyncio.ensure_future(self._rename(request, draft))
+        try:
+            await asyncio.shield(naming)
+        except asyncio.CancelledError:
+            await asyncio.wait({naming})
+            raise
+        found = await self.find(request.kind, request.name)
+        if found is None:
+            raise EngineError(f"{holding_name(request.kind, request.name)} was removed at once")
+        return found
+
+    async def _rename(self, request: StateRequest, draft: str) -> None:
         try:
             await self._api.request(
                 "POST",
@@ -201,7 +211,7 @@ class Holdings:
                 raise _taken(request) from exc
             raise
 
-    async def _abandon(self, request: HoldRequest) -> None:
+    async def abandon(self, request: StateRequest) -> None:
         """Remove what a failed or cancelled call has made, by the names that it chose."""
         token = request.token
         try:
@@ -219,7 +229,8 @@ class Holdings:
 
     # --- the record ----------------------------------------------------------------------------
 
-    async def _put_record(self, draft: str, token: str, record: Mapping[str, object]) -> None:
+    async def put_record(self, draft: str, token: str, record: Mapping[str, object]) -> None:
+        """Keep a record beside the files of a draft."""
         # Before any start, so that nothing can race with the unpacking, and uncompressed, because
         # the engine would run a decompressor otherwise.
         await self._api.request(
@@ -294,7 +305,7 @@ class Holdings:
 
     async def fill(self, holding: Holding, container: Container) -> None:
         """Copy the held workspace into a running session's."""
-        held = await self._inspect_id(holding.id, f"looking at {holding.kind} {holding.name!r}")
+        held = await self.inspect(holding.id, f"looking at {holding.kind} {holding.name!r}")
         live = await self._inspect(container)
         source = docker_held.volume_at(held, holding.workdir)
         target = docker_held.volume_at(live, container.workdir)
@@ -339,7 +350,7 @@ class Holdings:
             await self._remover.remove_layer(holding.layer)
 
 
-def _taken(request: HoldRequest) -> SandboxError:
+def _taken(request: StateRequest) -> SandboxError:
     if request.kind == "snapshot":
         return SnapshotExistsError(f"there is a snapshot {request.name!r} on this engine")
     return SessionExistsError(

@@ -16,8 +16,8 @@ from fumehood.engines.base import SweepReport
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_copier import COPIER_NAME, COPY_SECONDS
 from fumehood.engines.docker_held import DRAFT_NAME, draft_name
-from fumehood.engines.docker_images import layer_reference
 from fumehood.engines.docker_listing import mapping, sequence, text_map, timestamp
+from fumehood.engines.docker_references import layer_reference
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_state import Holdings
 from fumehood.engines.state import Holding
@@ -100,7 +100,9 @@ class StateSweeper:
         name = draft_name(token)
         if names[0] != f"/{name}":
             return
-        if name in copied_into or _age(item, now) < max(DRAFT_SECONDS, minimum_age):
+        taken = text_map(item.get("Labels")).get(labels.TAKEN)
+        patience = COPY_SECONDS if taken else max(DRAFT_SECONDS, minimum_age)
+        if name in copied_into or _age(item, now) < patience:
             self._kept.append(name)
         else:
             await self._remove(str(item.get("Id")), name, force=False)

@@ -43,6 +43,9 @@ HELD = "fumehood.held"
 TOKEN_HELD = "fumehood.held.token"  # noqa: S105
 """On such a container and on a volume that was made for it: which call made them."""
 SNAPSHOT = "fumehood.snapshot"
+TAKEN = "fumehood.taken"
+"""On such a container whose files come from elsewhere, and on one whose files are being read: that
+may take as long as bytes take over a network."""
 ORIGIN = "fumehood.origin"
 """On a stopped session: which container it was, by a digest of its nonce."""
 EXPIRES = "fumehood.expires"

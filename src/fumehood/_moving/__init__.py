@@ -1,0 +1,1 @@
+"""Snapshots on their way from one engine to another, in a file."""
