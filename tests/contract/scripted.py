@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fumehood.testing import CommandCall, CommandReply
+from contract.programs import python
+from contract.servers import ECHO, server
+from fumehood.testing import CommandCall, CommandReply, Connection
 
 FAILS = ("sh", "-c", "echo out; echo because >&2; exit 3")
 HANGS = ("sh", "-c", "echo begun; exec sleep 600")
@@ -19,6 +21,15 @@ UP = ("sh", "-c", "echo up; exec sleep 1000")
 POLITE = ("sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done")
 KEEPS_OUTSIDE = "echo outside > /var/tmp/kept"
 WHO = ("sh", "-c", "echo $WHO")
+_LISTENER = """
+import socket, time
+s = socket.socket()
+s.bind(("127.0.0.1", 8123))
+s.listen()
+time.sleep(1000)
+"""
+LISTENS = ("python3", "-c", _LISTENER)
+ECHO_PORT = 8000
 
 
 async def _hang(call: CommandCall) -> None:
@@ -57,6 +68,25 @@ async def _count(call: CommandCall) -> str:
     return f"{size}\n"
 
 
+async def _listen(call: CommandCall) -> None:
+    async def nothing(connection: Connection) -> None:
+        await connection.read()
+
+    with call.serve(8123, nothing):
+        await asyncio.Event().wait()
+
+
+async def _echo(call: CommandCall) -> None:
+    async def echo(connection: Connection) -> None:
+        while data := await connection.read():
+            await connection.write(data)
+        await connection.write(b"!")
+
+    with call.serve(ECHO_PORT, echo):
+        await call.write("listening\n")
+        await asyncio.Event().wait()
+
+
 COMMANDS: dict[Any, Any] = {
     FAILS: CommandReply(stdout="out\n", stderr="because\n", exit_code=3),
     HANGS: _hang,
@@ -69,5 +99,7 @@ COMMANDS: dict[Any, Any] = {
     POLITE: _polite,
     WHO: lambda call: f"{call.env['WHO']}\n",
     ("wc", "-c"): _count,
+    LISTENS: _listen,
+    tuple(python(server(ECHO, ECHO_PORT))): _echo,
     ("/bin/sh", "-c", KEEPS_OUTSIDE): lambda call: call.files.write("/var/tmp/kept", "outside\n"),
 }

@@ -56,6 +56,7 @@ async def _without_ipv6(session: AsyncSession) -> bool:
     return not (await session.exec(["cat", "/proc/net/if_inet6"])).stdout
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_megabytes_go_through_whole_and_in_pieces_as_small_as_wanted(
     session: AsyncSession,
 ) -> None:
@@ -77,6 +78,7 @@ async def test_megabytes_go_through_whole_and_in_pieces_as_small_as_wanted(
     assert bytes(received) == data + b"!"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_nobody_at_a_port_is_an_error_of_its_own(session: AsyncSession) -> None:
     with pytest.raises(PortRefusedError, match="nobody listens at port 8000") as caught:
         await session.connect_port(PORT)
@@ -118,6 +120,7 @@ async def test_a_reader_that_stalls_stalls_its_own_connection_alone(session: Asy
         assert len(await stalled.read()) > 0
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_closed_stream_says_so_and_a_write_after_the_end_too(session: AsyncSession) -> None:
     async with running(session, server(ECHO, PORT)):
         stream = await session.connect_port(PORT)
@@ -151,6 +154,7 @@ async def test_an_error_in_the_block_shows_inside_as_a_reset(session: AsyncSessi
 
 
 @pytest.mark.parametrize("port", [0, -1, 65_536, 1.5, "80", True])
+@pytest.mark.engines("docker", "memory")
 async def test_a_number_that_is_no_port_is_refused(session: AsyncSession, port: int) -> None:
     for call in (session.connect_port, session.forward_port, session.wait_for_port):
         with pytest.raises(InvalidRequestError, match="port"):
@@ -160,6 +164,7 @@ async def test_a_number_that_is_no_port_is_refused(session: AsyncSession, port: 
 # --- waiting --------------------------------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_wait_ends_when_somebody_listens(session: AsyncSession) -> None:
     waiting = asyncio.create_task(session.wait_for_port(PORT))
     async with running(session, server(ECHO, PORT)):
@@ -167,6 +172,7 @@ async def test_a_wait_ends_when_somebody_listens(session: AsyncSession) -> None:
         await session.wait_for_port(PORT, timeout=0)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_wait_that_is_over_says_so(session: AsyncSession) -> None:
     with pytest.raises(OperationTimeoutError, match="8000"):
         await session.wait_for_port(PORT, timeout=0.2)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from contract.adapter import Api
+from contract.scripted import LISTENS
 from fumehood import AsyncSession, Session, SessionEndedError
 from fumehood.tools import (
     ApprovalRequest,
@@ -223,17 +224,12 @@ async def test_processes_are_started_read_written_and_stopped(session: AsyncSess
     assert refusal(await tools("stop_process", process="none")).code == "process_not_found"
 
 
-SERVER = (
-    "import socket,time\n"
-    "s = socket.socket(); s.bind(('127.0.0.1', 8123)); s.listen(); time.sleep(1000)"
-)
-
-
+@pytest.mark.engines("docker", "memory")
 async def test_ports_are_waited_for_and_listed(session: AsyncSession) -> None:
     tools = Tools(session)
     nobody = refusal(await tools("wait_for_port", port=8123, timeout=0.2))
     assert "nobody listens at port 8123" in nobody.message
-    server = (await tools("start_process", argv=["python3", "-c", SERVER])).data["id"]
+    server = (await tools("start_process", argv=LISTENS)).data["id"]
     assert not (await tools("wait_for_port", port=8123, timeout=30)).is_error
     listed = await tools("list_ports")
     assert isinstance(listed.value, PortList)

@@ -18,12 +18,15 @@ from fumehood import (
     Lifecycle,
     Network,
     Pool,
+    PortRefusedError,
+    PortResetError,
 )
 from fumehood.testing import (
     AsyncMemorySandbox,
     CommandCall,
     CommandReply,
     Commands,
+    Connection,
     MemorySandbox,
 )
 from fumehood.tools import CommandRules, Failure, Policy, create_tools
@@ -90,10 +93,13 @@ async def test_what_memory_cannot_do_is_refused() -> None:
     async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
         for call in (
             session.pause(),
-            session.wait_for_port(80),
+            session.watch(),
         ):
             with pytest.raises(InvalidRequestError, match="a session in memory has no"):
                 await call
+        async with session.open_terminal() as terminal:
+            with pytest.raises(InvalidRequestError, match="a session in memory has no terminal"):
+                await terminal.wait()
         degraded = {item.partition(":")[0] for item in session.effective_limits.degraded}
         assert degraded >= {"memory_mb", "pids", "cpus", "seccomp", "no_new_privileges"}
         with pytest.raises(EngineUnsupportedError, match="published ports"):
@@ -325,3 +331,122 @@ async def test_a_snapshot_is_not_changed_by_the_sessions_that_it_begins() -> Non
                 assert await copy.read_file("a/b") == b"x"
                 await copy.write_file("a/b", "y")
                 await copy.remove("a", recursive=True)
+
+
+# --- ports ------------------------------------------------------------------------------------
+
+
+async def test_a_port_is_free_again_when_its_script_has_ended() -> None:
+    async def greet(connection: Connection) -> None:
+        await connection.write("hello\n")
+
+    async def web(call: CommandCall) -> CommandReply | None:
+        try:
+            with call.serve(80, greet):
+                await asyncio.Event().wait()
+        except OSError as exc:
+            return CommandReply(stderr=str(exc), exit_code=1)
+        return None
+
+    async with (
+        AsyncMemorySandbox(commands={"web": web}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        for _ in range(2):
+            process = await session.start_process(["web"])
+            await session.wait_for_port(80)
+            second = await session.exec(["web"])
+            assert (second.exit_code, "in use" in second.stderr) == (1, True)
+            async with session.connect_port(80) as stream:
+                assert await stream.read() == b"hello\n"
+                assert await stream.read() == b""
+            await process.stop()
+        with pytest.raises(PortRefusedError):
+            await session.connect_port(80)
+
+
+async def test_a_forward_leads_to_a_scripted_server() -> None:
+    async def http(connection: Connection) -> None:
+        request = await connection.read_line()
+        while await connection.read_line() != b"\r\n":
+            pass
+        body = f"you asked for {request.split()[1].decode()}"
+        await connection.write(f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+
+    async def web(call: CommandCall) -> None:
+        with call.serve(8000, http):
+            await asyncio.Event().wait()
+
+    async with (
+        AsyncMemorySandbox(commands={"web": web}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        await session.start_process(["web"])
+        await session.wait_for_port(8000)
+        async with session.forward_port(8000) as forward:
+            reader, writer = await asyncio.open_connection(forward.host, forward.port)
+            writer.write(b"GET /page HTTP/1.0\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        assert answer.endswith(b"\r\n\r\nyou asked for /page")
+
+
+async def test_who_has_sent_its_end_is_served_and_who_breaks_off_is_not() -> None:
+    taken: list[bytes] = []
+    told, hung, broken = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def take(connection: Connection) -> None:
+        if await connection.read_line() == b"hang\n":
+            try:
+                hung.set()
+                await asyncio.Event().wait()
+            finally:
+                broken.set()
+        taken.append(await connection.read())
+        told.set()
+
+    async def sink(call: CommandCall) -> None:
+        with call.serve(80, take):
+            await asyncio.Event().wait()
+
+    async with (
+        AsyncMemorySandbox(commands={"sink": sink}) as sandbox,
+        sandbox.create_session() as session,
+        asyncio.timeout(30),
+    ):
+        await session.start_process(["sink"])
+        await session.wait_for_port(80)
+        async with session.connect_port(80) as stream:
+            await stream.write(b"line\nrest")
+        await told.wait()
+        assert taken == [b"rest"]
+        with pytest.raises(RuntimeError, match="mine"):
+            async with session.connect_port(80) as stream:
+                await stream.write(b"hang\n")
+                await hung.wait()
+                raise RuntimeError("mine")
+        await broken.wait()
+
+
+async def test_a_server_that_fails_is_a_reset_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(connection: Connection) -> None:
+        raise KeyError("mine")
+
+    async def bad(call: CommandCall) -> None:
+        with call.serve(80, fail):
+            await asyncio.Event().wait()
+
+    async with (
+        AsyncMemorySandbox(commands={"bad": bad}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        await session.start_process(["bad"])
+        await session.wait_for_port(80)
+        async with session.connect_port(80) as stream:
+            with pytest.raises(PortResetError):
+                await stream.read()
+    [record] = caplog.records
+    assert record.exc_info is not None

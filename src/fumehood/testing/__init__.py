@@ -6,6 +6,7 @@ far end is an imitation: files lie in memory, and a command does what a script s
 
 from fumehood.testing.commands import CommandCall, CommandReply, Commands, Handler, Reply
 from fumehood.testing.files import MemoryFiles
+from fumehood.testing.ports import Connection, Server
 from fumehood.testing.sandbox import AsyncMemorySandbox, MemorySandbox
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "CommandCall",
     "CommandReply",
     "Commands",
+    "Connection",
     "Handler",
     "MemoryFiles",
     "MemorySandbox",
     "Reply",
+    "Server",
 ]

@@ -45,6 +45,7 @@ def call_of(place: Place, talk: Talk, source: Input, stdout: Send, stderr: Send)
         user=user,
         files=place.files,
         _input=source,
+        _ports=place.ports,
         _stdout=stdout,
         _stderr=stderr,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fumehood._wire.table import ErrorCode, Field, Frame, Operation
 from fumehood.testing._commands import CommandOperations
 from fumehood.testing._file_operations import FileOperations
+from fumehood.testing._port_operations import PortOperations
 from fumehood.testing._process_operations import ProcessOperations
 from fumehood.testing._state_operations import StateOperations
 from fumehood.testing._talk import Place, Serve, Talk
@@ -25,10 +26,12 @@ class Inside:
     def __init__(self, files: MemoryFiles, programs: Programs) -> None:
         self.place = Place(files=files, programs=programs)
         self._processes = ProcessOperations(self.place)
+        self._ports = PortOperations(self.place)
         self._operations: dict[Operation, Serve] = {
             **CommandOperations(self.place).table,
             **FileOperations(self.place).table,
             **self._processes.table,
+            **self._ports.table,
             **StateOperations(self.place).table,
             **TreeOperations(self.place).table,
         }
@@ -41,6 +44,7 @@ class Inside:
     def end(self) -> None:
         """End all that runs."""
         self._processes.end()
+        self._ports.end()
 
     async def serve(self, talk: Talk) -> None:
         """Carry out a request; every one is answered, also those that nothing here can do."""

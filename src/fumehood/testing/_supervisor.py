@@ -296,11 +296,11 @@ class Channel:
     def __init__(self, link: Link, raw: RawFrame) -> None:
         self.operation = codec.operation_of(raw.payload)
         self.fields: Mapping[Field, Value] = codec.decode_frame_fields(raw)
-        self.input = bytearray()
         self.cancelled = False
+        self.input_ended = False
+        self._input = bytearray()
         self._link = link
         self._number = raw.channel
-        self._eof = False
         self._ended = False
         self._window = SendWindow(table.CHANNEL_WINDOW)
         self._arriving = ReceiveWindow(table.CHANNEL_WINDOW)
@@ -308,18 +308,26 @@ class Channel:
     def take(self, raw: RawFrame) -> None:
         """Take a frame of the client's."""
         if raw.frame is Frame.STDIN:
-            self.input += raw.payload
+            self._input += raw.payload
             self._arriving.receive(len(raw.payload))
-            if credit := self._arriving.consume(len(raw.payload)):
-                data = credit.to_bytes(4, "big")
-                self._link.stream.deliver(codec.encode_frame(Frame.CREDIT, self._number, data))
         elif raw.frame is Frame.EOF:
-            self._eof = True
+            self.input_ended = True
         elif raw.frame is Frame.CREDIT:
             self._window.credit(codec.decode_credit(raw))
         elif raw.frame is Frame.CANCEL:
             self.cancelled = True
             self.task.cancel()
+
+    async def piece(self) -> bytes:
+        """Wait for the next of the input; ``b""`` at its end."""
+        while not self._input and not self.input_ended:
+            await self._link.changed.wait()
+        data = bytes(self._input)
+        self._input.clear()
+        if (credit := self._arriving.consume(len(data))) and not self._ended:
+            raw = credit.to_bytes(4, "big")
+            self._link.stream.deliver(codec.encode_frame(Frame.CREDIT, self._number, raw))
+        return data
 
     async def whole_input(self, limit: int | None = None) -> bytes:
         """Wait for the end of the input and return all of it.
@@ -327,12 +335,12 @@ class Channel:
         Raises:
             RefusedError: it is longer than the limit.
         """
-        while True:
-            if limit is not None and len(self.input) > limit:
-                raise RefusedError(ErrorCode.TOO_LARGE, size=len(self.input))
-            if self._eof:
-                return bytes(self.input)
-            await self._link.changed.wait()
+        whole = bytearray()
+        while data := await self.piece():
+            whole += data
+            if limit is not None and len(whole) > limit:
+                raise RefusedError(ErrorCode.TOO_LARGE, size=len(whole))
+        return bytes(whole)
 
     async def output(self, frame: Frame, data: bytes) -> None:
         """Send output as far and as fast as the windows allow."""

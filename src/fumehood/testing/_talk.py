@@ -11,6 +11,7 @@ from fumehood._wire.codec import Value
 from fumehood._wire.table import ErrorCode, Field, Frame, Operation, Root
 from fumehood.testing.commands import Programs
 from fumehood.testing.files import MemoryFiles, RefusedError
+from fumehood.testing.ports import Ports
 
 Fields = Mapping[Field, int | bytes | str | Iterable[bytes | str]]
 
@@ -20,8 +21,12 @@ class Talk(Protocol):
 
     operation: Operation
     fields: Mapping[Field, Value]
-    input: bytearray
     cancelled: bool
+    input_ended: bool
+
+    async def piece(self) -> bytes:
+        """Wait for the next of the input; ``b""`` at its end."""
+        ...
 
     async def whole_input(self, limit: int | None = None) -> bytes:
         """Wait for the end of the input and return all of it."""
@@ -51,6 +56,10 @@ class Place:
     programs: Programs
     env: dict[str, str] = field(default_factory=dict[str, str])
     max_processes: int = 0
+    ports: Ports = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ports = Ports(self.files)
 
 
 def number(talk: Talk, name: Field) -> int:

@@ -7,13 +7,16 @@ import errno
 import inspect
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 from fumehood._wire.table import ErrorCode
 from fumehood.errors import InvalidRequestError
+from fumehood.ports import check_port
 from fumehood.testing._input import Input
 from fumehood.testing.files import MemoryFiles, RefusedError
+from fumehood.testing.ports import Ports, Server
 from fumehood.text import brief
 
 SHELLS = frozenset({"sh", "bash"})
@@ -62,8 +65,23 @@ class CommandCall:
     files: MemoryFiles
     """The session's files, to be read and written."""
     _input: Input = field(repr=False)
+    _ports: Ports = field(repr=False)
     _stdout: Send = field(repr=False)
     _stderr: Send = field(repr=False)
+
+    def serve(self, port: int, server: Server) -> AbstractContextManager[None]:
+        """Listen at a port of the session for as long as the block runs.
+
+        Args:
+            port: 1 to 65535.
+            server: a coroutine function that serves one :class:`Connection`, which is over when it
+                returns. It is cancelled when its peer breaks off.
+
+        Raises:
+            OSError: as the block is entered: somebody listens there.
+            InvalidRequestError: it is no port.
+        """
+        return self._ports.listening(check_port(port), server)
 
     async def read(self) -> bytes:
         """Return what comes next from standard input; ``b""`` when it has ended."""
