@@ -80,10 +80,6 @@ class Log:
                 return piece.offset + skip, piece.frame, bytes(piece.data[skip:])
         return None
 
-    def drop(self) -> None:
-        """Forget all of it."""
-        self._pieces.clear()
-
 
 class Process:
     """One of them.
