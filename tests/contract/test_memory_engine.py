@@ -346,3 +346,19 @@ async def test_a_snapshot_of_a_persistent_workspace_is_a_copy(
                 assert await session.read_text_file("a") == "kept"
         finally:
             await sandbox.delete_snapshot(snapshot)
+
+
+async def test_a_session_that_was_stopped_comes_back_once_with_its_files(
+    make: Make, api: Api
+) -> None:
+    async with make() as sandbox:
+        session = await sandbox.create_session(id=api.new_id())
+        await session.write_file("kept", "in the workspace")
+        await session.write_file("/var/tmp/kept", "outside", root="/")
+        await session.stop()
+        async with sandbox.resume(session.id) as again:
+            assert again.id == session.id
+            assert await again.read_text_file("kept") == "in the workspace"
+            assert await again.read_file("/var/tmp/kept", root="/") == b"outside"
+        with pytest.raises(SessionNotFoundError, match=session.id):
+            await sandbox.resume(session.id)

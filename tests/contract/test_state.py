@@ -44,7 +44,6 @@ async def stopped(sandbox: AsyncDockerSandbox, **options: object) -> AsyncIterat
         await sandbox.destroy_session(session.id)
 
 
-@pytest.mark.engines("docker", "memory")
 async def test_a_stopped_session_comes_back_with_its_files(api: Api, observer: Observer) -> None:
     async with api.sandbox(PYTHON) as sandbox, stopped(sandbox) as id:
         assert await observer.container(id) is None
