@@ -15,6 +15,7 @@ from faults import proxy as faults
 from faults.clients import client
 from faults.conftest import MakeSandbox, OpenProxy, sweep
 from faults.engine import OwnEngine
+from faults.proxy import Proxy
 from fumehood import AsyncDockerSandbox, EngineError, SandboxError
 from fumehood.engines import docker_state_sweep
 
@@ -63,6 +64,15 @@ async def empty(engine: OwnEngine) -> None:
 
 async def names(box: AsyncDockerSandbox) -> list[str]:
     return [snapshot.name for snapshot in await box.list_snapshots()]
+
+
+async def killed_at(step: tuple[str, str], proxy: Proxy, address: str, file: Path) -> None:
+    """Let a client export or import, and kill it when it asks the engine for a step."""
+    rule = proxy.on(*step, faults.held(asyncio.Event()), times=1)
+    async with client("moves", address, id=str(file)) as victim:
+        await rule.seen.wait()
+        victim.send(signal.SIGKILL)
+        await victim.process.wait()
 
 
 def held(directory: Path) -> list[str]:
@@ -133,11 +143,7 @@ async def test_a_client_that_is_killed_while_it_exports_leaves_no_file_of_that_n
     monkeypatch.setattr(docker_state_sweep, "COPY_SECONDS", 0)
     async with open_proxy() as (proxy, address), sandbox() as box:
         await point(box)
-        rule = proxy.on(*step, faults.held(asyncio.Event()), times=1)
-        async with client("moves", address, id=str(file)) as victim:
-            await rule.seen.wait()
-            victim.send(signal.SIGKILL)
-            await victim.process.wait()
+        await killed_at(step, proxy, address, file)
         assert all(name.endswith(".partial") for name in held(file.parent))
         await sweep(engine)
         assert await names(box) == ["point"]
@@ -160,11 +166,7 @@ async def test_a_client_that_is_killed_while_it_imports_leaves_nothing(
         await point(box)
         await box.export_snapshot("point", file)
         await box.delete_snapshot("point")
-        rule = proxy.on(*step, faults.held(asyncio.Event()), times=1)
-        async with client("moves", address, id=str(file)) as victim:
-            await rule.seen.wait()
-            victim.send(signal.SIGKILL)
-            await victim.process.wait()
+        await killed_at(step, proxy, address, file)
         await sweep(engine)
         assert await names(box) == []
     await empty(engine)
