@@ -158,7 +158,9 @@ async def create(
 
 async def _undo(engine: Engine, tether: Tether, request: ContainerRequest) -> None:
     await tether.close()
-    await engine.remove_session(request.session_id, destroy_workspace=request.destroy_workspace)
+    await engine.remove_session(
+        request.session_id, destroy_workspace=request.destroy_workspace, nonce=request.nonce
+    )
 
 
 async def stage(session: AsyncSession, manifest: Manifest) -> None:
@@ -330,7 +332,7 @@ async def open_tether(
         tether.begin(None)
         await tether.settle(timeout)
     except WireViolationError:
-        await to_the_end(_turn_away(engine, tether, container.session_id))
+        await to_the_end(_turn_away(engine, tether, container))
         raise
     except BaseException:
         await to_the_end(tether.close())
@@ -366,13 +368,13 @@ def reopener(engine: Engine, session_id: str, nonce: str) -> Reopen:
     return reopen
 
 
-async def _turn_away(engine: Engine, tether: Tether, session_id: str) -> None:
+async def _turn_away(engine: Engine, tether: Tether, container: Container) -> None:
     await tether.close()
     try:
-        await engine.remove_session(session_id)
+        await engine.remove_session(container.session_id, nonce=container.nonce)
     except SandboxError as exc:
         # The violation is what the caller has to know; the sweep comes after the container.
-        logger.warning("session %s could not be removed: %s", session_id, exc)
+        logger.warning("session %s could not be removed: %s", container.session_id, exc)
 
 
 def _optional(value: Seconds | None, name: str) -> float | None:

@@ -212,7 +212,8 @@ class StoredPart:
         """Remove the live session that was to go when its client died."""
         live = await self._use().find_session(holding.name)
         if live is not None and engine.is_origin(holding, live):
-            await self._use().remove_session(holding.name)
+            # Who resumes it at the same time may have been faster, and the name is theirs again.
+            await self._use().remove_session(holding.name, nonce=live.nonce)
 
     async def _destroy_stopped(self, session_id: str) -> None:
         engine = self._use()

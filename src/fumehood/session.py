@@ -345,12 +345,16 @@ class AsyncSession(
             if acknowledged:
                 self._engine.release_session(self.id, core.nonce, failed=self._removal_failed)
             else:
-                await self._engine.remove_session(
-                    self.id, destroy_workspace=self._destroy_workspace, nonce=core.nonce or None
-                )
+                await self._remove(destroy_workspace=self._destroy_workspace)
         finally:
             await self._leave()
         await self._finished()
+
+    async def _remove(self, *, destroy_workspace: bool) -> None:
+        # By the nonce: the id is free once the container is gone, and may be another session's.
+        await self._engine.remove_session(
+            self.id, destroy_workspace=destroy_workspace, nonce=self._core.nonce or None
+        )
 
     async def _removal_failed(self, error: SandboxError) -> None:
         await hooks.tell(
@@ -400,11 +404,11 @@ class AsyncSession(
             await self._leave()
             if reason in (EndReason.PROTOCOL, EndReason.RESOURCES):
                 # What spoke there is not to be trusted with its own end.
-                await self._engine.remove_session(self.id)
+                await self._remove(destroy_workspace=False)
             elif reason is EndReason.LOST:
                 await self._learn_reason()
             if self._destroy_workspace and self._owner and reason is not EndReason.LOST:
-                await self._engine.remove_session(self.id, destroy_workspace=True)
+                await self._remove(destroy_workspace=True)
         except SandboxError as exc:
             logger.warning("after the end of session %s: %s", self.id, exc)
         # A task of its own: a hook may call destroy(), which waits for this one.

@@ -129,7 +129,7 @@ class StatePart(SessionPart):
             return await described(holder(self._engine), holding)
         except BaseException:
             if holding is not None:
-                await to_the_end(self._forget_snapshot(chosen))
+                await to_the_end(self._forget_snapshot(chosen, holding.token))
             raise
 
     async def take_files(self, holding: Holding) -> None:
@@ -152,7 +152,7 @@ class StatePart(SessionPart):
                 snapshot, container, _record.to_env(env), n, lifecycle
             )
         finally:
-            await to_the_end(self._forget_snapshot(snapshot.name))
+            await to_the_end(self._forget_snapshot(snapshot.name, snapshot.id))
 
     # --- how ----------------------------------------------------------------------------------
 
@@ -240,11 +240,12 @@ class StatePart(SessionPart):
             )
         )
 
-    async def _forget_snapshot(self, name: str) -> None:
+    async def _forget_snapshot(self, name: str, token: str) -> None:
         engine = holder(self._engine)
         try:
             holding = await engine.find_holding("snapshot", name)
-            if holding is not None:
+            # And not one that somebody has taken since under the same name.
+            if holding is not None and holding.token == token:
                 await engine.remove_holding(holding)
         except SandboxError as exc:
             logger.warning("snapshot %s was not removed; a sweep will: %s", name, exc)

@@ -153,6 +153,7 @@ class Creator:
             raise
         self._remover.remember(
             request.session_id,
+            nonce=request.nonce,
             workspace_id=request.workspace_id if request.destroy_workspace else None,
             layer=request.image.layer,
         )

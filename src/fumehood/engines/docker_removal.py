@@ -42,6 +42,7 @@ def _lost_race(error: ApiError) -> bool:
 
 
 class _Company(NamedTuple):
+    nonce: str = ""
     workspace_id: str | None = None
     layer: str = ""
 
@@ -97,10 +98,15 @@ class Remover:
             # pool, and its name has not reached the engine yet.
             container = None
             await self.remove_by_nonce(nonce)
-        goes_with = self._goes_with.pop(session_id, _Company())
+        goes_with = self._goes_with.get(session_id, _Company())
+        if nonce is None or goes_with.nonce == nonce:
+            self._goes_with.pop(session_id, None)
+        else:
+            # What a session of the same name has left to go with it, or none.
+            goes_with = _Company()
         if container is not None:
             await self.remove_container(container.id, f"session {session_id!r}")
-            goes_with = _Company(container.workspace_id, container.layer)
+            goes_with = _Company(container.nonce, container.workspace_id, container.layer)
         if labels.is_token(goes_with.layer):
             await self.remove_layer(goes_with.layer)
         workspace_id = goes_with.workspace_id
@@ -112,16 +118,19 @@ class Remover:
             # It belongs to whoever uses it now.
             _log.warning("workspace %s is in use again: it stays", workspace_id)
 
-    def remember(self, session_id: str, *, workspace_id: str | None, layer: str) -> None:
+    def remember(
+        self, session_id: str, *, nonce: str, workspace_id: str | None, layer: str
+    ) -> None:
         """Know what goes with a session, also after its container is gone.
 
         Args:
             session_id: whose.
+            nonce: which session of that name.
             workspace_id: a persistent workspace that is deleted with it.
             layer: the image of its file system, which goes with the last that uses it.
         """
         if workspace_id is not None or layer:
-            self._goes_with[session_id] = _Company(workspace_id, layer)
+            self._goes_with[session_id] = _Company(nonce, workspace_id, layer)
 
     async def remove_container(self, engine_id: str, what: str, *, force: bool = True) -> bool:
         """Remove a container and its anonymous volumes; return once the engine does not know it.
