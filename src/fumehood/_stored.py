@@ -17,6 +17,7 @@ from fumehood.engines.base import Container, Engine, Image
 from fumehood.engines.state import Holding, HoldsState
 from fumehood.errors import (
     EngineError,
+    SandboxError,
     SessionExistsError,
     SessionNotFoundError,
     SnapshotNotFoundError,
@@ -25,7 +26,7 @@ from fumehood.options import Lifecycle, Workspace
 from fumehood.results import SessionInfo
 from fumehood.session import AsyncSession, SessionRequest
 from fumehood.snapshots import Snapshot, described, moment
-from fumehood.state import check_lifecycle, holder
+from fumehood.state import STOPPED_SECONDS, check_lifecycle, holder
 
 logger: logging.Logger = logging.getLogger("fumehood.sandbox")
 
@@ -200,11 +201,14 @@ class StoredPart:
         if lifecycle is not None:
             settings = dataclasses.replace(settings, lifecycle=lifecycle)
         session = await self._make_of(holding, settings, order)
+        removal = asyncio.ensure_future(engine.remove_holding(holding))
         try:
-            await engine.remove_holding(holding)
+            await asyncio.shield(removal)
+        except SandboxError:
+            if await to_the_end(_is_left_stopped(engine, holding, session)):
+                raise
         except BaseException:
-            # Two of them would be one too many, and the stopped one is whole.
-            await to_the_end(session.give_up())
+            await to_the_end(_stop_again(engine, holding, session, removal))
             raise
         return session
 
@@ -265,6 +269,38 @@ async def _destroy_all(tasks: list[asyncio.Task[AsyncSession]]) -> None:
     await asyncio.gather(
         *(session.destroy() for session in made if isinstance(session, AsyncSession))
     )
+
+
+async def _is_left_stopped(engine: HoldsState, holding: Holding, session: AsyncSession) -> bool:
+    """After a removal that failed: whether the stopped session is there, and so the one to stay.
+
+    Two of them would be one too many, but an engine whose answer got lost may have done as it was
+    asked, and then the live one is all there is.
+    """
+    try:
+        found = await engine.find_holding("stopped", holding.name)
+    except SandboxError as exc:
+        logger.warning("session %s was left as it is: %s", holding.name, exc)
+        await session.detach()
+        return True
+    if found is None or found.token != holding.token:
+        return False
+    await session.give_up()
+    return True
+
+
+async def _stop_again(
+    engine: HoldsState, holding: Holding, session: AsyncSession, removal: asyncio.Future[None]
+) -> None:
+    """After a cancellation: leave the stopped session, also where its removal had begun.
+
+    That cannot be taken back. It is waited for, and then the files are kept once more.
+    """
+    await asyncio.wait({removal})
+    if (error := removal.exception()) is not None:
+        logger.warning("the stopped session %s was not removed: %s", holding.name, error)
+    if not await _is_left_stopped(engine, holding, session):
+        await session.stop(expires=None if holding.expires_at is None else STOPPED_SECONDS)
 
 
 def _info(holding: Holding) -> SessionInfo:
