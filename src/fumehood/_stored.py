@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from fumehood import _record, options
+from fumehood._making import Makings
 from fumehood._settings import Order, Settings, new_session_id
 from fumehood._steps import Steps
 from fumehood._tether.cleanup import to_the_end
@@ -40,6 +41,7 @@ class StoredPart:
     """Resume stopped sessions; list and delete snapshots; make sessions of them."""
 
     _settings: Settings
+    _makings: Makings
 
     def resume(self, id: str, *, lifecycle: Lifecycle | None = None) -> SessionRequest:
         """Bring a stopped session back, in any process: ``await`` it or ``async with``.
@@ -63,7 +65,7 @@ class StoredPart:
         """
         session_id = options.check_name(id, "session id")
         check_lifecycle(lifecycle)
-        return SessionRequest(lambda: self._resume(session_id, lifecycle))
+        return self._opening(lambda: self._resume(session_id, lifecycle))
 
     async def list_snapshots(self) -> list[Snapshot]:
         """Return every snapshot of the engine, whoever took it, oldest first."""
@@ -122,7 +124,7 @@ class StoredPart:
         async def make() -> AsyncSession:
             async with limit:
                 one = dataclasses.replace(order, session_id=new_session_id(), workspace=Workspace())
-                return await self._make_of(holding, settings, one)
+                return await self._makings.run(lambda: self._make_of(holding, settings, one))
 
         tasks = [asyncio.create_task(make()) for _ in range(n)]
         try:
@@ -135,6 +137,9 @@ class StoredPart:
 
     def _use(self) -> Engine:
         raise NotImplementedError
+
+    def _opening(self, make: Callable[[], Coroutine[Any, Any, AsyncSession]]) -> SessionRequest:
+        return SessionRequest(lambda: self._makings.run(make))
 
     async def _make(
         self,

@@ -12,6 +12,7 @@ from typing import Self, TypedDict, Unpack
 from fumehood import hooks as hooks_module
 from fumehood import options
 from fumehood._listing import described, pooled_metadata
+from fumehood._making import Makings
 from fumehood._moved import MovedPart
 from fumehood._pooled import PooledPart
 from fumehood._settings import Order, Settings, check_manifest, check_settings, new_session_id
@@ -142,6 +143,7 @@ class AsyncDockerSandbox(PooledPart, MovedPart):
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sessions: weakref.WeakSet[AsyncSession] = weakref.WeakSet()
+        self._makings = Makings()
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
@@ -230,8 +232,8 @@ class AsyncDockerSandbox(PooledPart, MovedPart):
         )
         check_manifest(order.manifest, self._settings.limits)
         if from_snapshot is not None:
-            return SessionRequest(lambda: self._create_from(from_snapshot, order))
-        return SessionRequest(lambda: self._create(order, given=id is not None))
+            return self._opening(lambda: self._create_from(from_snapshot, order))
+        return self._opening(lambda: self._create(order, given=id is not None))
 
     def connect(self, id: str) -> SessionRequest:
         """Join a live session of this engine, made by any process: ``await`` it or ``async with``.
@@ -242,7 +244,7 @@ class AsyncDockerSandbox(PooledPart, MovedPart):
             SessionNotFoundError: no live session has this id.
         """
         session_id = options.check_name(id, "session id")
-        return SessionRequest(lambda: self._connect(session_id))
+        return self._opening(lambda: self._connect(session_id))
 
     async def list_sessions(self) -> list[SessionInfo]:
         """Return every session of the engine, whoever made it, oldest first.
@@ -297,6 +299,7 @@ class AsyncDockerSandbox(PooledPart, MovedPart):
     async def close(self) -> None:
         """Destroy what this sandbox created and still lives, except what is detached.
 
+        What is still being made ends with an InvalidRequestError, and nothing is left of it.
         Idempotent. Once begun it goes on to its end even when the caller is cancelled.
         """
         if self._closing is None:
@@ -307,6 +310,7 @@ class AsyncDockerSandbox(PooledPart, MovedPart):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        await self._makings.close()
         sessions = list(self._sessions)
         pool = () if self._pool is None else (self._pool.close(),)
         results = await asyncio.gather(

@@ -213,6 +213,7 @@ class DockerSandbox(Blocking[_sandbox.AsyncDockerSandbox]):
     def close(self) -> None:
         """Destroy what this sandbox created and still lives, except what is detached.
 
+        What is still being made ends with an InvalidRequestError, and nothing is left of it.
         Idempotent. Once begun it goes on to its end even when the caller is interrupted.
         """
         return self._call(lambda: self._async.close())
