@@ -325,6 +325,7 @@ static int prepare(struct search *search)
 	search->deadline = clock_after_ms(search->told, wire_uint(message, FIELD_TIMEOUT_MS, 0));
 	search->lines = (struct lines){
 		.pattern = &search->pattern,
+		.dfa = regex_dfa_new(&search->pattern),
 		.before = wire_uint(message, FIELD_BEFORE, 0),
 		.after = wire_uint(message, FIELD_AFTER, 0),
 		.take = take_line,

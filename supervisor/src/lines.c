@@ -9,6 +9,8 @@ void lines_begin(struct lines *lines)
 	lines->number = 1;
 	lines->owed = 0;
 	lines->skipping = lines->over = false;
+	if (lines->dfa)
+		regex_dfa_retry(lines->dfa);
 }
 
 static void count_to(struct lines *lines, size_t at)
@@ -129,17 +131,32 @@ static void search_line(struct lines *lines, size_t end, size_t next)
 	lines->at = next;
 }
 
-/* The next line that can match: where it begins, or `limit`. */
-static size_t candidate(const struct lines *lines, size_t limit)
+/* Find a place in the next line that can match, in front of `limit`. False: there is none, or it is late. */
+static bool find_line(struct lines *lines, size_t limit, size_t *place)
 {
-	const uint8_t *found;
+	enum regex_result result = REGEX_UNSURE;
 
-	if (lines->pattern->literal.length == 0)
-		return lines->at;
-	found = literal_find(&lines->pattern->literal, lines->window + lines->at, lines->window + limit);
-	if (!found)
-		return limit;
-	return begin_of_line(lines, (size_t)(found - lines->window));
+	*place = 0;
+	if (lines->dfa)
+		result = regex_dfa_find(lines->dfa, lines->window + lines->at, limit - lines->at, place, lines->late,
+					lines->context);
+	if (result == REGEX_LATE)
+		lines->over = true;
+	*place += lines->at;
+	return result == REGEX_FOUND || result == REGEX_UNSURE;
+}
+
+/* The next line that can match: where it begins, or `limit`. */
+static size_t candidate(struct lines *lines, size_t limit)
+{
+	const struct literal *literal = &lines->pattern->literal;
+	const uint8_t *found;
+	size_t place;
+
+	if (literal->length == 0)
+		return find_line(lines, limit, &place) ? begin_of_line(lines, place) : limit;
+	found = literal_find(literal, lines->window + lines->at, lines->window + limit);
+	return found ? begin_of_line(lines, (size_t)(found - lines->window)) : limit;
 }
 
 /* Search the lines that end before `limit`, and the one that ends there. */

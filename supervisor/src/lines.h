@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "regex.h"
+#include "regex_dfa.h"
 
 /* Of what has been searched so much is kept, for the context before a match. */
 #define LINES_KEPT (256u << 10)
@@ -28,6 +29,7 @@ typedef bool (*line_taker)(void *context, const struct line *line);
 
 struct lines {
 	struct regex *pattern;
+	struct regex_dfa *dfa;     /* of the pattern; NULL: each line is searched by itself */
 	uint64_t before, after;    /* lines of context */
 	line_taker take;
 	bool (*late)(void *context);

@@ -141,6 +141,11 @@ static bool takes(const struct regex *regex, const struct regex_step *step, uint
 	return step->op == REGEX_ANY || (step->op == REGEX_SET && in_set(regex, step, character));
 }
 
+bool regex_takes(const struct regex *regex, uint32_t step, uint32_t character)
+{
+	return takes(regex, &regex->step[step], character);
+}
+
 static bool is_listed(const struct regex_threads *threads, uint32_t step)
 {
 	uint32_t place = threads->place[step];
@@ -191,7 +196,7 @@ bool regex_load(struct regex *regex, const uint8_t *bytes, size_t length)
 	struct cursor cursor = {bytes, length};
 	bool good;
 
-	*regex = (struct regex){0};
+	*regex = (struct regex){.ask = PATIENCE};
 	good = take_literal(regex, &cursor) && take_steps(regex, &cursor) && take_ranges(regex, &cursor) &&
 	       cursor.left == 0;
 	for (uint32_t i = 0; good && i < regex->steps; i++)
@@ -253,15 +258,20 @@ static uint32_t character_at(const struct text *text, size_t at, size_t *length)
 	return character;
 }
 
+uint32_t regex_character(const uint8_t *bytes, size_t length, size_t at, size_t *width)
+{
+	return character_at(&(struct text){bytes, length}, at, width);
+}
+
+bool regex_is_word(uint32_t character)
+{
+	return (character >= '0' && character <= '9') || (character >= 'A' && character <= 'Z') ||
+	       (character >= 'a' && character <= 'z') || character == '_';
+}
+
 static bool is_word(const struct text *text, size_t at)
 {
-	uint8_t byte;
-
-	if (at >= text->length)
-		return false;
-	byte = text->bytes[at];
-	return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
-	       byte == '_';
+	return at < text->length && regex_is_word(text->bytes[at]);
 }
 
 static bool holds(const struct text *text, size_t at, uint32_t assertion)
@@ -313,6 +323,14 @@ static size_t skip(const struct regex *regex, const struct text *text, size_t at
 	return at;
 }
 
+bool regex_is_late(struct regex *regex, bool (*late)(void *), void *context)
+{
+	if (regex->work < regex->ask)
+		return false;
+	regex->ask = regex->work + PATIENCE;
+	return late && late(context);
+}
+
 static enum regex_result find_literal(const struct regex *regex, const struct text *text, size_t *start,
 				      size_t *end)
 {
@@ -329,7 +347,6 @@ enum regex_result regex_find(struct regex *regex, const uint8_t *bytes, size_t l
 			     bool (*late)(void *), void *context)
 {
 	struct text text = {bytes, length};
-	uint64_t ask = regex->work + PATIENCE;
 	bool found = false;
 
 	if (regex->only_literal)
@@ -367,11 +384,8 @@ enum regex_result regex_find(struct regex *regex, const uint8_t *bytes, size_t l
 		}
 		if (at >= length)
 			break;
-		if (regex->work > ask) {
-			if (late && late(context))
-				return REGEX_LATE;
-			ask = regex->work + PATIENCE;
-		}
+		if (regex_is_late(regex, late, context))
+			return REGEX_LATE;
 		swap = regex->now;
 		regex->now = regex->next;
 		regex->next = swap;

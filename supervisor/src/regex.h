@@ -60,9 +60,10 @@ struct regex {
 	struct regex_threads now, next;
 	uint32_t *stack;
 	uint64_t work;             /* steps taken in all, for who bounds the time */
+	uint64_t ask;              /* whether it is late, when `work` is so much: over all texts, since each may be short */
 };
 
-enum regex_result { REGEX_NONE, REGEX_FOUND, REGEX_LATE };
+enum regex_result { REGEX_NONE, REGEX_FOUND, REGEX_LATE, REGEX_UNSURE };
 
 /* Take a program from the wire. False: it is none, or memory is out. The bytes are copied. */
 bool regex_load(struct regex *regex, const uint8_t *bytes, size_t length);
@@ -72,5 +73,12 @@ void regex_free(struct regex *regex);
  * U+DC00 and the byte. `late` is asked now and then whether to give up; NULL: never. */
 enum regex_result regex_find(struct regex *regex, const uint8_t *text, size_t length, size_t *start, size_t *end,
 			     bool (*late)(void *), void *context);
+
+/* What regex_dfa.c has to see as it is seen here: whether a step takes a character, the character at a place before the end, and its
+ * length in bytes, whether one is of those that make words, and, after each of its steps, whether to give up. */
+bool regex_takes(const struct regex *regex, uint32_t step, uint32_t character);
+uint32_t regex_character(const uint8_t *text, size_t length, size_t at, size_t *width);
+bool regex_is_word(uint32_t character);
+bool regex_is_late(struct regex *regex, bool (*late)(void *), void *context);
 
 #endif

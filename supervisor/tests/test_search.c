@@ -7,38 +7,12 @@
 #include "lines.h"
 #include "literal.h"
 #include "nodes.h"
+#include "program.h"
 #include "regex.h"
 #include "test.h"
 #include "wire.h"
 
 /* --- programs by hand ------------------------------------------------------------------------------------ */
-
-struct program {
-	uint8_t bytes[4096];
-	size_t length;
-};
-
-static void put32(struct program *program, uint32_t value)
-{
-	wire_store32(program->bytes + program->length, value);
-	program->length += 4;
-}
-
-static void head(struct program *program, uint8_t flags, const char *literal)
-{
-	program->length = 0;
-	program->bytes[program->length++] = flags;
-	put32(program, (uint32_t)strlen(literal));
-	memcpy(program->bytes + program->length, literal, strlen(literal));
-	program->length += strlen(literal);
-}
-
-static void step(struct program *program, uint8_t op, uint32_t a, uint32_t b)
-{
-	program->bytes[program->length++] = op;
-	put32(program, a);
-	put32(program, b);
-}
 
 static bool loads(const struct program *program)
 {
