@@ -20,7 +20,7 @@ from fumehood._start import create, join
 from fumehood._steps import Steps
 from fumehood._stored import Fill, check_snapshot
 from fumehood._sweep import sweep, sweep_once
-from fumehood._tether.cleanup import stop, to_the_end
+from fumehood._tether.cleanup import stop, to_the_end, unattended
 from fumehood.engines.base import (
     Engine,
     EngineInfo,
@@ -448,3 +448,4 @@ class AsyncDockerSandbox(PooledPart, MovedPart):
         """Sweep once per sandbox, beside the first session: nobody waits for it."""
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(sweep_once(self._use()))
+            self._sweeper.add_done_callback(unattended)

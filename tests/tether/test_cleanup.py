@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
-from fumehood._tether.cleanup import stop, to_the_end
+from fumehood._tether.cleanup import stop, to_the_end, unattended
 
 
 async def test_clean_up_returns_and_raises_as_it_would_alone() -> None:
@@ -97,3 +98,35 @@ async def test_stopping_a_task_waits_for_it_and_lets_a_cancellation_through() ->
     await stop(task)
     assert task.done()
     await stop(None)
+
+
+class Ended:
+    """A task that has ended with an error. A real one that an interrupt hits ends its loop, too."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> BaseException:
+        return self._error
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+
+async def test_of_a_task_that_nobody_waits_for_an_error_is_told_and_an_interrupt_is_not() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: told.append(context.get("exception"))
+    )
+    for error in (KeyboardInterrupt(), SystemExit(), ZeroDivisionError()):
+        unattended(cast("asyncio.Task[None]", Ended(error)))
+    cancelled = asyncio.create_task(asyncio.sleep(9))
+    cancelled.cancel()
+    fine = asyncio.create_task(asyncio.sleep(0))
+    for task in (cancelled, fine):
+        await asyncio.wait({task})
+        unattended(task)
+    assert [type(error) for error in told] == [ZeroDivisionError]

@@ -46,3 +46,17 @@ async def stop(task: asyncio.Task[Any] | None) -> None:
         return
     task.cancel()
     await asyncio.wait({task})
+
+
+def unattended(task: asyncio.Task[Any]) -> None:
+    """Take note of the end of a task that nobody waits for; a callback for when it is done.
+
+    An interrupt that hits it is raised by its event loop already, and is no news of the task's. Any
+    other error is told as asyncio tells of those that were never retrieved.
+    """
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        task.get_loop().call_exception_handler(
+            {"message": "a task that nobody waits for failed", "exception": error, "task": task}
+        )
