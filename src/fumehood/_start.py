@@ -157,10 +157,11 @@ async def create(
 
 
 async def _undo(engine: Engine, tether: Tether, request: ContainerRequest) -> None:
+    """Take back what a creation has made, and nothing that was there before it."""
     await tether.close()
-    await engine.remove_session(
-        request.session_id, destroy_workspace=request.destroy_workspace, nonce=request.nonce
-    )
+    await engine.remove_session(request.session_id, nonce=request.nonce)
+    if request.workspace_id is not None:
+        await engine.unmake_workspace(request.workspace_id, request.nonce)
 
 
 async def stage(session: AsyncSession, manifest: Manifest) -> None:

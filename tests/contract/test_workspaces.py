@@ -12,6 +12,7 @@ from contract.observer import Observer
 from fumehood import (
     DiskFullError,
     EngineError,
+    FileError,
     InvalidRequestError,
     Lifecycle,
     Limits,
@@ -195,3 +196,24 @@ async def test_a_foreign_volume_of_a_workspaces_name_is_never_used(
                 await sandbox.create_session()
     finally:
         await observer.call("DELETE", f"volumes/{volume}")
+
+
+@pytest.mark.engines("docker", "memory")
+@pytest.mark.parametrize("goes", [False, True])
+async def test_a_creation_that_fails_late_takes_back_what_it_has_made_and_no_more(
+    api: Api, goes: bool
+) -> None:
+    workspace = Workspace.persistent(api.new_id(), destroy_with_session=goes)
+    kept = Workspace.persistent(workspace.id or "")
+    manifest = Manifest(files={"taken": "x", "taken/below": "y"})
+    async with api.sandbox() as sandbox:
+        with pytest.raises(FileError):
+            await sandbox.create_session(workspace=workspace, manifest=manifest)
+        assert workspace.id not in await sandbox.list_workspaces(), "made for nobody"
+        async with sandbox.create_session(workspace=kept) as session:
+            await session.write_file("precious", "of an earlier session")
+        with pytest.raises(FileError):
+            await sandbox.create_session(workspace=workspace, manifest=manifest)
+        async with sandbox.create_session(workspace=kept) as session:
+            assert await session.read_text_file("precious") == "of an earlier session"
+        await sandbox.remove_workspace(workspace.id or "")

@@ -76,6 +76,7 @@ class MemoryEngine:
         self.requests: list[SessionRequest] = []
         self.removed: list[tuple[str, bool]] = []
         self.discarded: list[str] = []
+        self.unmade: list[tuple[str, str]] = []
         self.exit_codes: dict[str, int] = {}
         self.asked_since: list[float] = []
         self.exits: dict[str, asyncio.Future[int]] = {}
@@ -208,6 +209,9 @@ class MemoryEngine:
     ) -> None:
         await self._releases.wait(session_id)
         await self._remove(session_id, destroy_workspace, nonce)
+
+    async def unmake_workspace(self, workspace_id: str, nonce: str) -> None:
+        self.unmade.append((workspace_id, nonce))
 
     def release_session(self, session_id: str, nonce: str, *, failed: Failed) -> None:
         self._releases.begin(session_id, nonce, failed)

@@ -444,7 +444,7 @@ async def test_a_claim_cancelled_at_any_step_leaves_nothing(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(task, PATIENCE)
-            if step:
+            if step > 1:  # before that, the task that makes the session has not begun
                 assert waiting not in engine.containers, f"step {step}"
             assert chosen not in engine.containers, f"step {step}"
             step += 1

@@ -333,6 +333,13 @@ class Engine(Protocol):
         """
         ...
 
+    async def unmake_workspace(self, workspace_id: str, nonce: str) -> None:
+        """Delete a persistent workspace that the creation with this nonce has made; no other one.
+
+        For a creation that failed later on. One that a session uses by now stays.
+        """
+        ...
+
     def release_session(
         self, session_id: str, nonce: str, *, failed: Callable[[SandboxError], Awaitable[None]]
     ) -> None:

@@ -295,6 +295,11 @@ class DockerEngine(KeepsStates):
         await self._releases.wait(session_id)
         await self._remover.remove(session_id, destroy_workspace=destroy_workspace, nonce=nonce)
 
+    async def unmake_workspace(self, workspace_id: str, nonce: str) -> None:
+        """Delete a persistent workspace that the creation with this nonce has made."""
+        check_name(workspace_id, "workspace id")
+        await self._remover.destroy_workspace(workspace_id, only_made_by=nonce)
+
     def release_session(self, session_id: str, nonce: str, *, failed: Failed) -> None:
         """Remove a session that is over, in the background."""
         self._releases.begin(session_id, nonce, failed)

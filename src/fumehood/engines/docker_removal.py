@@ -234,14 +234,20 @@ class Remover:
             if session is not None and session.state in ("created", "running", "paused")
         ]
 
-    async def destroy_workspace(self, workspace_id: str) -> bool:
+    async def destroy_workspace(
+        self, workspace_id: str, *, only_made_by: str | None = None
+    ) -> bool:
         """Delete a persistent workspace unless a session holds it; return whether it is gone.
 
         An engine forgets a container a moment before it lets the container's volumes go: a volume
         that is in use while nobody holds it is asked for again.
+
+        Args:
+            workspace_id: which.
+            only_made_by: leave it alone unless the create call with this nonce has made it.
         """
         deadline = time.monotonic() + _RELEASE_SECONDS
-        while not await self.remove_workspace(workspace_id):
+        while not await self.remove_workspace(workspace_id, only_made_by=only_made_by):
             if await self.holders(workspace_id) or time.monotonic() > deadline:
                 return False
             await asyncio.sleep(_RELEASE_POLL_SECONDS)

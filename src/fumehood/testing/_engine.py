@@ -59,6 +59,7 @@ class MemoryEngine(Holdings):
         self._programs = programs
         self._sessions: dict[str, tuple[Container, Supervisor]] = {}
         self._workspaces: dict[str, Directory] = {}
+        self._made_by: dict[str, str] = {}
         self._exits: dict[str, asyncio.Event] = {}
 
     def __repr__(self) -> str:
@@ -146,6 +147,8 @@ class MemoryEngine(Holdings):
         """Return the files that a session begins with."""
         kept: Directory | None = None
         if request.workspace_id is not None:
+            if request.workspace_id not in self._workspaces:
+                self._made_by[request.workspace_id] = request.nonce
             kept = self._workspaces.setdefault(request.workspace_id, Directory())
         held = self._of_image(request.image.id)
         if held is None:
@@ -219,6 +222,11 @@ class MemoryEngine(Holdings):
         self._forget(session_id, nonce)
         if destroy_workspace and container.workspace_id is not None:
             self._workspaces.pop(container.workspace_id, None)
+
+    async def unmake_workspace(self, workspace_id: str, nonce: str) -> None:
+        """Delete a workspace that the creation with this nonce has made."""
+        if self._made_by.get(workspace_id) == nonce and workspace_id not in self._busy():
+            self._workspaces.pop(workspace_id, None)
 
     def release_session(
         self, session_id: str, nonce: str, *, failed: Callable[[SandboxError], Awaitable[None]]
