@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from contract import scripted_watch as scripts
 from contract.adapter import Api
 from fumehood import (
     AsyncSession,
@@ -47,10 +48,11 @@ async def sh(session: AsyncSession, script: str) -> None:
     (await session.exec(["sh", "-ec", script])).check()
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_happens_is_told_in_order(session: AsyncSession) -> None:
     await session.make_directory("w1/sub")
     async with session.watch("w1") as events:
-        await sh(session, "cd w1; echo 1 >a; mkdir d; echo 2 >sub/b; mv a c; rm c; rmdir d")
+        await sh(session, scripts.IN_ORDER)
         seen = await until(events, lambda event: event.kind is DELETED and event.is_directory)
     assert seen == [
         WatchEvent(kind=CREATED, path="w1/a"),
@@ -62,36 +64,39 @@ async def test_what_happens_is_told_in_order(session: AsyncSession) -> None:
     ]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_many_writes_to_one_file_are_one_event(session: AsyncSession) -> None:
     await session.write_file("w2/f", "")
     async with session.watch("w2") as events:
-        await sh(session, "cd w2; for i in 1 2 3 4 5 6 7 8 9; do echo $i >>f; done; chmod 600 f")
+        await sh(session, scripts.MANY_WRITES)
         seen = await up_to(session, events, "w2")
     assert 1 <= seen.count((MODIFIED, "f")) <= 5
     assert set(seen) == {(MODIFIED, "f")}
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_files_made_in_a_directory_before_it_is_watched_are_told(
     session: AsyncSession,
 ) -> None:
     await session.make_directory("w3")
     async with session.watch("w3") as events:
-        await sh(session, "cd w3; for i in 1 2 3 4 5; do mkdir -p $i/x/y; echo >$i/x/y/f; done")
+        await sh(session, scripts.DEEP)
         seen = await up_to(session, events, "w3")
     wanted = [f"{i}{rest}" for i in range(1, 6) for rest in ("", "/x", "/x/y", "/x/y/f")]
     assert sorted(path for kind, path in seen if kind is CREATED) == sorted(wanted)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_directory_that_is_renamed_is_watched_on_under_its_new_name(
     session: AsyncSession,
 ) -> None:
-    await sh(session, "mkdir -p w4/in/a/b w4out/c")
+    await sh(session, scripts.PREPARE_MOVES)
     async with session.watch("w4") as events:
-        await sh(session, "mv w4/in/a w4/z; echo >w4/z/b/f")
+        await sh(session, scripts.MOVES_INSIDE)
         assert await up_to(session, events, "w4") == [(MOVED, "in/a"), (CREATED, "z/b/f")]
     await session.remove("w4/.last")
     async with session.watch("w4") as events:
-        await sh(session, "mv w4/z w4gone; echo >w4gone/b/g; mv w4out w4/came; echo >w4/came/c/h")
+        await sh(session, scripts.MOVES_OUT_AND_IN)
         assert await up_to(session, events, "w4") == [
             (DELETED, "z"),
             (CREATED, "came"),
@@ -108,29 +113,29 @@ async def test_links_are_told_and_not_followed(session: AsyncSession) -> None:
         assert await up_to(session, events, "w5") == [(CREATED, "etc")]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_is_ignored_is_neither_watched_nor_told(session: AsyncSession) -> None:
-    await sh(session, "mkdir -p w6/node_modules/a w6/src")
+    await sh(session, scripts.PREPARE_IGNORED)
     async with session.watch("w6", ignore=["node_modules", "*.tmp"]) as events:
-        await sh(
-            session,
-            "cd w6; echo >node_modules/a/f; echo >x.tmp; echo >src/a; mkdir src/node_modules",
-        )
+        await sh(session, scripts.IGNORED)
         assert await up_to(session, events, "w6") == [(CREATED, "src/a")]
-        await sh(session, "cd w6; mv x.tmp x; mv x y.tmp")
+        await sh(session, scripts.UNIGNORED)
         await session.remove("w6/.last")
         seen = await up_to(session, events, "w6")
         assert [item for item in seen if item[1] != ".last"] == [(CREATED, "x"), (DELETED, "x")]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_one_directory_alone_can_be_watched(session: AsyncSession) -> None:
     await session.make_directory("w7/sub")
     async with session.watch("w7", recursive=False) as events:
-        await sh(session, "echo >w7/sub/f; mkdir w7/d; echo >w7/d/f; echo >w7/g")
+        await sh(session, scripts.ONE_ALONE)
         assert await up_to(session, events, "w7") == [(CREATED, "d"), (CREATED, "g")]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_the_end_of_what_is_watched_ends_it(session: AsyncSession) -> None:
-    for script in ("rm -r w8", "mv w8 w8gone"):
+    for script in (scripts.REMOVES_ROOT, scripts.MOVES_ROOT):
         await session.write_file("w8/f", "")
         events = await session.watch("w8")
         await sh(session, script)
@@ -140,48 +145,46 @@ async def test_the_end_of_what_is_watched_ends_it(session: AsyncSession) -> None
     await session.remove("w8gone", recursive=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_the_whole_workspace_and_the_whole_file_system_can_be_watched(
     session: AsyncSession,
 ) -> None:
     async with session.watch() as events, session.watch("/tmp", root="/") as others:
         await session.write_file("w9", "")
-        await sh(session, "echo >/tmp/w9")
+        await sh(session, scripts.MAKES_OUTSIDE)
         assert (await until(events, lambda event: event.path == "w9"))[-1].kind is CREATED
         assert (await until(others, lambda event: event.path == "/tmp/w9"))[-1].kind is CREATED
-        await sh(session, "rm /tmp/w9")
+        await sh(session, scripts.REMOVES_OUTSIDE)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_reader_that_stalls_is_told_that_it_has_missed_something(
     session: AsyncSession,
 ) -> None:
     await session.make_directory("w10")
     async with session.watch("w10") as events:
         # More than the windows, the pipe and the kernel's queue of 16,384 hold together.
-        script = (
-            "import os\n"
-            "for i in range(40000):\n"
-            "    os.close(os.open(f'{i:0200}', os.O_CREAT))\n"
-            "    os.unlink(f'{i:0200}')\n"
-        )
-        (await session.exec(["python3", "-c", script], cwd="w10", timeout=100)).check()
+        (await session.exec(["python3", "-c", scripts.MANY_FILES], cwd="w10", timeout=100)).check()
         await until(events, lambda event: event.kind is OVERFLOW)
         # And what comes behind it is told again.
-        await sh(session, "mkdir -p w10/later/on; echo >w10/later/on/f")
+        await sh(session, scripts.LATER)
         await until(events, lambda event: event.path == "w10/later/on/f")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_more_directories_than_may_be_are_an_error_or_an_overflow(
     session: AsyncSession,
 ) -> None:
-    await sh(session, "mkdir -p w11/a w11/b")
+    await sh(session, scripts.PREPARE_LIMIT)
     with pytest.raises(ResourceLimitError, match="max_directories"):
         await session.watch("w11", max_directories=2)
     async with session.watch("w11", max_directories=3) as events:
-        await sh(session, "mkdir w11/c")
+        await sh(session, scripts.OVER_LIMIT)
         assert (await anext(events)).path == "w11/c"
         assert (await anext(events)) == WatchEvent(kind=OVERFLOW, path="w11")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_cannot_be_watched_is_an_error(session: AsyncSession) -> None:
     await session.write_file("w12/f", "")
     with pytest.raises(FileMissingError):
@@ -194,6 +197,20 @@ async def test_what_cannot_be_watched_is_an_error(session: AsyncSession) -> None
         await session.watch("w12", ignore=["[a"])
 
 
+@pytest.mark.engines("docker", "memory")
+async def test_who_replaces_a_file_moves_another_one_to_its_place(session: AsyncSession) -> None:
+    await session.write_file("w13/f", "1")
+    async with session.watch("w13") as events:
+        await session.write_file("w13/f", "2")
+        [*_, moved] = await until(events, lambda event: event.target is not None)
+        assert (moved.kind, moved.target) == (MOVED, "w13/f")
+        assert moved.path.startswith("w13/.fumehood-")
+        await sh(session, scripts.REPLACES)
+        assert await up_to(session, events, "w13") == [(MODIFIED, "f"), (MOVED, "f")]
+        assert await session.read_text_file("w13/g") == "2\n"
+
+
+@pytest.mark.engines("docker", "memory")
 async def test_closing_it_ends_an_iteration_under_way(session: AsyncSession) -> None:
     events = await session.watch()
     waiting = asyncio.ensure_future(anext(events, None))

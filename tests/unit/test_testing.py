@@ -91,12 +91,8 @@ async def test_a_script_that_fails_is_an_error_that_says_so(
 
 async def test_what_memory_cannot_do_is_refused() -> None:
     async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
-        for call in (
-            session.pause(),
-            session.watch(),
-        ):
-            with pytest.raises(InvalidRequestError, match="a session in memory has no"):
-                await call
+        with pytest.raises(InvalidRequestError, match="a session in memory has no pause"):
+            await session.pause()
         async with session.open_terminal() as terminal:
             with pytest.raises(InvalidRequestError, match="a session in memory has no terminal"):
                 await terminal.wait()

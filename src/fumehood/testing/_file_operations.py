@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from fumehood._wire.table import ErrorCode, Field, FileCode, Frame, Operation
-from fumehood.testing import _search
+from fumehood.testing import _search, _watch
 from fumehood.testing._patterns import Filter
 from fumehood.testing._talk import Place, Serve, Talk, number, path_of, record
 from fumehood.testing.files import Directory, File, Node, RefusedError
@@ -32,6 +32,7 @@ class FileOperations:
             Operation.REMOVE: self._remove,
             Operation.RENAME: self._rename,
             Operation.SEARCH: self._find,
+            Operation.WATCH: self._watch,
         }
 
     async def _read(self, talk: Talk) -> None:
@@ -47,7 +48,7 @@ class FileOperations:
         if Field.MODIFIED_NS in talk.fields:
             self._check_unchanged(talk, path)
         parents = bool(talk.fields[Field.PARENTS])
-        self._files.put(path, data, number(talk, Field.MODE), parents=parents)
+        self._files.put(path, data, number(talk, Field.MODE), parents=parents, whole=True)
         talk.finish(Frame.DONE, {Field.SIZE: len(data)})
 
     def _check_unchanged(self, talk: Talk, path: str) -> None:
@@ -102,6 +103,9 @@ class FileOperations:
 
     async def _find(self, talk: Talk) -> None:
         await _search.search(self._files, talk)
+
+    async def _watch(self, talk: Talk) -> None:
+        await _watch.watch(self._files, talk)
 
     def _path(self, talk: Talk) -> str:
         return path_of(self._files, talk)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 import posixpath
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from fumehood._wire.table import ErrorCode
+from fumehood._wire.table import ErrorCode, EventCode
 
 _NAME_BYTES = 255
 
@@ -51,6 +52,17 @@ class Directory:
 Node = File | Directory
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that has happened, its paths from the root on."""
+
+    event: EventCode
+    path: str
+    node: Node
+    target: str = ""
+    """Of a move."""
+
+
 class MemoryFiles:
     """The files of one session, as commands' scripts see them.
 
@@ -63,6 +75,8 @@ class MemoryFiles:
     ) -> None:
         self._workdir = workdir
         self._root = Directory() if root is None else root
+        self.listeners: set[Callable[[Change], None]] = set()
+        """Called with each change once it has happened; of what is removed, just before."""
         for path in ("/tmp", workdir):  # noqa: S108 - a name in memory
             self.make_directory(path)
         if workspace is not None:
@@ -89,6 +103,16 @@ class MemoryFiles:
         """Remove a file, or a directory with all in it."""
         with _as_builtin(path):
             self.unlink(path, recursive=True)
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory, with those above it; one that exists is fine."""
+        with _as_builtin(path):
+            self.make_directory(path)
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file or a directory another name; a file that has it is replaced."""
+        with _as_builtin(source):
+            self.rename(source, target, parents=False)
 
     def exists(self, path: str) -> bool:
         """Whether something of this name is there."""
@@ -135,22 +159,31 @@ class MemoryFiles:
             raise RefusedError(ErrorCode.NOT_DIRECTORY, errno.ENOTDIR)
         return node
 
-    def put(self, path: str, data: bytes, mode: int, *, parents: bool) -> None:
-        """Give a file its content; one that is there keeps its mode."""
+    def put(self, path: str, data: bytes, mode: int, *, parents: bool, whole: bool = False) -> None:
+        """Give a file its content; one that is there keeps its mode.
+
+        ``whole``: as the file API does, by a file of another name that takes its place.
+        """
         holder, name = self._place(path, parents=parents)
         old = holder.entries.get(name)
         if isinstance(old, Directory):
             raise RefusedError(ErrorCode.IS_DIRECTORY, errno.EISDIR)
-        holder.entries[name] = File(data, mode if old is None else old.mode)
+        file = holder.entries[name] = File(data, mode if old is None else old.mode)
         holder.modified_ns = time.time_ns()
+        if old is not None and not whole:
+            self._tell(EventCode.MODIFIED, path, file)
+        else:
+            self._placed(path, file, replaced=old is not None)
 
     def place(self, path: str, file: File) -> None:
         """Put a file in its place as it is, with its mode and time."""
         holder, name = self._place(path, parents=True)
-        if isinstance(holder.entries.get(name), Directory):
+        old = holder.entries.get(name)
+        if isinstance(old, Directory):
             raise RefusedError(ErrorCode.IS_DIRECTORY, errno.EISDIR)
         holder.entries[name] = file
         holder.modified_ns = time.time_ns()
+        self._placed(path, file, replaced=old is not None)
 
     def make_directory(self, path: str, mode: int = 0o755, *, parents: bool = True) -> None:
         """Make a directory; with ``parents`` one that exists is fine."""
@@ -161,8 +194,9 @@ class MemoryFiles:
         holder, name = self._place(path, parents=parents)
         found = holder.entries.get(name)
         if found is None:
-            holder.entries[name] = Directory(mode)
+            made = holder.entries[name] = Directory(mode)
             holder.modified_ns = time.time_ns()
+            self._tell(EventCode.CREATED, path, made)
         elif not parents or not isinstance(found, Directory):
             raise RefusedError(ErrorCode.EXISTS, errno.EEXIST)
 
@@ -174,6 +208,10 @@ class MemoryFiles:
             raise RefusedError(ErrorCode.NOT_EMPTY, errno.ENOTEMPTY)
         if self.absolute(path) in ("/", self.absolute(".")):
             raise RefusedError(ErrorCode.BUSY, errno.EBUSY)
+        if isinstance(node, Directory):
+            for below, child in reversed(list(self.walk(path))):
+                self._tell(EventCode.DELETED, f"{path}/{below}", child)
+        self._tell(EventCode.DELETED, path, node)
         del holder.entries[name]
         holder.modified_ns = time.time_ns()
 
@@ -196,6 +234,7 @@ class MemoryFiles:
         del holder.entries[name]
         where.entries[other] = node
         holder.modified_ns = where.modified_ns = time.time_ns()
+        self._tell(EventCode.MOVED, source, node, target)
 
     def walk(
         self, path: str, *, skip: Callable[[str], bool] = lambda _: False
@@ -249,16 +288,33 @@ class MemoryFiles:
         if not parts:
             raise RefusedError(ErrorCode.BUSY, errno.EBUSY)
         node = self._root
-        for part in parts[:-1]:
+        for at, part in enumerate(parts[:-1], start=1):
             found = node.entries.get(part)
             if found is None and parents:
                 found = node.entries[part] = Directory()
+                self._tell(EventCode.CREATED, "/" + "/".join(parts[:at]), found)
             if found is None:
                 raise RefusedError(ErrorCode.NOT_FOUND, errno.ENOENT)
             if not isinstance(found, Directory):
                 raise RefusedError(ErrorCode.NOT_DIRECTORY, errno.ENOTDIR)
             node = found
         return node, parts[-1]
+
+    def _placed(self, path: str, file: File, *, replaced: bool) -> None:
+        """Tell of a file that was put in its place whole; another one is replaced by a rename."""
+        if replaced:
+            draft = f"{posixpath.dirname(self.absolute(path))}/.fumehood-{secrets.token_hex(4)}"
+            self._tell(EventCode.CREATED, draft, file)
+            self._tell(EventCode.MOVED, draft, file, path)
+        else:
+            self._tell(EventCode.CREATED, path, file)
+
+    def _tell(self, event: EventCode, path: str, node: Node, target: str = "") -> None:
+        if not self.listeners:
+            return
+        change = Change(event, self.absolute(path), node, self.absolute(target) if target else "")
+        for listener in tuple(self.listeners):
+            listener(change)
 
 
 def _copied(directory: Directory) -> Directory:
