@@ -244,6 +244,8 @@ async def play(scene: str, sandbox: AsyncDockerSandbox, session_id: str) -> None
 
 
 def main(scene: str, address: str, image: str, session_id: str, grace: str, heartbeat: str) -> None:
+    # A shell has its background jobs ignore Ctrl-C, and so would whatever they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A crash is meant here and needs no picture.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     lifecycle = Lifecycle(disconnect_grace=float(grace), heartbeat_timeout=float(heartbeat))
