@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from fumehood import hooks
 from fumehood._checks import seconds
 from fumehood._claim import Warm
+from fumehood._tether.cleanup import unattended
 from fumehood.errors import InvalidRequestError, SandboxError
 from fumehood.pool import Pool, PoolChange, PoolStats
 from fumehood.results import EndReason
@@ -184,6 +185,7 @@ class WarmPool:
             task = asyncio.create_task(self._add())
             self._fills.add(task)
             task.add_done_callback(self._fills.discard)
+            task.add_done_callback(unattended)
 
     async def _add(self) -> None:
         try:
@@ -191,6 +193,10 @@ class WarmPool:
         except SandboxError as exc:
             self._fill_failed(exc)
             return
+        except Exception as exc:
+            # Nothing that is foreseen; still nobody is to wait for ever, and the event loop tells.
+            self._fill_failed(SandboxError(f"a warm container could not be made: {exc!r}"))
+            raise
         if self._closed:
             self._let_go(warm, None)
             return

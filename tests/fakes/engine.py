@@ -89,7 +89,7 @@ class MemoryEngine:
         self.hold_removal.set()
         self.hold_creation = asyncio.Event()
         self.hold_creation.set()
-        self.fail_creation: EngineError | None = None
+        self.fail_creation: Exception | None = None
         self.hold_naming = asyncio.Event()
         self.hold_naming.set()
         self.greet = True

@@ -263,6 +263,20 @@ async def test_one_that_ends_while_it_waits_is_replaced(
     assert first in engine.discarded
 
 
+async def test_nobody_waits_for_a_pool_whose_filling_fails_as_nobody_has_foreseen(
+    make: Make, engine: MemoryEngine
+) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: told.append(context.get("exception"))
+    )
+    engine.fail_creation = bug = ZeroDivisionError("unforeseen")
+    sandbox = make(pool=ONE)
+    with pytest.raises(SandboxError, match="unforeseen"):
+        await asyncio.wait_for(sandbox.warm_up(), PATIENCE)
+    await until(lambda: told == [bug])
+
+
 async def test_a_pool_that_cannot_be_filled_says_so_and_goes_on_trying(
     make: Make, engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
