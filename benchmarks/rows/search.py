@@ -103,6 +103,6 @@ async def _watch(bench: Bench) -> list[Row]:
 
 
 GROUPS = (
-    Group(rows=("search-word", "search-regex"), measure=_search, long=True),
+    Group(rows=("search-word", "search-regex", "search-regex-bare"), measure=_search, long=True),
     Group(rows=("watch-p50", "watch-p99"), measure=_watch),
 )

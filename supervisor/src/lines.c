@@ -131,32 +131,49 @@ static void search_line(struct lines *lines, size_t end, size_t next)
 	lines->at = next;
 }
 
-/* Find a place in the next line that can match, in front of `limit`. False: there is none, or it is late. */
-static bool find_line(struct lines *lines, size_t limit, size_t *place)
+/* Whether a line of those from `from` to `limit` can match, and a place in the first that can, or its end. Late: no. */
+static bool can_match(struct lines *lines, size_t from, size_t limit, size_t *place)
 {
 	enum regex_result result = REGEX_UNSURE;
 
 	*place = 0;
 	if (lines->dfa)
-		result = regex_dfa_find(lines->dfa, lines->window + lines->at, limit - lines->at, place, lines->late,
-					lines->context);
+		result = regex_dfa_find(lines->dfa, lines->window + from, limit - from, place, lines->late, lines->context);
 	if (result == REGEX_LATE)
 		lines->over = true;
-	*place += lines->at;
+	*place += from;
 	return result == REGEX_FOUND || result == REGEX_UNSURE;
+}
+
+/* The next line that holds the literal and can match: where it begins, or `limit`. */
+static size_t literal_candidate(struct lines *lines, size_t limit)
+{
+	size_t at = lines->at;
+
+	while (at < limit && !lines->over) {
+		const uint8_t *found =
+			literal_find(&lines->pattern->literal, lines->window + at, lines->window + limit);
+		size_t place, begin;
+
+		if (!found)
+			break;
+		begin = begin_of_line(lines, (size_t)(found - lines->window));
+		at = end_of_line(lines, (size_t)(found - lines->window), limit);
+		at += at < limit;
+		if (can_match(lines, begin, at, &place))
+			return begin;
+	}
+	return limit;
 }
 
 /* The next line that can match: where it begins, or `limit`. */
 static size_t candidate(struct lines *lines, size_t limit)
 {
-	const struct literal *literal = &lines->pattern->literal;
-	const uint8_t *found;
 	size_t place;
 
-	if (literal->length == 0)
-		return find_line(lines, limit, &place) ? begin_of_line(lines, place) : limit;
-	found = literal_find(literal, lines->window + lines->at, lines->window + limit);
-	return found ? begin_of_line(lines, (size_t)(found - lines->window)) : limit;
+	if (lines->pattern->literal.length)
+		return literal_candidate(lines, limit);
+	return can_match(lines, lines->at, limit, &place) ? begin_of_line(lines, place) : limit;
 }
 
 /* Search the lines that end before `limit`, and the one that ends there. */

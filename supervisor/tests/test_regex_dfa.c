@@ -84,11 +84,11 @@ static void make_pattern(struct made *made, int depth)
 	}
 }
 
-static void load(struct regex *regex, const struct made *made)
+static void load_with(struct regex *regex, const struct made *made, const char *literal)
 {
 	struct program program;
 
-	head(&program, 0, "");
+	head(&program, 0, literal);
 	put32(&program, made->steps);
 	for (uint32_t i = 0; i < made->steps; i++)
 		step(&program, made->step[i].op, made->step[i].a, made->step[i].b);
@@ -98,6 +98,11 @@ static void load(struct regex *regex, const struct made *made)
 		put32(&program, made->range[i].high);
 	}
 	CHECK(regex_load(regex, program.bytes, program.length));
+}
+
+static void load(struct regex *regex, const struct made *made)
+{
+	load_with(regex, made, "");
 }
 
 static size_t make_text(char *text, size_t pieces)
@@ -173,10 +178,13 @@ TEST("the automaton finds the lines that the simulation finds, whatever pattern 
 		struct made made = {0};
 		struct regex regex;
 		struct lines plain = {.pattern = &regex, .window = window}, quick = plain;
+		bool has_literal = test_below(4) == 0;
 
 		make_pattern(&made, (int)test_below(6));
+		if (has_literal)
+			emit(&made, REGEX_CHARACTER, 'a', 0);
 		emit(&made, REGEX_MATCH, 0, 0);
-		load(&regex, &made);
+		load_with(&regex, &made, has_literal ? "a" : "");
 		quick.dfa = regex_dfa_new(&regex);
 		CHECK(quick.dfa);
 		for (int i = 0; i < 4; i++) {
@@ -193,6 +201,30 @@ TEST("the automaton finds the lines that the simulation finds, whatever pattern 
 	}
 	/* They would agree on nothing, too. */
 	CHECK(matched > 10000 && unmatched > 10000);
+}
+
+TEST("lines that hold the literal are left to the automaton before the simulation sees them")
+{
+	/* a+b */
+	struct made made = {.step = {{REGEX_CHARACTER, 'a', 0}, {REGEX_SPLIT, 0, 2}, {REGEX_CHARACTER, 'b', 0}, {REGEX_MATCH, 0, 0}},
+			    .steps = 4};
+	static char text[100000];
+	static struct found found;
+	struct regex regex;
+	struct lines lines = {.pattern = &regex, .window = malloc(LINES_WINDOW)};
+
+	load_with(&regex, &made, "a");
+	lines.dfa = regex_dfa_new(&regex);
+	memset(text, 'a', sizeof text);
+	for (size_t i = 49; i < sizeof text; i += 50)
+		text[i] = '\n';
+	text[70048] = 'b';
+	find_all(&lines, &found, text, sizeof text, sizeof text);
+	EQUAL(found.count, 1);
+	EQUAL(found.number[0], 1401);
+	CHECK(regex.work < 1000);
+	regex_dfa_free(lines.dfa);
+	regex_free(&regex);
 }
 
 /* `text` is one line, and is asked for by itself. */
