@@ -348,6 +348,29 @@ TEST("states that are forgotten now and then, after enough text, are made again"
 	regex_free(&regex);
 }
 
+TEST("lines are found as ever while states are forgotten over and over")
+{
+	static struct found with, without;
+	static uint8_t text[60000];
+	struct regex regex;
+	struct lines plain = {.pattern = &regex, .window = malloc(LINES_WINDOW)}, quick = plain;
+
+	subsets(&regex, 12);
+	quick.dfa = regex_dfa_new(&regex);
+	for (int round = 0; round < 20; round++) {
+		fill(text, sizeof text, 100);
+		for (size_t i = 0; i < sizeof text; i += 50 + test_below(300))
+			text[i] = 'c';
+		find_all(&plain, &without, (const char *)text, sizeof text, sizeof text);
+		find_all(&quick, &with, (const char *)text, sizeof text, sizeof text);
+		same(&with, &without);
+		CHECK(with.count > 10);
+	}
+	CHECK(regex_dfa_flushes(quick.dfa) > 5);
+	regex_dfa_free(quick.dfa);
+	regex_free(&regex);
+}
+
 TEST("(x?){50}x{50} takes as many steps as it has states, not as the text has characters")
 {
 	static uint8_t text[1 << 20];
