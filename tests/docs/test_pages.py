@@ -24,7 +24,7 @@ PROGRAMS = [
 
 @pytest.mark.engine
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_on_a_page_runs(program: str) -> None:
+def test_a_program_on_a_page_runs(program: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,
@@ -34,6 +34,7 @@ def test_a_program_on_a_page_runs(program: str) -> None:
             program.replace("python:3.13-slim", "fumehood/test-python"),
         ],
         env={**os.environ},
+        cwd=tmp_path,  # some write files
         capture_output=True,
         text=True,
         timeout=100,
