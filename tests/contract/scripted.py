@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from contract.programs import python
+from contract.scripted_terminals import TERMINAL_COMMANDS
 from contract.scripted_watch import WATCH_COMMANDS
 from contract.servers import ECHO, server
 from fumehood.testing import CommandCall, CommandReply, Connection
@@ -103,5 +104,6 @@ COMMANDS: dict[Any, Any] = {
     LISTENS: _listen,
     tuple(python(server(ECHO, ECHO_PORT))): _echo,
     ("/bin/sh", "-c", KEEPS_OUTSIDE): lambda call: call.files.write("/var/tmp/kept", "outside\n"),
+    **TERMINAL_COMMANDS,
     **WATCH_COMMANDS,
 }

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from contract import scripted_terminals as scripts
 from contract.adapter import BUSYBOX, SCRATCH, Api
 from contract.programs import python
 from fumehood import (
@@ -25,8 +26,6 @@ from fumehood import (
 )
 from fumehood.terminals import AsyncTerminal
 
-READY = "import sys; print('ready', flush=True); [print(repr(line)) for line in sys.stdin]"
-
 
 async def read_until(terminal: AsyncTerminal, wanted: bytes) -> bytes:
     """Read until the output holds ``wanted``; its end without it fails the test."""
@@ -42,10 +41,10 @@ async def all_of(terminal: AsyncTerminal) -> bytes:
     return b"".join([data async for data in terminal])
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_program_finds_a_real_terminal(session: AsyncSession) -> None:
-    script = "tty; stty size; echo $TERM $A; pwd; test -t 0 && test -t 1 && test -t 2 && exit 7"
     async with session.open_terminal(
-        ["sh", "-c", script], rows=33, cols=101, env={"A": "b"}, cwd="/tmp"
+        ["sh", "-c", scripts.LOOKS], rows=33, cols=101, env={"A": "b"}, cwd="/tmp"
     ) as terminal:
         assert (terminal.rows, terminal.cols) == (33, 101)
         shown = (await all_of(terminal)).decode().split("\r\n")
@@ -57,6 +56,7 @@ async def test_a_program_finds_a_real_terminal(session: AsyncSession) -> None:
     assert terminal.result == result
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_it_is_awaited_as_well_as_entered(session: AsyncSession) -> None:
     terminal = await session.open_terminal(["echo", "hello"])
     assert await all_of(terminal) == b"hello\r\n"
@@ -66,8 +66,9 @@ async def test_it_is_awaited_as_well_as_entered(session: AsyncSession) -> None:
     await terminal.aclose()
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_keys_are_keys(session: AsyncSession) -> None:
-    async with session.open_terminal(python(READY)) as terminal:
+    async with session.open_terminal(python(scripts.READY)) as terminal:
         await read_until(terminal, b"ready\r\n")
         await terminal.write("hellp\x7fo wörld\r")
         assert "'hello wörld\\n'".encode() in await read_until(terminal, b"\\n'\r\n")
@@ -79,15 +80,16 @@ async def test_keys_are_keys(session: AsyncSession) -> None:
     assert (result.reason, result.signal) == (ExecReason.SIGNALED, 2)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_new_size_reaches_the_program(session: AsyncSession) -> None:
-    script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done"
-    async with session.open_terminal(["sh", "-c", script]) as terminal:
+    async with session.open_terminal(["sh", "-c", scripts.SIZES]) as terminal:
         await read_until(terminal, b"ready")
         await terminal.resize(50, 132)
         await read_until(terminal, b"50 132\r\n")
         assert (terminal.rows, terminal.cols) == (50, 132)
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -115,6 +117,7 @@ async def test_what_cannot_be_is_refused_before_anything_is_sent(
     assert session.statistics()["opened"] == opened
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_size_that_is_none_changes_nothing(session: AsyncSession) -> None:
     async with session.open_terminal(["cat"]) as terminal:
         for rows, cols in ((0, 80), (24, 65536)):
@@ -130,6 +133,7 @@ async def test_a_size_that_is_none_changes_nothing(session: AsyncSession) -> Non
             await use
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_what_cannot_be_started_is_a_typed_error(session: AsyncSession) -> None:
     for more, error in (
         ({"argv": ["no-such-program"]}, CommandNotFoundError),
@@ -145,6 +149,7 @@ async def test_what_cannot_be_started_is_a_typed_error(session: AsyncSession) ->
                 await terminal.write("x")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_nobody_types_to_a_program_that_has_ended(session: AsyncSession) -> None:
     async with session.open_terminal(["true"]) as terminal:
         assert (await terminal.wait()).ok
@@ -163,8 +168,9 @@ async def test_without_a_program_it_is_the_users_shell(api: Api) -> None:
             await terminal.read()
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_waiting_for_it_takes_nothing_and_has_an_end(session: AsyncSession) -> None:
-    async with session.open_terminal(["sh", "-c", "echo before; read line"]) as terminal:
+    async with session.open_terminal(["sh", "-c", scripts.BEFORE]) as terminal:
         with pytest.raises(OperationTimeoutError):
             await terminal.wait(timeout=0.05)
         await terminal.write("\r")
@@ -172,9 +178,9 @@ async def test_waiting_for_it_takes_nothing_and_has_an_end(session: AsyncSession
         assert (await all_of(terminal)).startswith(b"before\r\n")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_hung_up_it_may_tidy_up_and_its_tree_is_gone(session: AsyncSession) -> None:
-    script = "trap 'echo saved >saved; exit 9' HUP; sleep 1000 & echo ready; wait"
-    async with session.open_terminal(["sh", "-c", script]) as terminal:
+    async with session.open_terminal(["sh", "-c", scripts.SAVES_AT_HANG_UP]) as terminal:
         await read_until(terminal, b"ready")
     assert terminal.result is not None
     assert terminal.result.exit_code == 9
@@ -182,15 +188,16 @@ async def test_hung_up_it_may_tidy_up_and_its_tree_is_gone(session: AsyncSession
     assert (await session.exec(["pgrep", "sleep"])).exit_code == 1
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_who_ignores_the_hang_up_is_killed(session: AsyncSession) -> None:
-    script = "trap '' HUP; setsid sleep 1000 & echo ready; while :; do sleep 1000; done"
-    async with session.open_terminal(["sh", "-c", script]) as terminal:
+    async with session.open_terminal(["sh", "-c", scripts.IGNORES_HANG_UP]) as terminal:
         await read_until(terminal, b"ready")
     assert terminal.result is not None
     assert terminal.result.reason is ExecReason.CANCELLED
     assert (await session.exec(["pgrep", "sleep"])).exit_code == 1
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_reader_that_is_woken_by_the_end_sees_it(session: AsyncSession) -> None:
     terminal = await session.open_terminal(["cat"])
     async with asyncio.TaskGroup() as tasks:
@@ -218,6 +225,7 @@ async def test_an_open_terminal_is_work_and_its_end_is_told_with_the_sessions(ap
         await terminal.aclose()
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_hooks_are_asked_and_told_as_of_any_command(api: Api) -> None:
     seen: list[ExecStarted | ExecEnded] = []
 
@@ -230,7 +238,9 @@ async def test_hooks_are_asked_and_told_as_of_any_command(api: Api) -> None:
     async with api.session(hooks=hooks) as session:
         with pytest.raises(PermissionError):
             await session.open_terminal(["refused"])
-        async with session.open_terminal(["sh", "-c", "exit 4"], cwd="/tmp") as terminal:
+        async with session.open_terminal(
+            ["sh", "-c", scripts.EXITS_WITH_4], cwd="/tmp"
+        ) as terminal:
             await terminal.wait()
     refused, started, ended = seen
     assert isinstance(refused, ExecStarted)
@@ -241,9 +251,10 @@ async def test_hooks_are_asked_and_told_as_of_any_command(api: Api) -> None:
     assert ended.result.exit_code == 4
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_many_at_once_keep_apart(session: AsyncSession) -> None:
     async def one(number: int) -> bytes:
-        async with session.open_terminal(["sh", "-c", f"read x; echo {number}-$x"]) as terminal:
+        async with session.open_terminal(["sh", "-c", scripts.answers(number)]) as terminal:
             await terminal.write(f"n{number}\r")
             return await all_of(terminal)
 

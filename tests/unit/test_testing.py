@@ -21,6 +21,7 @@ from fumehood import (
     PortRefusedError,
     PortResetError,
 )
+from fumehood.terminals import AsyncTerminal
 from fumehood.testing import (
     AsyncMemorySandbox,
     CommandCall,
@@ -93,9 +94,6 @@ async def test_what_memory_cannot_do_is_refused() -> None:
     async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
         with pytest.raises(InvalidRequestError, match="a session in memory has no pause"):
             await session.pause()
-        async with session.open_terminal() as terminal:
-            with pytest.raises(InvalidRequestError, match="a session in memory has no terminal"):
-                await terminal.wait()
         degraded = {item.partition(":")[0] for item in session.effective_limits.degraded}
         assert degraded >= {"memory_mb", "pids", "cpus", "seccomp", "no_new_privileges"}
         with pytest.raises(EngineUnsupportedError, match="published ports"):
@@ -446,3 +444,67 @@ async def test_a_server_that_fails_is_a_reset_and_is_logged(
                 await stream.read()
     [record] = caplog.records
     assert record.exc_info is not None
+
+
+async def test_without_a_program_a_terminal_has_the_scripted_shell() -> None:
+    async def shell(call: CommandCall) -> int:
+        while line := await call.read_line():
+            await call.write(f"{call.argv[0]} {line}")
+        return 3
+
+    async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
+        async with session.open_terminal() as terminal:
+            with pytest.raises(CommandNotFoundError, match="no shell"):
+                await terminal.wait()
+        sandbox.on("bash", shell)
+        async with session.open_terminal() as terminal:
+            await terminal.write("a\x07b\r")
+            await terminal.send_eof()
+            assert b"".join([data async for data in terminal]) in (
+                b"a^Gb\r\n/bin/bash a\x07b\r\n",
+                b"/bin/bash a\x07b\r\na^Gb\r\n",
+            )
+            assert (await terminal.wait()).exit_code == 3
+
+
+async def test_what_is_typed_ahead_is_bounded_and_arrives_whole() -> None:
+    begun = asyncio.Event()
+
+    async def count(call: CommandCall) -> str:
+        await begun.wait()
+        size = 0
+        while line := await call.read_line():
+            size += len(line)
+        return f"<{size}>"
+
+    async with (
+        AsyncMemorySandbox(commands={"count": count}) as sandbox,
+        sandbox.create_session() as session,
+        session.open_terminal(["count"]) as terminal,
+    ):
+        shown = asyncio.ensure_future(_all(terminal))
+        await terminal.write(b"0123456789\r" * 10_000)
+        begun.set()
+        await terminal.send_eof()
+        assert b"<110000>" in await shown
+
+
+async def _all(terminal: AsyncTerminal) -> bytes:
+    return b"".join([data async for data in terminal])
+
+
+async def test_a_command_without_a_terminal_has_no_size(caplog: pytest.LogCaptureFixture) -> None:
+    async def look(call: CommandCall) -> None:
+        assert call.size is None
+        await call.resized()
+
+    async with (
+        AsyncMemorySandbox(commands={"look": look}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        with pytest.raises(CommandError, match="not a terminal"):
+            await session.exec(["look"])
+        async with session.open_terminal(["cat"]) as terminal:
+            await terminal.resize(1, 2)
+            await terminal.send_eof()
+            assert (await terminal.wait()).ok

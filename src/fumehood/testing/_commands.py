@@ -11,6 +11,7 @@ from typing import cast
 from fumehood._wire.table import ErrorCode, ExecCode, Field, Frame, Operation
 from fumehood.testing._input import Input
 from fumehood.testing._talk import Place, Serve, Talk, check_user, number, text, variables
+from fumehood.testing._terminal import Terminal
 from fumehood.testing.commands import CommandCall, CommandReply, Send, as_bytes
 from fumehood.testing.files import RefusedError
 
@@ -19,7 +20,15 @@ _log = logging.getLogger("fumehood.testing")
 _SIGKILL = 9
 
 
-def call_of(place: Place, talk: Talk, source: Input, stdout: Send, stderr: Send) -> CommandCall:
+def call_of(
+    place: Place,
+    talk: Talk,
+    source: Input,
+    stdout: Send,
+    stderr: Send,
+    *,
+    terminal: Terminal | None = None,
+) -> CommandCall:
     """Return what a script is told of its command.
 
     Raises:
@@ -34,9 +43,14 @@ def call_of(place: Place, talk: Talk, source: Input, stdout: Send, stderr: Send)
         raise RefusedError(ErrorCode.CWD, refusal.number, step="cwd") from None
     user = cast("str | None", talk.fields.get(Field.USER))
     check_user(user)
-    arguments = cast("list[bytes]", talk.fields[Field.ARGUMENT])
+    arguments = cast("list[bytes]", talk.fields.get(Field.ARGUMENT) or [])
     argv = tuple(item.decode("utf-8", "surrogateescape") for item in arguments)
-    place.programs.check(argv)
+    if argv:
+        place.programs.check(argv)
+    else:
+        argv = (place.programs.shell(),)
+    if terminal is not None:
+        env.setdefault("TERM", "xterm-256color")
     return CommandCall(
         argv=argv,
         stdin=b"",
@@ -48,7 +62,26 @@ def call_of(place: Place, talk: Talk, source: Input, stdout: Send, stderr: Send)
         _ports=place.ports,
         _stdout=stdout,
         _stderr=stderr,
+        _terminal=terminal,
     )
+
+
+async def run_script(place: Place, call: CommandCall) -> CommandReply:
+    """Run a script to its end.
+
+    Raises:
+        RefusedError: it has failed, or it asked for what is not there.
+    """
+    try:
+        return await place.programs.run(call)
+    except RefusedError:
+        raise
+    except Exception as exc:
+        # A script is the test's own code: its fault is told where the test looks.
+        _log.exception("the script of %r failed", call.argv[0])
+        raise RefusedError(
+            ErrorCode.IO, step="script", message=f"{type(exc).__name__}: {exc}"
+        ) from exc
 
 
 class CommandOperations:
@@ -73,7 +106,7 @@ class CommandOperations:
                 if talk.fields[Field.STDIN]:
                     data = await talk.whole_input()
                     call = dataclasses.replace(call, stdin=data, _input=Input(data))
-                reply = await self._reply(call)
+                reply = await run_script(self._place, call)
                 # What a script has sent itself came before.
                 await command.stdout(as_bytes(reply.stdout))
                 await command.stderr(as_bytes(reply.stderr))
@@ -100,18 +133,6 @@ class CommandOperations:
                 Field.LEFT_RUNNING: 0,
             },
         )
-
-    async def _reply(self, call: CommandCall) -> CommandReply:
-        try:
-            return await self._place.programs.run(call)
-        except RefusedError:
-            raise
-        except Exception as exc:
-            # A script is the test's own code: its fault is told where the test looks.
-            _log.exception("the script of %r failed", call.argv[0])
-            raise RefusedError(
-                ErrorCode.IO, step="script", message=f"{type(exc).__name__}: {exc}"
-            ) from exc
 
 
 class _Output:

@@ -9,6 +9,7 @@ from fumehood.testing._port_operations import PortOperations
 from fumehood.testing._process_operations import ProcessOperations
 from fumehood.testing._state_operations import StateOperations
 from fumehood.testing._talk import Place, Serve, Talk
+from fumehood.testing._terminal_operations import TerminalOperations
 from fumehood.testing._tree_operations import TreeOperations
 from fumehood.testing.commands import Programs
 from fumehood.testing.files import MemoryFiles, RefusedError
@@ -33,6 +34,7 @@ class Inside:
             **self._processes.table,
             **self._ports.table,
             **StateOperations(self.place).table,
+            **TerminalOperations(self.place).table,
             **TreeOperations(self.place).table,
         }
 

@@ -298,6 +298,7 @@ class Channel:
         self.fields: Mapping[Field, Value] = codec.decode_frame_fields(raw)
         self.cancelled = False
         self.input_ended = False
+        self.resized: Callable[[int, int], None] | None = None
         self._input = bytearray()
         self._link = link
         self._number = raw.channel
@@ -314,6 +315,12 @@ class Channel:
             self.input_ended = True
         elif raw.frame is Frame.CREDIT:
             self._window.credit(codec.decode_credit(raw))
+        elif raw.frame is Frame.RESIZE:
+            # One that comes before the terminal does is what it begins with.
+            size = codec.decode_frame_fields(raw)
+            self.fields = {**self.fields, **size}
+            if self.resized is not None:
+                self.resized(cast("int", size[Field.ROWS]), cast("int", size[Field.COLUMNS]))
         elif raw.frame is Frame.CANCEL:
             self.cancelled = True
             self.task.cancel()

@@ -23,6 +23,8 @@ class Talk(Protocol):
     fields: Mapping[Field, Value]
     cancelled: bool
     input_ended: bool
+    resized: Callable[[int, int], None] | None
+    """Called with each new size of a terminal: rows and columns."""
 
     async def piece(self) -> bytes:
         """Wait for the next of the input; ``b""`` at its end."""

@@ -15,6 +15,7 @@ from fumehood._wire.table import ErrorCode
 from fumehood.errors import InvalidRequestError
 from fumehood.ports import check_port
 from fumehood.testing._input import Input
+from fumehood.testing._terminal import Terminal
 from fumehood.testing.files import MemoryFiles, RefusedError
 from fumehood.testing.ports import Ports, Server
 from fumehood.text import brief
@@ -68,6 +69,22 @@ class CommandCall:
     _ports: Ports = field(repr=False)
     _stdout: Send = field(repr=False)
     _stderr: Send = field(repr=False)
+    _terminal: Terminal | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Rows and columns of its terminal; ``None`` where it has none."""
+        return None if self._terminal is None else self._terminal.size
+
+    async def resized(self) -> tuple[int, int]:
+        """Wait for another size of its terminal than this has last returned; return the new one.
+
+        Raises:
+            OSError: it has no terminal.
+        """
+        if self._terminal is None:
+            raise OSError(errno.ENOTTY, "not a terminal")
+        return await self._terminal.resized()
 
     def serve(self, port: int, server: Server) -> AbstractContextManager[None]:
         """Listen at a port of the session for as long as the block runs.
@@ -84,7 +101,10 @@ class CommandCall:
         return self._ports.listening(check_port(port), server)
 
     async def read(self) -> bytes:
-        """Return what comes next from standard input; ``b""`` when it has ended."""
+        """Return what comes next from standard input; ``b""`` when it has ended.
+
+        At a terminal that is one line, and ``b""`` only the end that Ctrl-D has typed.
+        """
         return await self._input.read()
 
     async def read_line(self) -> str:
@@ -156,6 +176,19 @@ class Programs:
             RefusedError: there is no such program.
         """
         self._entry(argv)
+
+    def shell(self) -> str:
+        """Return the shell that somebody gets who names no program: one that is scripted.
+
+        Raises:
+            RefusedError: none is.
+        """
+        if self._all is not None:
+            return "/bin/sh"
+        for shell in ("/bin/bash", "/bin/sh"):
+            if not {(shell,), shell, _plain(shell)}.isdisjoint(self._named):
+                return shell
+        raise RefusedError(ErrorCode.PROGRAM_NOT_FOUND, errno.ENOENT, step="program")
 
     async def run(self, call: CommandCall) -> CommandReply:
         """Run a command to its end."""
