@@ -88,7 +88,7 @@ class Worker:
             line = self._answers.get(timeout=seconds)
         except queue.Empty:
             self.end()
-            raise PeerError(f"not done in {seconds:g} s") from None
+            raise PeerError(f"not done in {seconds:.0f} s") from None
         if not line:
             self.end()
             raise PeerError("its process ended by itself")
