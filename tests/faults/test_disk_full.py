@@ -7,7 +7,7 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -213,6 +213,50 @@ async def test_a_disk_that_becomes_full_during_a_snapshot_costs_the_snapshot_alo
         await session.snapshot("one")
         await box.delete_snapshot("one")
         assert await session.read_file("kept") == b"x" * 100_000
+    await sweep(small)
+    assert await eventually_none(lambda: small.observer.left("")) == []
+    socket.unlink(missing_ok=True)
+
+
+@case("X120", STATE)
+@pytest.mark.slow
+async def test_a_disk_that_becomes_full_during_a_stop_or_a_resume_costs_neither_session_nor_files(
+    small: OwnEngine, sandbox: MakeSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENGINE_ONLY, "engine")
+    socket = small.directory / "proxy-stop.sock"
+    async with (
+        between(small.directory / "engine.sock", socket) as proxy,
+        sandbox(docker_host=f"unix://{socket}") as box,
+    ):
+        session = await box.create_session()
+        await session.write_file("kept", b"x" * 100_000)
+        await session.shell("head -c 100000 /dev/urandom >/kept", check=True)
+        works: list[tuple[tuple[str, str], Callable[[], Awaitable[object]]]] = [
+            (("POST", "commit"), session.stop),
+            (("POST", "containers/create"), lambda: box.resume(session.id)),
+        ]
+        for step, work in works:
+            filled = contextlib.ExitStack()
+
+            async def fill(exchange: Exchange, filled: contextlib.ExitStack = filled) -> bool:
+                del exchange
+                filled.enter_context(full(small))
+                return True
+
+            rule = proxy.on(*step, fill, times=1)
+            with filled:
+                with pytest.raises(EngineError):
+                    await work()
+                assert rule.seen.is_set()
+                if work == session.stop:
+                    assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
+            states = [info.state for info in await box.list_sessions()]
+            assert states == (["running"] if work == session.stop else ["stopped"])
+            if work == session.stop:
+                await session.stop()
+        async with box.resume(session.id) as again:
+            assert await again.read_file("kept") == b"x" * 100_000
     await sweep(small)
     assert await eventually_none(lambda: small.observer.left("")) == []
     socket.unlink(missing_ok=True)

@@ -90,13 +90,14 @@ async def test_a_client_that_is_killed_while_it_stops_leaves_a_whole_session_or_
 async def _settled(engine: OwnEngine, step: tuple[str, str]) -> None:
     if step != STEPS["its name"]:
         return
+    # On its disk: an engine shows a name before it has written it down.
+    files = engine.data / "containers"
     async with asyncio.timeout(30):
         while not any(
-            name.startswith("/fumehood.stopped.")
-            for item in await engine.observer.call("GET", "containers/json", all="1")
-            for name in item["Names"]
+            b'"Name":"/fumehood.stopped.' in path.read_bytes()
+            for path in files.glob("*/config.v2.json")
         ):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
 
 
 @case("X51", STATE)
@@ -160,4 +161,70 @@ async def test_an_engine_that_is_killed_during_a_snapshot_leaves_nothing(
             await taking
         await engine.start()
     await sweep(engine)
+    await empty(engine)
+
+
+@case("X121", STATE)
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [False, True], ids=["before", "after"])
+async def test_an_engine_that_is_killed_during_a_stop_leaves_all_of_the_files_or_nothing(
+    engine: OwnEngine,
+    sandbox: MakeSandbox,
+    open_proxy: OpenProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
+) -> None:
+    monkeypatch.setattr(docker_state_sweep, "DRAFT_SECONDS", 0)
+    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
+        session = await box.create_session(id="stopping")
+        await session.write_file("kept", "x")
+        held = faults.reply_held if named else faults.held
+        rule = proxy.on(*STEPS["its name"], held(asyncio.Event()), times=1)
+        stopping = asyncio.ensure_future(session.stop())
+        await rule.seen.wait()
+        if named:
+            await _settled(engine, STEPS["its name"])
+        await engine.kill()
+        proxy.cut_streams()
+        await proxy.close()
+        with pytest.raises(SandboxError):
+            await stopping
+        await engine.start()
+    await sweep(engine)
+    async with sandbox() as box:
+        assert await states(box, "stopping") == (["stopped"] if named else [])
+        if named:
+            async with box.resume("stopping") as again:
+                assert await again.read_text_file("kept") == "x"
+    await empty(engine)
+
+
+@case("X122", STATE)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "step",
+    [("POST", "containers/[^/]+/start"), ("DELETE", "containers/[^/]+")],
+    ids=["the start", "the last step"],
+)
+async def test_an_engine_that_is_killed_during_a_resume_leaves_the_stopped_session(
+    engine: OwnEngine, sandbox: MakeSandbox, open_proxy: OpenProxy, step: tuple[str, str]
+) -> None:
+    async with open_proxy() as (proxy, address), sandbox(docker_host=address) as box:
+        session = await box.create_session(id="stopping")
+        await session.write_file("kept", "x")
+        await session.stop()
+        rule = proxy.on(*step, faults.held(asyncio.Event()), times=1)
+        resuming = asyncio.ensure_future(box.resume("stopping")._make())
+        await rule.seen.wait()
+        await engine.kill()
+        proxy.cut_streams()
+        await proxy.close()
+        with pytest.raises(SandboxError):
+            await resuming
+        await engine.start()
+    await sweep(engine)
+    async with sandbox() as box:
+        assert await states(box, "stopping") == ["stopped"]
+        async with box.resume("stopping") as again:
+            assert await again.read_text_file("kept") == "x"
     await empty(engine)
