@@ -125,8 +125,7 @@ class SearchPart(SessionPart):
         ``*`` and ``?`` stop at a slash, ``**`` is any number of directories, ``[a-z]`` and
         ``[!a-z]`` one character, ``{a,b}`` one of several. Names that begin with a dot are like any
         others. No link is followed. Where the glob begins with directories that do not exist,
-        there is nothing. Directories that the session's user may not read are passed by, as in
-        :meth:`SearchPart.search`; the one that the glob begins in must be readable.
+        there is nothing.
 
         Args:
             pattern: the glob, relative to ``path``.
@@ -143,7 +142,6 @@ class SearchPart(SessionPart):
         Raises:
             InvalidRequestError: it is no glob.
             FileMissingError, FileNotDirectoryError: of ``path``.
-            FilePermissionError: of ``path``, or of the directories that the glob begins with.
             FileError: more than 100,000 entries match.
         """
         front, rest = _globs.split_glob(pattern)

@@ -35,13 +35,6 @@ static int flush(struct listing *listing)
 	return done;
 }
 
-/* Whether what failed below the directory that was asked for is only closed to this user, and may be passed by: who chooses by
- * name (`include`) asks for what can be found; a list of everything must be whole. */
-static bool may_pass(const struct listing *listing, int err_no)
-{
-	return err_no == EACCES && listing->filter.included > 0;
-}
-
 /* Add the record of one entry, whose path is in place, if it is asked for. 1: it is a directory; 0; -1: reported. */
 static int list_entry(struct listing *listing, const char *name, uint32_t path_length)
 {
@@ -50,12 +43,8 @@ static int list_entry(struct listing *listing, const char *name, uint32_t path_l
 	ssize_t link_length = -1;
 	struct stat status;
 
-	if (fstatat(listing->tree.fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
-		/* Names of a directory that may be read and not searched. */
-		bool closed = listing->tree.depth > 0 && may_pass(listing, errno);
-
-		return closed || walker_is_race(errno) ? 0 : files_fail(job, "stat", errno);
-	}
+	if (fstatat(listing->tree.fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return walker_is_race(errno) ? 0 : files_fail(job, "stat", errno);
 	if (!filter_includes(&listing->filter, listing->path, path_length))
 		return S_ISDIR(status.st_mode);
 	if (job->report->entries == job->request->limit)
@@ -104,7 +93,7 @@ static int list_step(struct listing *listing)
 	if (kind <= 0 || !job->request->recursive)
 		return kind < 0 ? -1 : 1;
 	if (walker_enter(tree, entry, tree->offset, listing->path_length) < 0)
-		return walker_is_race(errno) || may_pass(listing, errno) ? 1 : files_fail(job, "list", errno);
+		return walker_is_race(errno) ? 1 : files_fail(job, "list", errno);
 	listing->path[length] = '/';
 	listing->path_length = length + 1;
 	return 1;

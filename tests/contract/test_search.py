@@ -6,12 +6,11 @@ import re
 
 import pytest
 
-from contract.adapter import BUSYBOX, SCRATCH, Api
+from contract.adapter import SCRATCH, Api
 from fumehood import (
     AsyncSession,
     FileMissingError,
     FileNotDirectoryError,
-    FilePermissionError,
     InvalidPathError,
     InvalidRequestError,
     NotRegularFileError,
@@ -283,21 +282,3 @@ async def test_files_of_another_user_that_are_closed_are_counted(api: Api) -> No
         result = await session.search("x")
         assert places(result) == [("open", 1, "x")]
         assert result.skipped_unreadable == 1
-
-
-async def test_a_glob_goes_on_beside_directories_that_are_closed(api: Api) -> None:
-    async with api.session(BUSYBOX, user="1000:1000") as session:
-        await write_all(
-            session, {"a.py": "", "closed/b.py": "", "named/c.py": "", "x/y/d.py": "", "z.py": ""}
-        )
-        # Nothing of the first can be read; of the second, which lacks the right to search, names.
-        closing = "chmod 0 closed && chmod 400 named"
-        assert (await session.exec(["sh", "-c", closing])).exit_code == 0
-        found = [entry.path for entry in await session.glob("**/*.py")]
-        assert found == ["a.py", "x/y/d.py", "z.py"]
-        assert [entry.path for entry in await session.glob("**/closed")] == ["closed"]
-        # What is asked for itself, and a list of all there is, are not left out without a word.
-        with pytest.raises(FilePermissionError):
-            await session.glob("closed/*.py")
-        with pytest.raises(FilePermissionError):
-            await session.list_files(recursive=True)

@@ -1447,8 +1447,7 @@ class Session(Blocking[_session.AsyncSession]):
         ``*`` and ``?`` stop at a slash, ``**`` is any number of directories, ``[a-z]`` and
         ``[!a-z]`` one character, ``{a,b}`` one of several. Names that begin with a dot are like any
         others. No link is followed. Where the glob begins with directories that do not exist,
-        there is nothing. Directories that the session's user may not read are passed by, as in
-        :meth:`Session.search`; the one that the glob begins in must be readable.
+        there is nothing.
 
         Args:
             pattern: the glob, relative to ``path``.
@@ -1465,7 +1464,6 @@ class Session(Blocking[_session.AsyncSession]):
         Raises:
             InvalidRequestError: it is no glob.
             FileMissingError, FileNotDirectoryError: of ``path``.
-            FilePermissionError: of ``path``, or of the directories that the glob begins with.
             FileError: more than 100,000 entries match.
         """
         return self._call(lambda: self._async.glob(pattern, path, exclude=exclude, root=root))
