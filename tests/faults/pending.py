@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
-from fumehood import AsyncSession, EndReason, SessionEndedError, SessionLostError
+from faults.engine import OwnEngine
+from faults.proxy import Proxy
+from fumehood import AsyncSession, EndReason, SandboxError, SessionEndedError, SessionLostError
 
 SECONDS = 10.0
 """In which a call must have ended once its session's stream has: anything longer is a hang."""
@@ -96,3 +99,13 @@ async def all_end(
         assert await session.wait_ended() in reasons
         with pytest.raises(SessionEndedError):
             await session.exec(["true"])
+
+
+async def killed_under(task: asyncio.Future[Any], engine: OwnEngine, proxy: Proxy) -> None:
+    """Kill the engine that a call waits for, which must end typed, and start it anew."""
+    await engine.kill()
+    proxy.cut_streams()
+    await proxy.close()
+    with pytest.raises(SandboxError):
+        await task
+    await engine.start()

@@ -18,7 +18,7 @@ from cases.invariants import eventually_none
 from cases.mark import case
 from faults.conftest import MakeSandbox, sweep
 from faults.engine import OwnEngine, loaded
-from faults.proxy import Exchange, between
+from faults.proxy import Exchange, Proxy, Rule, between
 from fumehood import AsyncDockerSandbox, DiskFullError, EngineDiskFullError, EngineError, Workspace
 from fumehood._supervisor import binary, install
 from fumehood.engines.docker import ENGINE_ONLY
@@ -56,6 +56,19 @@ def full(engine: OwnEngine) -> Iterator[None]:
         yield
     finally:
         ballast.unlink()
+
+
+@contextmanager
+def full_from(engine: OwnEngine, proxy: Proxy, step: tuple[str, str]) -> Iterator[Rule]:
+    """Take all of its disk once it is asked for a step."""
+    with contextlib.ExitStack() as filled:
+
+        async def fill(exchange: Exchange) -> bool:
+            del exchange
+            filled.enter_context(full(engine))
+            return True
+
+        yield proxy.on(*step, fill, times=1)
 
 
 def _fill(file: io.FileIO) -> int:
@@ -196,15 +209,7 @@ async def test_a_disk_that_becomes_full_during_a_snapshot_costs_the_snapshot_alo
         await session.write_file("kept", b"x" * 100_000)
         # Into the container's own file system: the commit has something to write.
         await session.shell("head -c 100000 /dev/urandom >/kept", check=True)
-        filled = contextlib.ExitStack()
-
-        async def fill(exchange: Exchange) -> bool:
-            del exchange
-            filled.enter_context(full(small))
-            return True
-
-        rule = proxy.on(*step, fill, times=1)
-        with filled:
+        with full_from(small, proxy, step) as rule:
             with pytest.raises(EngineError):
                 await session.snapshot("one")
             assert rule.seen.is_set()
@@ -237,15 +242,7 @@ async def test_a_disk_that_becomes_full_during_a_stop_or_a_resume_costs_neither_
             (("POST", "containers/create"), lambda: box.resume(session.id)),
         ]
         for step, work in works:
-            filled = contextlib.ExitStack()
-
-            async def fill(exchange: Exchange, filled: contextlib.ExitStack = filled) -> bool:
-                del exchange
-                filled.enter_context(full(small))
-                return True
-
-            rule = proxy.on(*step, fill, times=1)
-            with filled:
+            with full_from(small, proxy, step) as rule:
                 with pytest.raises(EngineError):
                     await work()
                 assert rule.seen.is_set()

@@ -15,8 +15,9 @@ from faults import proxy as faults
 from faults.clients import client
 from faults.conftest import MakeSandbox, OpenProxy, sweep
 from faults.engine import OwnEngine
+from faults.pending import killed_under
 from faults.proxy import Proxy
-from fumehood import AsyncDockerSandbox, EngineError, SandboxError
+from fumehood import AsyncDockerSandbox, EngineError
 from fumehood.engines import docker_state_sweep
 
 QUICK = ("the file system", "its name")
@@ -188,11 +189,6 @@ async def test_an_engine_that_is_killed_during_an_import_leaves_nothing(
         rule = proxy.on(*IN["the workspace"], faults.held(asyncio.Event()), times=1)
         taking = asyncio.ensure_future(box.import_snapshot(file, name="taken"))
         await rule.seen.wait()
-        await engine.kill()
-        proxy.cut_streams()
-        await proxy.close()
-        with pytest.raises(SandboxError):
-            await taking
-        await engine.start()
+        await killed_under(taking, engine, proxy)
     await sweep(engine)
     await empty(engine)

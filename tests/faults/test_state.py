@@ -13,7 +13,8 @@ from faults import proxy as faults
 from faults.clients import client
 from faults.conftest import MakeSandbox, OpenProxy, sweep
 from faults.engine import OwnEngine
-from fumehood import AsyncDockerSandbox, EngineError, SandboxError
+from faults.pending import killed_under
+from fumehood import AsyncDockerSandbox, EngineError
 from fumehood.engines import docker_state_sweep
 
 STATE = "Files that are kept are there whole or not at all"
@@ -154,12 +155,7 @@ async def test_an_engine_that_is_killed_during_a_snapshot_leaves_nothing(
         rule = proxy.on(*STEPS["its record"], faults.held(asyncio.Event()), times=1)
         taking = asyncio.ensure_future(session.snapshot("one"))
         await rule.seen.wait()
-        await engine.kill()
-        proxy.cut_streams()
-        await proxy.close()
-        with pytest.raises(SandboxError):
-            await taking
-        await engine.start()
+        await killed_under(taking, engine, proxy)
     await sweep(engine)
     await empty(engine)
 
@@ -184,12 +180,7 @@ async def test_an_engine_that_is_killed_during_a_stop_leaves_all_of_the_files_or
         await rule.seen.wait()
         if named:
             await _settled(engine, STEPS["its name"])
-        await engine.kill()
-        proxy.cut_streams()
-        await proxy.close()
-        with pytest.raises(SandboxError):
-            await stopping
-        await engine.start()
+        await killed_under(stopping, engine, proxy)
     await sweep(engine)
     async with sandbox() as box:
         assert await states(box, "stopping") == (["stopped"] if named else [])
@@ -216,12 +207,7 @@ async def test_an_engine_that_is_killed_during_a_resume_leaves_the_stopped_sessi
         rule = proxy.on(*step, faults.held(asyncio.Event()), times=1)
         resuming = asyncio.ensure_future(box.resume("stopping")._make())
         await rule.seen.wait()
-        await engine.kill()
-        proxy.cut_streams()
-        await proxy.close()
-        with pytest.raises(SandboxError):
-            await resuming
-        await engine.start()
+        await killed_under(resuming, engine, proxy)
     await sweep(engine)
     async with sandbox() as box:
         assert await states(box, "stopping") == ["stopped"]

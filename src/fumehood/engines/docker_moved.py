@@ -63,7 +63,7 @@ class Moves:
                 async for chunk in chunks:
                     yield chunk
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._discard(token)))
+            await asyncio.shield(asyncio.ensure_future(self._holdings.discard_draft(token)))
 
     async def workspace(self, holding: Holding) -> AsyncGenerator[bytes, None]:
         """Yield the workspace's files as a tar archive."""
@@ -204,13 +204,6 @@ class Moves:
             )
         )
         return str(answer["Id"])
-
-    async def _discard(self, token: str) -> None:
-        found = await self._api.find(
-            f"containers/{draft_name(token)}/json", doing="looking for a draft"
-        )
-        if found is not None:
-            await self._remover.remove_container(str(found["Id"]), "a draft", force=False)
 
 
 class _Watched:

@@ -215,17 +215,21 @@ class Holdings:
         """Remove what a failed or cancelled call has made, by the names that it chose."""
         token = request.token
         try:
-            draft = await self._api.find(
-                f"containers/{draft_name(token)}/json", doing="looking for a draft"
-            )
-            if draft is not None:
-                await self._remover.remove_container(str(draft["Id"]), "a draft", force=False)
+            await self.discard_draft(token)
             named = await self.find(request.kind, request.name)
             if named is not None and named.token == request.token:
                 await self._remover.remove_container(named.id, "a held state", force=False)
             await self._remover.remove_layer(token)
         except SandboxError as exc:
             _log.warning("a held state was not cleaned up; `fumehood gc` will: %s", exc)
+
+    async def discard_draft(self, token: str) -> None:
+        """Remove the container that has a draft's name, if there is one."""
+        draft = await self._api.find(
+            f"containers/{draft_name(token)}/json", doing="looking for a draft"
+        )
+        if draft is not None:
+            await self._remover.remove_container(str(draft["Id"]), "a draft", force=False)
 
     # --- the record ----------------------------------------------------------------------------
 
