@@ -23,6 +23,8 @@ from tests_processes import FAILED, NOTHING_SELECTED, PASSED, Outcome, Runner, d
 
 # With these, somebody sits at the terminal and wants to see one test.
 _AT_TERMINAL = {"--pdb", "--trace", "-s", "--capture=no"}
+# Of the tests that one broken fixture has taken along.
+_NAMED = 8
 
 
 def names_tests(arguments: Sequence[str]) -> bool:
@@ -79,10 +81,14 @@ def closing_line(counted: Counter[str], seconds: float) -> str:
 
 
 def show_bad(outcomes: Sequence[Outcome]) -> None:
-    """List again what did not pass: the first report of it may be a long way up."""
+    """List again what did not pass, and why: the first report of it may be a long way up."""
     for outcome in outcomes:
-        for line in outcome.bad:
-            print(line)
+        for why, bads in outcome.causes():
+            print(*bads[:_NAMED], sep="\n")
+            more = f"and {len(bads) - _NAMED} more: " if len(bads) > _NAMED else ""
+            print(f"    {more}{why or 'no reason was reported'}")
+        for bad in set(outcome.bad).difference(outcome.failed):
+            print(bad)
         if not outcome.bad and outcome.code not in (PASSED, NOTHING_SELECTED):
             # It could not begin, was interrupted, or failed as a whole.
             print(f"FAILED {outcome.part.name}: pytest ended with {outcome.code}")

@@ -2,7 +2,8 @@
 
 The tests share one engine and all processors. One that fails there and passes alone has met a race:
 in the test, or in what it tests. It does not fail the whole, but is named in the verdict, and is to
-be mended. More than a few are no races.
+be mended. More than a few are no races; a fixture that fails once counts once, however many tests
+share it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from tests_processes import FAILED, PASSED, Outcome
 
 def second_part(outcomes: Sequence[Outcome], *, at_most: int) -> Part | None:
     """Return what is run once more; ``None`` when nothing failed, too much did, or a run broke."""
-    failed = dict.fromkeys(name for outcome in outcomes for name in outcome.failed)
+    failed = dict.fromkeys(bad.name for outcome in outcomes for bad in outcome.failed)
     broken = any(outcome.code == FAILED and not outcome.failed for outcome in outcomes)
-    if not failed or broken or len(failed) > at_most:
+    causes = {bads[0].name for outcome in outcomes for _, bads in outcome.causes()}
+    if not failed or broken or len(causes) > at_most:
         return None
     return Part(name="once more, alone", arguments=tuple(failed), seconds=0)
 
@@ -39,7 +41,7 @@ def settled(outcomes: Sequence[Outcome], second: Outcome) -> tuple[list[int], Co
 
 def unsteady(second: Part, outcome: Outcome) -> list[str]:
     """Return a line for each test that passed the second time only."""
-    still = set(outcome.failed)
+    still = {bad.name for bad in outcome.failed}
     return [
         f"UNSTEADY {name}: failed beside others, passed alone"
         for name in second.arguments

@@ -24,7 +24,23 @@ MOST_JOBS = 6
 PROGRESS_SECONDS = 20.0
 """How often a line says how far the processes are."""
 
+_BECAME = {"failure": "FAILED", "error": "ERROR", "skipped": "SKIPPED"}
 _PERCENT = re.compile(rb"\[ *(\d+)%\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A test that did not pass."""
+
+    became: str
+    """``FAILED``; ``ERROR``, before the test or behind it; or ``SKIPPED``."""
+    name: str
+    """By this pytest runs it once more."""
+    why: str
+    """The first line of what was reported."""
+
+    def __str__(self) -> str:
+        return f"{self.became} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +50,32 @@ class Outcome:
     part: Part
     code: int
     counted: Counter[str]
-    bad: tuple[str, ...]
-    """Each test that did not pass, with what became of it."""
-    failed: tuple[str, ...]
-    """The names by which pytest runs those that failed once more."""
+    bad: tuple[Bad, ...]
     seconds: dict[str, float]
     """What each file has taken."""
+
+    @property
+    def failed(self) -> tuple[Bad, ...]:
+        """What did not pass although it ran, or was to."""
+        return tuple(bad for bad in self.bad if bad.became != "SKIPPED")
+
+    def causes(self) -> list[tuple[str, list[Bad]]]:
+        """Return what did not pass by what was reported of it.
+
+        A fixture that many tests share fails once, and each of them is an error for the same
+        reason. Two failures that read alike are still two.
+        """
+        errors: dict[str, list[Bad]] = {}
+        causes: list[tuple[str, list[Bad]]] = []
+        for bad in self.failed:
+            if bad.became != "ERROR":
+                causes.append((bad.why, [bad]))
+            elif bad.why in errors:
+                errors[bad.why].append(bad)
+            else:
+                errors[bad.why] = [bad]
+                causes.append((bad.why, errors[bad.why]))
+        return causes
 
 
 @dataclass
@@ -174,8 +210,7 @@ def describe(outcome: Outcome) -> str:
 def read_report(part: Part, code: int, report: Path) -> Outcome:
     """Read pytest's own report; there is none when it could not begin."""
     counted: Counter[str] = Counter()
-    bad: list[str] = []
-    failed: list[str] = []
+    bad: list[Bad] = []
     seconds: defaultdict[str, float] = defaultdict(float)
     if report.exists():
         # Our own file: nothing foreign is parsed.
@@ -187,11 +222,8 @@ def read_report(part: Part, code: int, report: Path) -> Outcome:
             path, *classes = _place(case)
             name = "::".join([path, *classes, case.get("name", "")])
             seconds[path] += float(case.get("time", "0"))
-            became = list(_bad(case))
-            bad += (f"{what} {name}" for what in became)
-            if {"FAILED", "ERROR"}.intersection(became):
-                failed.append(name)
-    return Outcome(part, code, counted, tuple(bad), tuple(dict.fromkeys(failed)), dict(seconds))
+            bad += _bad(case, name)
+    return Outcome(part, code, counted, tuple(bad), dict(seconds))
 
 
 def _place(case: ET.Element) -> list[str]:
@@ -205,10 +237,11 @@ def _place(case: ET.Element) -> list[str]:
     return [case.get("classname", "") or case.get("name", "")]
 
 
-def _bad(case: ET.Element) -> Iterator[str]:
+def _bad(case: ET.Element, name: str) -> Iterator[Bad]:
     for child in case:
-        if child.tag in ("failure", "error", "skipped"):
-            yield {"failure": "FAILED", "error": "ERROR", "skipped": "SKIPPED"}[child.tag]
+        if child.tag in _BECAME:
+            first, *_ = [*child.get("message", "").strip().splitlines(), ""]
+            yield Bad(_BECAME[child.tag], name, first)
 
 
 def default_jobs() -> int:

@@ -15,7 +15,7 @@ import tests_again
 import tests_plan
 import tests_processes
 from tests_plan import Part
-from tests_processes import Outcome
+from tests_processes import Bad, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_FILE = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("tests/**/test_*.py"))
@@ -108,10 +108,19 @@ def test_the_closing_line_counts_all_kinds() -> None:
     assert line.strip("= ") == "1 failed, 2 errors, 3 skipped, 6 passed in 4.50s"
 
 
-def outcome(code: int, *failed: str, tests: int = 5, skipped: int = 0) -> Outcome:
-    counted = Counter(tests=tests, failures=len(failed), skipped=skipped)
-    bad = tuple(f"FAILED {name}" for name in failed)
-    return Outcome(Part(name="some", arguments=(), seconds=0), code, counted, bad, failed, {})
+def outcome(
+    code: int, *failed: str, tests: int = 5, skipped: int = 0, fixture: str = ""
+) -> Outcome:
+    """Return that of some part, where tests failed, each by itself or all by one fixture."""
+    became = "ERROR" if fixture else "FAILED"
+    bad = tuple(Bad(became, name, fixture or "assert 1 == 2") for name in failed)
+    counted = Counter(
+        tests=tests,
+        failures=0 if fixture else len(failed),
+        errors=len(failed) if fixture else 0,
+        skipped=skipped,
+    )
+    return Outcome(Part(name="some", arguments=(), seconds=0), code, counted, bad, {})
 
 
 @pytest.mark.parametrize(
@@ -119,8 +128,12 @@ def outcome(code: int, *failed: str, tests: int = 5, skipped: int = 0) -> Outcom
     [
         ([outcome(0), outcome(0)], None),
         ([outcome(1, "a"), outcome(1, "b", "a")], ("a", "b")),
-        ([outcome(1, "a", "b", "c")], None),  # no race
+        ([outcome(1, "a", "b", "c")], None),  # no race, though they read alike
         ([outcome(1, "a"), outcome(1)], None),  # what failed there is not known
+        # One failure, whose fixture all of them share.
+        ([outcome(1, "a"), outcome(1, "b", "c", "d", fixture="f")], ("a", "b", "c", "d")),
+        ([outcome(1, *"ab", fixture=name) for name in "fg"], ("a", "b")),
+        ([outcome(1, name, fixture=f"of {name}") for name in "abc"], None),
     ],
 )
 def test_only_a_few_failures_run_once_more(
@@ -128,6 +141,15 @@ def test_only_a_few_failures_run_once_more(
 ) -> None:
     part = tests_again.second_part(first, at_most=2)
     assert (part and part.arguments) == runs
+
+
+def test_the_reason_of_many_errors_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"test_{number}" for number in range(20)]
+    run_tests.show_bad([outcome(1, "a"), outcome(1, *names, fixture="no engine")])
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == ["FAILED a", "    assert 1 == 2", "ERROR test_0"]
+    assert said[-1] == "    and 12 more: no engine"
+    assert len(said) == 2 + 8 + 1
 
 
 @pytest.mark.parametrize(
