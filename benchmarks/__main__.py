@@ -14,9 +14,10 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import table
+from benchmarks import published, table
 from benchmarks.bench import Bench, Group, open_bench
 from benchmarks.row import NotMeasurableError, Row
 from benchmarks.rows import GROUPS
@@ -50,7 +51,9 @@ def _arguments() -> argparse.Namespace:
         help="one line for each row, from which the page has its plots (default: %(default)s)",
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="print the table as the README holds it"
+        "--write",
+        action="store_true",
+        help=f"measure all rows, and publish them in {published.README} and {published.PAGE}",
     )
     parser.add_argument(
         "--image",
@@ -58,6 +61,8 @@ def _arguments() -> argparse.Namespace:
         help="needs sh, yes, head, cat and date (default: $FUMEHOOD_IMAGE or %(default)s)",
     )
     arguments = parser.parse_args()
+    if arguments.write and arguments.row:
+        parser.error("--write publishes a whole run: leave --row out")
     for name in arguments.row:
         if not any(known.startswith(name) for known in names):
             parser.error(f"no row's name begins with {name!r}; there are: {', '.join(names)}")
@@ -84,9 +89,12 @@ async def _measure(bench: Bench, group: Group, wanted: Sequence[str]) -> tuple[l
     return [row for row in rows if _chosen(row.name, wanted)], True
 
 
-async def _run(image: str, wanted: Sequence[str], *, all_rows: bool) -> tuple[list[Row], bool]:
+async def _run(image: str, wanted: Sequence[str], *, all_rows: bool) -> tuple[list[Row], bool, str]:
+    """Return the rows, whether nothing broke, and what they were measured on."""
     rows: list[Row] = []
     whole = True
+    start = time.monotonic()
+    load = os.getloadavg()[0]
     left_out: list[str] = []
     async with open_bench(image) as bench:
         for group in GROUPS:
@@ -97,14 +105,15 @@ async def _run(image: str, wanted: Sequence[str], *, all_rows: bool) -> tuple[li
                 rows += found
                 whole = whole and good
         info = await bench.sandbox.engine_info()
-    _say(
-        f"  Docker {info.version}, {info.operating_system}, kernel {info.kernel}, "
-        f"{os.cpu_count()} CPUs, Python {platform.python_version()}; "
-        f"load {os.getloadavg()[0]:.1f}"
+    machine = (
+        f"{datetime.now(UTC):%Y-%m-%d}: Docker {info.version}, {info.operating_system}, "
+        f"kernel {info.kernel}, {os.cpu_count()} CPUs, Python {platform.python_version()}; "
+        f"{time.monotonic() - start:.0f} s in all, load {load:.1f} before it."
     )
+    _say(f"  {machine}")
     if left_out:
         _say(f"  not measured, for their time (--all): {', '.join(left_out)}")
-    return rows, whole
+    return rows, whole, machine
 
 
 def _save(path: Path, rows: Sequence[Row]) -> None:
@@ -126,11 +135,13 @@ def _say(message: str) -> None:
 def main() -> int:
     """Run what was asked for and return the exit status."""
     arguments = _arguments()
-    start = time.monotonic()
-    rows, whole = asyncio.run(_run(arguments.image, arguments.row, all_rows=arguments.all))
-    _say(f"  measured in {time.monotonic() - start:.0f} s\n")
-    print(table.markdown(rows) if arguments.markdown else table.text(rows))
+    rows, whole, machine = asyncio.run(
+        _run(arguments.image, arguments.row, all_rows=arguments.all or arguments.write)
+    )
+    print(f"\n{table.text(rows)}")
     _save(arguments.json, rows)
+    if arguments.write and whole:
+        published.write(Path.cwd(), rows, machine)
     return 0 if whole else 1
 
 
