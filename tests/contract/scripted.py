@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 from contract.programs import python
@@ -17,6 +18,8 @@ FLOODS = ("sh", "-c", "yes | head -c 3000000")
 SAVES = ("sh", "-c", 'cat >"$WHERE"')
 
 ENDS_WITH_7 = ("sh", "-c", "echo out; echo err >&2; exit 7")
+COUNTS = ("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done")
+REWRITES = ("sh", "-c", "while :; do echo $((n += 1)) > n; done")
 LOGS = ("sh", "-c", "for i in 1 2 3; do echo line $i; done; echo up >&2; read x")
 OVERFLOWS = ("sh", "-c", "head -c 100000 /dev/zero; printf end")
 UP = ("sh", "-c", "echo up; exec sleep 1000")
@@ -53,6 +56,18 @@ async def _log(call: CommandCall) -> None:
 async def _up(call: CommandCall) -> None:
     await call.write("up\n")
     await asyncio.Event().wait()
+
+
+async def _count_up(call: CommandCall) -> None:
+    for number in itertools.count(1):
+        await call.write(f"{number}\n")
+        await asyncio.sleep(0.01)
+
+
+async def _rewrite(call: CommandCall) -> None:
+    for number in itertools.count(1):
+        call.files.write("n", f"{number}\n")
+        await asyncio.sleep(0)
 
 
 async def _polite(call: CommandCall) -> CommandReply:
@@ -98,6 +113,9 @@ COMMANDS: dict[Any, Any] = {
     LOGS: _log,
     OVERFLOWS: bytes(100_000) + b"end",
     UP: _up,
+    COUNTS: _count_up,
+    REWRITES: _rewrite,
+    "/hello": "hello\n",
     POLITE: _polite,
     WHO: lambda call: f"{call.env['WHO']}\n",
     ("wc", "-c"): _count,

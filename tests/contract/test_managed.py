@@ -255,6 +255,24 @@ async def test_exec_in_the_background_is_a_process(session: AsyncSession) -> Non
 
 
 @pytest.mark.engines("docker", "memory")
+async def test_a_process_is_stopped_and_continued_by_signals(session: AsyncSession) -> None:
+    process = await session.start_process(POLITE)
+    await until(process, "up")
+    await process.signal(signal.SIGSTOP)
+    await process.signal(signal.SIGTERM)
+    with pytest.raises(OperationTimeoutError):
+        await process.wait(1)
+    await process.signal(signal.SIGCONT)
+    result = await process.wait(PATIENCE)
+    assert (result.stdout, result.exit_code) == ("up\nbye\n", 5)
+    process = await session.start_process(UP)
+    await until(process, "up")
+    await process.signal(signal.SIGSTOP)
+    await process.signal(signal.SIGKILL)
+    assert (await process.wait(PATIENCE)).signal == signal.SIGKILL
+
+
+@pytest.mark.engines("docker", "memory")
 async def test_what_cannot_be_started_is_the_same_error_as_of_exec(session: AsyncSession) -> None:
     with pytest.raises(CommandNotFoundError, match="no-such-program"):
         await session.start_process(["no-such-program"])

@@ -13,23 +13,26 @@ import pytest
 
 from contract.adapter import PYTHON, SCRATCH, Api
 from contract.observer import Observer
+from contract.scripted import COUNTS, POLITE, UP
 from fumehood import (
     EndReason,
     Exit,
     Lifecycle,
+    OperationTimeoutError,
     SessionEndedError,
     SessionPausedError,
     SessionState,
     Stdout,
 )
 
-COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done"
+MEMORY = pytest.mark.engines("docker", "memory")
 
 
+@MEMORY
 async def test_a_stream_stops_and_goes_on_where_it_was(api: Api) -> None:
     async with (
         api.session() as session,
-        aclosing(session.exec_stream(["sh", "-c", COUNT])) as stream,
+        aclosing(session.exec_stream(COUNTS)) as stream,
     ):
         seen = ""
         states: list[SessionState] = []
@@ -48,6 +51,7 @@ async def test_a_stream_stops_and_goes_on_where_it_was(api: Api) -> None:
         assert numbers == list(range(1, 41))
 
 
+@MEMORY
 async def test_no_command_starts_and_files_can_be_used(api: Api) -> None:
     async with api.session() as session:
         await session.write_file("f", b"1")
@@ -61,9 +65,10 @@ async def test_no_command_starts_and_files_can_be_used(api: Api) -> None:
         assert (await session.exec(["cat", "f"])).stdout == "1"
 
 
+@MEMORY
 async def test_a_timeout_does_not_run(api: Api) -> None:
     async with api.session() as session:
-        stream = session.exec_stream(["sh", "-c", "echo up; exec sleep 600"], timeout=1)
+        stream = session.exec_stream(UP, timeout=1)
         async with aclosing(stream):
             assert isinstance(await anext(stream), Stdout)
             assert await session.pause() == 1
@@ -76,6 +81,39 @@ async def test_a_timeout_does_not_run(api: Api) -> None:
             assert last.result.timed_out
 
 
+@MEMORY
+async def test_a_signal_to_what_stands_still_is_heard_afterwards(api: Api) -> None:
+    async with api.session() as session:
+        process = await session.start_process(POLITE)
+        async with process.stream() as stream:
+            assert isinstance(await anext(stream), Stdout)
+        assert await session.pause() >= 1
+        await process.signal(signal.SIGTERM)
+        with pytest.raises(SessionPausedError):
+            await process.signal(signal.SIGCONT)
+        with pytest.raises(OperationTimeoutError):
+            await process.wait(1)
+        await session.unpause()
+        result = await process.wait(30)
+        assert (result.stdout, result.exit_code) == ("up\nbye\n", 5)
+
+
+@MEMORY
+async def test_a_command_that_is_given_up_is_killed_in_a_pause(api: Api) -> None:
+    async with api.session() as session:
+        stream = session.exec_stream(UP)
+        assert isinstance(await anext(stream), Stdout)
+        process = await session.start_process(UP)
+        assert await session.pause() == 2
+        await stream.aclose()
+        assert (await process.stop(grace=0)).killed == 1
+        assert await session.pause() == 2
+        await session.unpause()
+        assert await session.pause() == 0
+        await session.unpause()
+
+
+@MEMORY
 async def test_an_image_without_anything_is_paused_like_any(api: Api) -> None:
     async with api.session(SCRATCH) as session:
         assert await session.pause() == 0
@@ -96,14 +134,16 @@ async def test_a_paused_session_is_destroyed_and_leaves_nothing(
         await observer.gone(session.id, within=30)
 
 
+@MEMORY
 async def test_the_ttl_ends_a_paused_session(api: Api, observer: Observer) -> None:
     async with api.session(lifecycle=Lifecycle(ttl=2)) as session:
-        await session.shell("sleep 600 &")
-        await session.pause()
+        await session.start_process(["sleep", "600"])
+        assert await session.pause() == 1
         assert await session.wait_ended() is EndReason.TTL
         await observer.gone(session.id, within=30)
 
 
+@MEMORY
 async def test_another_client_sees_the_pause_and_ends_it(api: Api) -> None:
     async with (
         api.sandbox(lifecycle=Lifecycle(ttl=600)) as sandbox,

@@ -10,7 +10,7 @@ import pytest
 
 from contract.adapter import BUSYBOX, NONROOT, PYTHON, SCRATCH, Api
 from contract.observer import Observer
-from contract.scripted import KEEPS_OUTSIDE
+from contract.scripted import KEEPS_OUTSIDE, REWRITES
 from fumehood import (
     AsyncDockerSandbox,
     AsyncSession,
@@ -281,11 +281,10 @@ async def test_a_snapshots_name_is_taken_once(api: Api) -> None:
             await sandbox.create_session(from_snapshot="../x")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_commands_stand_still_during_a_snapshot_and_go_on_after_it(api: Api) -> None:
     async with api.sandbox() as sandbox, sandbox.create_session() as session:
-        process = await session.start_process(
-            ["sh", "-c", "while :; do echo $((n += 1)) > n; done"]
-        )
+        process = await session.start_process(REWRITES)
         snapshot = await session.snapshot()
         try:
             async with sandbox.create_session(from_snapshot=snapshot) as copy:
@@ -299,6 +298,7 @@ async def test_commands_stand_still_during_a_snapshot_and_go_on_after_it(api: Ap
             await sandbox.delete_snapshot(snapshot)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_session_that_was_paused_stays_so_over_a_snapshot(api: Api) -> None:
     async with api.sandbox() as sandbox, sandbox.create_session() as session:
         await session.pause()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from pathlib import Path
 
 import pytest
@@ -92,8 +91,6 @@ async def test_a_script_that_fails_is_an_error_that_says_so(
 
 async def test_what_memory_cannot_do_is_refused() -> None:
     async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
-        with pytest.raises(InvalidRequestError, match="a session in memory has no pause"):
-            await session.pause()
         degraded = {item.partition(":")[0] for item in session.effective_limits.degraded}
         assert degraded >= {"memory_mb", "pids", "cpus", "seccomp", "no_new_privileges"}
         with pytest.raises(EngineUnsupportedError, match="published ports"):
@@ -223,16 +220,6 @@ async def test_a_process_whose_script_fails_has_crashed(caplog: pytest.LogCaptur
         assert (result.exit_code, result.stderr) == (1, "script of fail: KeyError: 'mine'\n")
     [record] = caplog.records
     assert record.exc_info is not None
-
-
-async def test_a_process_in_memory_cannot_stand_still() -> None:
-    async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
-        process = await session.start_process(["sleep", "1000"])
-        with pytest.raises(InvalidRequestError, match="stand still"):
-            await process.signal(signal.SIGSTOP)
-        await process.signal(signal.SIGCONT)
-        await process.signal(signal.SIGKILL)
-        assert (await process.wait()).signal == signal.SIGKILL
 
 
 async def test_a_process_reads_lines_and_what_is_left() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import time
 from typing import cast
@@ -100,20 +101,16 @@ class CommandOperations:
         command = _Output(talk)
         call = call_of(self._place, talk, Input(), command.stdout, command.stderr)
         milliseconds = number(talk, Field.TIMEOUT_MS)
-        timeout = asyncio.timeout(milliseconds / 1000 if milliseconds else None)
+        pause = self._place.pause
         try:
-            async with timeout:
-                if talk.fields[Field.STDIN]:
-                    data = await talk.whole_input()
-                    call = dataclasses.replace(call, stdin=data, _input=Input(data))
-                reply = await run_script(self._place, call)
-                # What a script has sent itself came before.
-                await command.stdout(as_bytes(reply.stdout))
-                await command.stderr(as_bytes(reply.stderr))
-            reason, code = ExecCode.EXITED, reply.exit_code
+            async with pause.limited(milliseconds / 1000 if milliseconds else None) as limit:
+                code = await pause.run(
+                    self._whole(talk, call, command),
+                    killed=functools.partial(_killed, talk, limit),
+                )
+            reason = ExecCode.EXITED
         except TimeoutError:
-            if not timeout.expired():
-                raise
+            # Its own: a script's has become a refusal.
             reason, code = ExecCode.TIMED_OUT, 128 + _SIGKILL
         except asyncio.CancelledError:
             if not talk.cancelled:
@@ -133,6 +130,21 @@ class CommandOperations:
                 Field.LEFT_RUNNING: 0,
             },
         )
+
+    async def _whole(self, talk: Talk, call: CommandCall, command: _Output) -> int:
+        """Run a command with its input, send what it replies with, and return its exit code."""
+        if talk.fields[Field.STDIN]:
+            data = await talk.whole_input()
+            call = dataclasses.replace(call, stdin=data, _input=Input(data))
+        reply = await run_script(self._place, call)
+        # What a script has sent itself came before.
+        await command.stdout(as_bytes(reply.stdout))
+        await command.stderr(as_bytes(reply.stderr))
+        return reply.exit_code
+
+
+def _killed(talk: Talk, limit: asyncio.Timeout) -> bool:
+    return talk.dropped or limit.expired()
 
 
 class _Output:

@@ -15,6 +15,9 @@ from fumehood.testing.commands import Programs
 from fumehood.testing.files import MemoryFiles, RefusedError
 from fumehood.text import printable
 
+_STARTS = frozenset({Operation.EXEC, Operation.START, Operation.TERMINAL})
+"""What begins a command."""
+
 
 class Inside:
     """The inside of one session.
@@ -43,8 +46,13 @@ class Inside:
         """How many processes run."""
         return self._processes.running
 
+    def left(self, connection: int) -> None:
+        """Note that a connection is gone, and with it what was tied to it."""
+        self.place.pause.release(connection)
+
     def end(self) -> None:
         """End all that runs."""
+        self.place.pause.end()
         self._processes.end()
         self._ports.end()
 
@@ -57,6 +65,8 @@ class Inside:
                 raise RefusedError(
                     ErrorCode.UNSUPPORTED, message=f"a session in memory has no {name}"
                 )
+            if talk.operation in _STARTS and self.place.pause.active:
+                raise RefusedError(ErrorCode.PAUSED, step="open")
             await operation(talk)
         except RefusedError as refusal:
             fields: dict[Field, int | str] = {

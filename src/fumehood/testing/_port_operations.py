@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 
 from fumehood._wire.table import ErrorCode, Field, Frame, Operation
 from fumehood.testing._input import ClosedError, Input
+from fumehood.testing._standstill import Pause
 from fumehood.testing._talk import Place, Serve, Talk, number
 from fumehood.testing.files import RefusedError
 from fumehood.testing.ports import Connection, Server
@@ -24,6 +25,7 @@ class PortOperations:
 
     def __init__(self, place: Place) -> None:
         self._ports = place.ports
+        self._pause = place.pause
         self._tasks: set[asyncio.Task[None]] = set()
         self.table: dict[Operation, Serve] = {
             Operation.CONNECT: self._connect,
@@ -58,7 +60,7 @@ class PortOperations:
 
         connection = Connection(port, source, send)
         feeding = self._keep(_feed(talk, source))
-        serving = self._keep(_serve(server, connection, source))
+        serving = self._keep(_serve(self._pause, server, connection, source))
         serving.add_done_callback(lambda _: feeding.cancel())
         try:
             await asyncio.shield(serving)
@@ -91,9 +93,12 @@ async def _feed(talk: Talk, source: Input) -> None:
         return  # the server is done with this connection
 
 
-async def _serve(server: Server, connection: Connection, source: Input) -> None:
-    try:
+async def _serve(pause: Pause, server: Server, connection: Connection, source: Input) -> None:
+    async def serve() -> None:
         await server(connection)
+
+    try:
+        await pause.steps(serve())
     except ConnectionResetError:
         if not connection.cut:
             raise RefusedError(ErrorCode.CONNECTION_RESET) from None

@@ -13,10 +13,11 @@ from fumehood.testing.files import RefusedError
 
 _SHOWN_ARGUMENTS = 64
 _SHOWN_BYTES = 1024
-_IGNORED = frozenset({17, 18, 23, 28})
-"""SIGCHLD, SIGCONT, SIGURG, SIGWINCH: they do nothing to a program that does not ask for them."""
-_STOPS = frozenset({19, 20, 21, 22})
-"""SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU."""
+_SIGCONT, _SIGSTOP = 18, 19
+_IGNORED = frozenset({17, 20, 21, 22, 23, 28})
+"""SIGCHLD, SIGURG, SIGWINCH do nothing to a program that does not ask for them; SIGTSTP, SIGTTIN,
+SIGTTOU nothing to one that has a session for itself: the kernel knows nobody who would continue it.
+"""
 
 
 class ProcessOperations:
@@ -58,7 +59,7 @@ class ProcessOperations:
         )
         call = call_of(self._place, talk, process.input, process.stdout, process.stderr)
         self._processes.add(process)
-        process.begin(self._place.programs, call)
+        process.begin(self._place, call)
         talk.finish(
             Frame.DONE,
             {
@@ -110,11 +111,12 @@ class ProcessOperations:
         process, value = self._asked(talk), number(talk, Field.SIGNAL)
         if not process.running:
             raise RefusedError(ErrorCode.PROCESS_ENDED)
-        if value in _STOPS:
-            raise RefusedError(
-                ErrorCode.UNSUPPORTED, message="a process in memory cannot stand still"
-            )
-        if value not in _IGNORED:
+        if value == _SIGCONT and self._place.pause.active:
+            raise RefusedError(ErrorCode.PAUSED, step="signal")
+        if value in (_SIGCONT, _SIGSTOP):
+            process.stands = value == _SIGSTOP
+            self._place.pause.tell()
+        elif value not in _IGNORED:
             process.signal(value)
         talk.finish(Frame.DONE, {})
 

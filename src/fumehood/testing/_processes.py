@@ -13,7 +13,8 @@ from fumehood._wire import table
 from fumehood._wire.table import ErrorCode, ExecCode, Field, Frame
 from fumehood.testing._changes import Changes
 from fumehood.testing._input import ClosedError, Input
-from fumehood.testing.commands import CommandCall, Programs, as_bytes
+from fumehood.testing._talk import Place
+from fumehood.testing.commands import CommandCall, as_bytes
 from fumehood.testing.files import RefusedError
 
 _log = logging.getLogger("fumehood.testing")
@@ -104,6 +105,8 @@ class Process:
         self.ended_ns = 0
         self.call: CommandCall | None = None
         self.writing = asyncio.Lock()
+        self.stands = False
+        """Whether a signal lets it stand still."""
         self._begun = time.monotonic()
         self._signal = 0
         self._stopping = False
@@ -133,15 +136,19 @@ class Process:
             self.log.write(frame, data)
             self.changed.tell()
 
-    def begin(self, programs: Programs, call: CommandCall) -> None:
+    def begin(self, place: Place, call: CommandCall) -> None:
         """Let its script run."""
         self.call = call
-        self._task = asyncio.create_task(self._run(programs, call))
+        self._task = asyncio.create_task(self._run(place, call))
         self._task.add_done_callback(self._settle)
 
-    async def _run(self, programs: Programs, call: CommandCall) -> None:
+    async def _run(self, place: Place, call: CommandCall) -> None:
         try:
-            reply = await programs.run(call)
+            reply = await place.pause.run(
+                place.programs.run(call),
+                killed=lambda: not self.running,
+                stands=lambda: self.stands,
+            )
         except Exception as exc:  # noqa: BLE001 - whatever it is, it was the program's end
             # A script is the test's own code: its fault is told where the test looks, and in the
             # log as that of a program which has crashed.

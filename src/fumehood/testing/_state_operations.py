@@ -34,11 +34,7 @@ class StateOperations:
         talk.finish(Frame.DONE, {Field.SIZE: len(whole), Field.ENVIRONMENT: piece})
 
     async def _pause(self, talk: Talk) -> None:
-        # A client that copies files asks for a pause tied to its connection. The copy of files in
-        # memory is one step of the event loop, so every script stands still in it anyway.
-        if not talk.fields.get(Field.TIED):
-            raise RefusedError(
-                ErrorCode.UNSUPPORTED,
-                message="a session in memory has no pause: scripts cannot be held where they stand",
-            )
-        talk.finish(Frame.DONE, {Field.ENTRIES: 0})
+        pause = self._place.pause
+        change = pause.hold if talk.operation is Operation.PAUSE else pause.release
+        change(talk.connection if talk.fields.get(Field.TIED) else None)
+        talk.finish(Frame.DONE, {Field.ENTRIES: pause.stopped})

@@ -131,7 +131,7 @@ class Supervisor:
             Field.CHANNELS: channels,
             Field.CONNECTIONS: len(self._connections),
             Field.TREES: self.inside.trees,
-            Field.PAUSED_MS: 0,
+            Field.PAUSED_MS: int(self.inside.place.pause.total * 1000),
         }
         if self._deadline is not None:
             left = max(0.0, self._deadline.when() - self._loop.time())
@@ -143,6 +143,7 @@ class Supervisor:
         if self.over or link not in self._connections:
             return
         self._connections.remove(link)
+        self.inside.left(link.number)
         if not self._connections and not self._configured.get(Field.DETACHED):
             grace = cast("int", self._configured.get(Field.GRACE_MS, 0))
             self._grace = self._loop.call_later(grace / 1000, self.end, EndCode.CLIENT_LOST)
@@ -175,7 +176,7 @@ class Link:
     def __init__(self, supervisor: Supervisor, number: int) -> None:
         self.stream = MemoryStream(self)
         self._supervisor = supervisor
-        self._number = number
+        self.number = number
         self._reader = FrameReader("client")
         self._channels: dict[int, Channel] = {}
         self.window = SendWindow(table.CONNECTION_WINDOW)
@@ -208,6 +209,7 @@ class Link:
 
     def _drop(self) -> None:
         for channel in self._channels.values():
+            channel.dropped = True
             channel.task.cancel()
         self._channels.clear()
 
@@ -246,7 +248,7 @@ class Link:
                 Field.BUILD: f"memory {__version__}",
                 Field.ARCHITECTURE: "amd64",
                 Field.CONFIGURED: int(configured),
-                Field.CONNECTION: self._number,
+                Field.CONNECTION: self.number,
             },
         )
         if configured:
@@ -296,7 +298,9 @@ class Channel:
     def __init__(self, link: Link, raw: RawFrame) -> None:
         self.operation = codec.operation_of(raw.payload)
         self.fields: Mapping[Field, Value] = codec.decode_frame_fields(raw)
+        self.connection = link.number
         self.cancelled = False
+        self.dropped = False
         self.input_ended = False
         self.resized: Callable[[int, int], None] | None = None
         self._input = bytearray()
@@ -322,7 +326,7 @@ class Channel:
             if self.resized is not None:
                 self.resized(cast("int", size[Field.ROWS]), cast("int", size[Field.COLUMNS]))
         elif raw.frame is Frame.CANCEL:
-            self.cancelled = True
+            self.cancelled = self.dropped = True
             self.task.cancel()
 
     async def piece(self) -> bytes:

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from fumehood._wire import codec, table
 from fumehood._wire.codec import Value
 from fumehood._wire.table import ErrorCode, Field, Frame, Operation, Root
+from fumehood.testing._standstill import Pause
 from fumehood.testing.commands import Programs
 from fumehood.testing.files import MemoryFiles, RefusedError
 from fumehood.testing.ports import Ports
@@ -21,7 +22,11 @@ class Talk(Protocol):
 
     operation: Operation
     fields: Mapping[Field, Value]
+    connection: int
+    """The number of the connection that it is on."""
     cancelled: bool
+    dropped: bool
+    """Whether whoever asked wants it to end, or is gone."""
     input_ended: bool
     resized: Callable[[int, int], None] | None
     """Called with each new size of a terminal: rows and columns."""
@@ -58,6 +63,7 @@ class Place:
     programs: Programs
     env: dict[str, str] = field(default_factory=dict[str, str])
     max_processes: int = 0
+    pause: Pause = field(default_factory=Pause)
     ports: Ports = field(init=False)
 
     def __post_init__(self) -> None:

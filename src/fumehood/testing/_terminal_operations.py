@@ -57,7 +57,8 @@ class _Program:
         talk.resized = self._terminal.resize
         output = self._terminal.shown
         call = call_of(place, talk, self._terminal, output, output, terminal=self._terminal)
-        self._script = asyncio.create_task(run_script(place, call))
+        running = place.pause.run(run_script(place, call), killed=lambda: talk.dropped)
+        self._script = asyncio.create_task(running)
 
     async def run(self) -> None:
         """Wait for its end, or for the caller's wish that it end.
