@@ -14,7 +14,7 @@ from pathlib import Path
 
 from contract.observer import Observer
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that clean-up which goes on in the background may take before it counts as a leak."""
 
 MEMORY_MIB = 64
@@ -65,11 +65,14 @@ class Watch:
 
     async def check(self) -> None:
         """Fail if the case has left anything."""
-        assert await eventually_none(self._left) == [], "left on the engine"
-        assert await eventually_none(self._processes) == [], "processes left on the machine"
-        assert await eventually_none(lambda: now(threads() - self._threads)) == [], "threads"
-        extra = await eventually_none(lambda: now(descriptors() - self._descriptors))
-        assert extra == [], "descriptors"
+        for what, find in {
+            "on the engine": self._left,
+            "processes on the machine": self._processes,
+            "threads": lambda: now(threads() - self._threads),
+            "descriptors": lambda: now(descriptors() - self._descriptors),
+        }.items():
+            left = await eventually_none(find)
+            assert left == [], f"left, {what}: {left}"
         gc.collect()
         grown = memory_mib() - self._memory
         assert grown < MEMORY_MIB, f"this process has grown by {grown:.0f} MiB"

@@ -50,17 +50,28 @@ class Outside:
     asked: list[str] = field(default_factory=list)
     """The names that were asked for."""
     requests: list[bytes] = field(default_factory=list)
-    """All that came on each connection to the server, to its end."""
+    """All that came on each connection to the server, of those at their end: see `noted`."""
     serve: Serve | None = None
     """In place of an answer that says hello."""
     _seen: list[tuple[str, int]] = field(default_factory=_connections)
     _before: int = 0
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def forget(self) -> None:
         """Begin anew."""
         self.asked.clear()
         self.requests.clear()
         self._before = len(self._seen)
+
+    async def noted(self) -> list[bytes]:
+        """Return all that came on each connection, once those that were begun are at their ends.
+
+        An answer is there before that.
+        """
+        async with asyncio.timeout(30):
+            while self._serving:
+                await asyncio.wait(self._serving)
+        return self.requests
 
     @property
     def dialled(self) -> list[tuple[str, int]]:
@@ -93,7 +104,7 @@ async def outside(
 ) -> AsyncIterator[Outside]:
     """Serve on this machine's loopback, over TLS or not, and answer for every name there is."""
     made = Outside(port=0)
-    tasks: set[asyncio.Task[None]] = set()
+    tasks = made._serving
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

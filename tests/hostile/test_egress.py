@@ -141,7 +141,7 @@ async def test_the_host_of_a_request_is_its_targets_whatever_else_it_says(
             (answer,) = await ask(arena, f"GET {good} HTTP/1.1\r\n{headers}\r\n\r\n")
             assert answer == "HTTP/1.1 200 OK"
         assert set(out.dialled) == {(HERE, out.port)}
-        for request in out.requests:
+        for request in await out.noted():
             assert request.lower().count(b"\nhost:") == 1
             assert f"Host: good.test:{out.port}\r\n".encode() in request
 

@@ -123,10 +123,9 @@ def good(out: Outside, *headers: str) -> str:
 
 async def served(arena: Arena, out: Outside) -> bool:
     """Whether a good request is still answered, with the secret in it."""
-    # All of them, since connections are noted when the server has taken them, in any order.
-    before = b"".join(out.requests).count(SECRET.encode())
+    before = b"".join(await out.noted()).count(SECRET.encode())
     answers = await ask(arena, out, good(out, "Connection: close"))
-    after = b"".join(out.requests).count(SECRET.encode())
+    after = b"".join(await out.noted()).count(SECRET.encode())
     return answers == ["HTTP/1.1 200 OK"] and after == before + 1
 
 
@@ -156,7 +155,7 @@ async def test_no_other_host_of_the_same_server_is_asked_for(tunnelled: OpenTunn
                 arena, out, *(good(out).replace("GET / HTTP/1.1", n) for n in lines)
             )
             assert {answer.split(" ")[1] for answer in answers} <= {"400", "405"}
-        assert b"".join(out.requests) == b""
+        assert b"".join(await out.noted()) == b""
         assert await served(arena, out)
 
 
@@ -181,7 +180,7 @@ async def test_nothing_is_smuggled_behind_a_request_in_a_tunnel(tunnelled: OpenT
             good(out, "Connection: upgrade", "Upgrade: h2c") + steal,
         ]
         await ask(arena, out, *requests)
-        for request in out.requests:
+        for request in await out.noted():
             assert request == b"" or request.startswith(b"GET / HTTP/1.1\r\n")
             assert b"STEAL" not in request
             assert b"evil" not in request
@@ -198,7 +197,7 @@ async def test_no_spelling_of_a_header_puts_another_value_in_its_place(
         requests = [good(out, each, "Connection: close") for each in forged]
         requests.append(good(out, "Transfer-Encoding: chunked", "Connection: close") + trailer)
         assert await ask(arena, out, *requests) == ["HTTP/1.1 200 OK"] * 4
-        for request in out.requests:
+        for request in await out.noted():
             assert request.lower().count(b"authorization") == 1
             assert f"Authorization: {SECRET}\r\n".encode() in request
 
@@ -224,7 +223,7 @@ async def test_a_server_that_is_not_the_one_it_should_be_gets_nothing(
         (answer,) = await ask(arena, out, good(out))
         phrase = "Not reachable" if fault == "no TLS" else "Bad certificate"
         assert answer == f"HTTP/1.1 502 {phrase}"
-        assert b"".join(out.requests) == b""
+        assert b"".join(await out.noted()) == b""
 
 
 @case("X113", SECRETS)
@@ -234,7 +233,7 @@ async def test_tls_is_for_the_tunnels_name_or_for_none(tunnelled: OpenTunnelled)
         for name in ("b.wild.test", "good.test", "evil.test", "test", "a.wild.test.evil"):
             (answer,) = await ask(arena, out, request, host="a.wild.test", name=name)
             assert "Error" in answer
-        assert b"".join(out.requests) == b""
+        assert b"".join(await out.noted()) == b""
         for name in ("", "A.wild.test"):
             (answer,) = await ask(arena, out, request, host="a.wild.test", name=name)
             assert answer == "HTTP/1.1 200 OK"
@@ -466,7 +465,7 @@ async def test_what_is_no_tls_in_a_tunnel_goes_nowhere(tunnelled: OpenTunnelled)
         done = await arena.session.exec(["python3", "-c", RAW], input=what, timeout=60, check=True)
         # An alert of TLS, or nothing: no answer of a server's.
         assert set(done.stdout.split()) <= {"15", "-"}
-        assert b"".join(out.requests) == b""
+        assert b"".join(await out.noted()) == b""
         assert await served(arena, out)
 
 
@@ -483,7 +482,7 @@ async def test_a_secret_for_tls_is_never_sent_in_the_clear(
             assert (await arena.session.exec(["curl", "-sS", url], check=True)).stdout == "hello"
             tunnel = await arena.session.exec(["curl", "-sSp", url])
             assert "504" in tunnel.stderr
-        assert len(out.requests) == 2
+        assert len(await out.noted()) == 2
         assert out.requests[0].startswith(b"GET / HTTP/1.1\r\n")
         assert b"GET" not in out.requests[1]
-        assert SECRET.encode() not in b"".join(out.requests)
+        assert SECRET.encode() not in b"".join(await out.noted())
