@@ -111,9 +111,9 @@ TABLE = (
         name="openai_agents",
         package="openai-agents",
         what="one script of 52 steps by fumehood's client and by the framework's own for Docker, "
-        "and 37 tests of our own: whole runs with `ScriptedModel` and `ShellTool`, and agents of "
+        "and 38 tests of our own: whole runs with `ScriptedModel` and `ShellTool`, and agents of "
         "the SDK over HTTP, by Responses and by Chat Completions, streamed too",
-        passed=38,
+        passed=39,
         quick=True,
         own=Own(name="`DockerSandboxClient`", passed=1),
     ),

@@ -157,6 +157,7 @@ from fumehood.results import (
     EndReason,
     ExecEvent,
     ExecResult,
+    FileEntries,
     FileEntry,
     SessionState,
     Start,

@@ -30,6 +30,7 @@ EXAMPLES: dict[str, Value] = {
     "pid": 42, "started_ns": 1_700_000_000_000_000_000, "ended_ns": 1_700_000_001_000_000_000,
     "include": b"p", "exclude": b"q", "program": b"r", "line": b"l", "before": 2, "after": 3, "event": 1,
     "log_first": 100, "log_end": 5000, "argv_cut": 1, "tied": 1, "environment": b"A=1\0B=2\0",
+    "unreadable": 2,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from fumehood._wire.records import Entry, EntryReader
 from fumehood._wire.requests import Request
 from fumehood._wire.table import FileCode, Violation
 from fumehood.errors import FileError, FileTooLargeError
-from fumehood.results import FileEntry, FileType
+from fumehood.results import FileEntries, FileEntry, FileType
 
 MAX_LISTING_BYTES = 64 << 20
 """What the records of one listing may take in the client's memory: names are up to 4 KiB each."""
@@ -66,6 +66,24 @@ async def records(
         most: how many were asked for. More of them, or bytes that are none, break the session: what
             sends them is not our supervisor.
     """
+    return (await _records(core, request, op, name, most))[0]
+
+
+async def listing(
+    core: SessionCore, request: Request, op: str, name: str, *, most: int, recursive: bool
+) -> FileEntries:
+    """List a directory; otherwise as :func:`records`."""
+    entries, answer = await _records(core, request, op, name, most)
+    base = "" if name == "." else name
+    found = [_listed(core, base, entry, recursive=recursive) for entry in entries]
+    found.sort(key=lambda entry: entry.path)
+    # A supervisor of before this number fails where there would be one.
+    return FileEntries(found, skipped_unreadable=answer.unreadable or 0)
+
+
+async def _records(
+    core: SessionCore, request: Request, op: str, name: str, most: int
+) -> tuple[list[Entry], Done]:
     reader = EntryReader()
     entries: list[Entry] = []
     size = 0
@@ -84,14 +102,14 @@ async def records(
             entries.extend(reader.feed(item.data))
             if len(entries) > most:
                 raise WireViolationError(Violation.BAD_VALUE, f"more than {most} records")
-        done(core, await channel.answer(), op, name)
+        answer = done(core, await channel.answer(), op, name)
         reader.finish()
     except WireViolationError as violation:
         raise blame(core, violation) from None
     finally:
         watch.stop()
         await channel.aclose(CANCEL_PATIENCE)
-    return entries
+    return entries, answer
 
 
 async def send_file(core: SessionCore, request: Request, data: bytes, op: str, name: str) -> None:
@@ -139,7 +157,7 @@ async def tell_written(core: SessionCore, name: str, size: int) -> None:
         )
 
 
-def listed(core: SessionCore, base: str, entry: Entry, *, recursive: bool) -> FileEntry:
+def _listed(core: SessionCore, base: str, entry: Entry, *, recursive: bool) -> FileEntry:
     """Return a record of a listing; its name must stay inside the directory that was listed."""
     name = entry.name.decode("utf-8", "surrogateescape")
     parts = name.split("/")

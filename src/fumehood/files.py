@@ -9,7 +9,7 @@ from __future__ import annotations
 from fumehood._checks import flag, whole
 from fumehood._core import FileRoot, SessionPart, locate
 from fumehood._page import PageBuilder
-from fumehood._transfer import blame, file_entry, listed, records, send_file, transact
+from fumehood._transfer import blame, file_entry, listing, records, send_file, transact
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.requests import Request, file_request
 from fumehood._wire.table import Operation, Violation
@@ -19,7 +19,7 @@ from fumehood.errors import (
     InvalidRequestError,
 )
 from fumehood.file_streams import FileReader, FileWriter
-from fumehood.results import FileEntry, TextPage
+from fumehood.results import FileEntries, FileEntry, TextPage
 from fumehood.text import encode
 
 DEFAULT_MODE = 0o644
@@ -168,20 +168,23 @@ class FilesPart(SessionPart):
 
     async def list_files(
         self, path: str = ".", *, recursive: bool = False, root: FileRoot = None
-    ) -> list[FileEntry]:
+    ) -> FileEntries:
         """Return what is in a directory, sorted by path; links are shown and not followed.
+
+        With ``recursive``, what lies deeper and may not be read by the session's user is passed by
+        and counted, in ``skipped_unreadable`` of what is returned.
 
         Raises:
             FileNotDirectoryError: ``path`` is not a directory.
+            FilePermissionError: ``path`` may not be read, or not be searched for its entries.
             FileError: there are more than 100,000 entries.
         """
         name, raw, where = locate(path, root, allow_root=True)
         deep = flag(recursive, "recursive")
         request = file_request(Operation.LIST, raw, where, limit=MAX_ENTRIES, recursive=int(deep))
-        entries = await records(self._core, request, "list_files", name, most=MAX_ENTRIES)
-        base = "" if name == "." else name
-        found = [listed(self._core, base, entry, recursive=deep) for entry in entries]
-        return sorted(found, key=lambda entry: entry.path)
+        return await listing(
+            self._core, request, "list_files", name, most=MAX_ENTRIES, recursive=deep
+        )
 
     async def stat(
         self, path: str, *, follow_symlinks: bool = True, root: FileRoot = None

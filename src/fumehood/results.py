@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -205,6 +205,30 @@ class FileEntry:
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+
+class FileEntries(list[FileEntry]):
+    """A list of entries, by path, that also knows what could not be looked at.
+
+    It is a list in all else: equal to one of the same entries, and what is sliced or sorted out of
+    it is a plain one.
+    """
+
+    __slots__ = ("skipped_unreadable",)
+
+    skipped_unreadable: int
+    """Files and directories below the one that was asked for that the session's user may not read.
+    What is in such a directory is not counted: nobody has seen it."""
+
+    def __init__(
+        self, entries: Iterable[FileEntry] = (), /, *, skipped_unreadable: int = 0
+    ) -> None:
+        super().__init__(entries)
+        self.skipped_unreadable = skipped_unreadable
+
+    def __repr__(self) -> str:
+        known = super().__repr__()
+        return f"{type(self).__name__}({known}, skipped_unreadable={self.skipped_unreadable})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,19 @@ from fumehood._found import Found
 from fumehood._pattern import MAX_PATTERN, literal, parse
 from fumehood._program import encode_program
 from fumehood._progress import of_file
-from fumehood._transfer import blame, done, listed, records
+from fumehood._transfer import blame, done, listing, records
 from fumehood._wire.codec import WireViolationError
 from fumehood._wire.records import EventReader
 from fumehood._wire.requests import Request, file_request
 from fumehood._wire.table import Operation
-from fumehood.errors import FileMissingError, FileNotDirectoryError, InvalidRequestError
+from fumehood.errors import (
+    FileMissingError,
+    FileNotDirectoryError,
+    FilePermissionError,
+    InvalidRequestError,
+)
 from fumehood.files import MAX_ENTRIES
-from fumehood.results import FileEntry
+from fumehood.results import FileEntries
 from fumehood.search_results import SearchResult
 from fumehood.text import brief, encode
 
@@ -119,13 +124,14 @@ class SearchPart(SessionPart):
         *,
         exclude: Iterable[str] = (),
         root: FileRoot = None,
-    ) -> list[FileEntry]:
+    ) -> FileEntries:
         """Return what has a path that a glob matches, sorted by path.
 
         ``*`` and ``?`` stop at a slash, ``**`` is any number of directories, ``[a-z]`` and
         ``[!a-z]`` one character, ``{a,b}`` one of several. Names that begin with a dot are like any
         others. No link is followed. Where the glob begins with directories that do not exist,
-        there is nothing.
+        there is nothing. What the session's user may not read is passed by and counted, as in
+        :meth:`SearchPart.search`: in ``skipped_unreadable`` of what is returned.
 
         Args:
             pattern: the glob, relative to ``path``.
@@ -138,10 +144,12 @@ class SearchPart(SessionPart):
             entries = await session.glob("src/**/*.py")
             for entry in entries:
                 print(entry.path, entry.size)
+            if entries.skipped_unreadable:
+                print("there may be more")
 
         Raises:
             InvalidRequestError: it is no glob.
-            FileMissingError, FileNotDirectoryError: of ``path``.
+            FileMissingError, FileNotDirectoryError, FilePermissionError: of ``path``.
             FileError: more than 100,000 entries match.
         """
         front, rest = _globs.split_glob(pattern)
@@ -158,15 +166,15 @@ class SearchPart(SessionPart):
             exclude=_globs.programs(exclude, "exclude"),
         )
         try:
-            entries = await records(self._core, request, "glob", name, most=MAX_ENTRIES)
-        except (FileMissingError, FileNotDirectoryError):
+            return await listing(
+                self._core, request, "glob", name, most=MAX_ENTRIES, recursive=True
+            )
+        except (FileMissingError, FileNotDirectoryError, FilePermissionError) as exc:
             if not front:
                 raise
             await _check_directory(self._core, path, root)
-            return []
-        top = "" if name == "." else name
-        found = [listed(self._core, top, entry, recursive=True) for entry in entries]
-        return sorted(found, key=lambda entry: entry.path)
+            # Plain names are resolved and not looked for; what comes of it is the same.
+            return FileEntries(skipped_unreadable=int(isinstance(exc, FilePermissionError)))
 
 
 async def _check_directory(core: SessionCore, path: str, root: FileRoot) -> None:

@@ -43,6 +43,7 @@ struct helper_report {
 	uint32_t err_no;           /* the kernel's, 0 where there is none */
 	uint64_t size;             /* bytes sent or written; with ERROR_TOO_LARGE the file's size where it tells */
 	uint64_t entries;
+	uint64_t unreadable;       /* list: entries that the user may not read */
 	char step[32];             /* what failed, one word, terminated */
 };
 

@@ -35,23 +35,44 @@ static int flush(struct listing *listing)
 	return done;
 }
 
+/* Whether something is only closed to this user. Below the directory that was asked for it is counted and passed by: it says
+ * nothing about the rest. */
+static bool is_closed(int err_no)
+{
+	return files_error(err_no) == ERROR_PERMISSION;
+}
+
+/* Whether an entry of which the name alone is known is asked for, or what may be in it. */
+static bool may_be_wanted(struct listing *listing, const struct entry *entry, uint32_t path_length)
+{
+	return entry->type == DT_DIR || entry->type == DT_UNKNOWN ||
+	       filter_includes(&listing->filter, listing->path, path_length);
+}
+
 /* Add the record of one entry, whose path is in place, if it is asked for. 1: it is a directory; 0; -1: reported. */
-static int list_entry(struct listing *listing, const char *name, uint32_t path_length)
+static int list_entry(struct listing *listing, const struct entry *entry, uint32_t path_length)
 {
 	struct job *job = listing->job;
+	const char *name = entry->name;
 	char link[WIRE_MAX_PATH];
 	ssize_t link_length = -1;
 	struct stat status;
 
-	if (fstatat(listing->tree.fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-		return walker_is_race(errno) ? 0 : files_fail(job, "stat", errno);
+	if (fstatat(listing->tree.fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
+		/* The directory may be read and not searched. */
+		if (listing->tree.depth == 0 || !is_closed(errno))
+			return walker_is_race(errno) ? 0 : files_fail(job, "stat", errno);
+		job->report->unreadable += may_be_wanted(listing, entry, path_length);
+		return 0;
+	}
 	if (!filter_includes(&listing->filter, listing->path, path_length))
 		return S_ISDIR(status.st_mode);
 	if (job->report->entries == job->request->limit)
 		return files_refuse(job, "limit", ERROR_TOO_MANY_ENTRIES);
 	if (S_ISLNK(status.st_mode)) {
 		link_length = readlinkat(listing->tree.fd, name, link, sizeof link);
-		if (link_length < 0)
+		/* Those in /proc may be seen by all and read by few: such a record has no target, as `stat` has it. */
+		if (link_length < 0 && !is_closed(errno))
 			return walker_is_race(errno) || errno == EINVAL ? 0 : files_fail(job, "link", errno);
 	}
 	if (sizeof listing->output - listing->writer.length < 4 + WIRE_MAX_RECORD && flush(listing) < 0)
@@ -71,6 +92,10 @@ static int list_step(struct listing *listing)
 	uint32_t length;
 	int more = walker_next(tree, &entry), kind;
 
+	if (more < 0 && tree->depth > 0 && is_closed(errno)) {
+		job->report->unreadable++;
+		more = 0;
+	}
 	if (more < 0)
 		return files_fail(job, "list", errno);
 	if (more == 0) {
@@ -89,11 +114,15 @@ static int list_step(struct listing *listing)
 		return files_fail(job, "list", ENAMETOOLONG);
 	if (filter_excludes(&listing->filter, listing->path, length))
 		return 1;
-	kind = list_entry(listing, entry->name, length);
+	kind = list_entry(listing, entry, length);
 	if (kind <= 0 || !job->request->recursive)
 		return kind < 0 ? -1 : 1;
-	if (walker_enter(tree, entry, tree->offset, listing->path_length) < 0)
-		return walker_is_race(errno) ? 1 : files_fail(job, "list", errno);
+	if (walker_enter(tree, entry, tree->offset, listing->path_length) < 0) {
+		if (!is_closed(errno))
+			return walker_is_race(errno) ? 1 : files_fail(job, "list", errno);
+		job->report->unreadable++;
+		return 1;
+	}
 	listing->path[length] = '/';
 	listing->path_length = length + 1;
 	return 1;

@@ -90,12 +90,13 @@ int walker_open(int parent, const char *name)
 int walker_enter(struct walker *tree, const struct entry *entry, int64_t offset, uint32_t path_length)
 {
 	bool kept = tree->depth < KEPT_LEVELS;
-	struct stat above;
+	struct stat above, back;
 	int fd = walker_open(tree->fd, entry->name);
 
 	if (fd < 0)
 		return -1;
-	if (fstat(tree->fd, &above) < 0 ||
+	/* One that may be read and not searched has no way back: it is not entered rather than never left. */
+	if (fstat(tree->fd, &above) < 0 || (!kept && fstatat(fd, "..", &back, 0) < 0) ||
 	    !push_level(tree, (struct level){ .device = above.st_dev,
 					      .inode = above.st_ino,
 					      .offset = offset,

@@ -77,6 +77,8 @@ static void send_done(struct task *task)
 	if (operation == OPERATION_LIST || operation == OPERATION_SCAN_TREE ||
 	    operation == OPERATION_SEARCH || takes_stream(operation))
 		wire_put_uint(&writer, FIELD_ENTRIES, report->entries);
+	if (operation == OPERATION_LIST)
+		wire_put_uint(&writer, FIELD_UNREADABLE, report->unreadable);
 	wire_end(&writer);
 	channel_end(task->channel, &writer);
 }

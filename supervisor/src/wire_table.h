@@ -172,6 +172,7 @@ enum field {
 	FIELD_PROGRAM = 0x76,
 	FIELD_LINE = 0x77,
 	FIELD_PAUSED_MS = 0x78,
+	FIELD_UNREADABLE = 0x79,
 	FIELD_BEFORE = 0x7d,
 	FIELD_AFTER = 0x7e,
 	FIELD_EVENT = 0x7f,
@@ -469,6 +470,7 @@ enum violation {
 	X(PROGRAM, KIND_BYTES, 0) \
 	X(LINE, KIND_BYTES, 0) \
 	X(PAUSED_MS, KIND_UINT, 0) \
+	X(UNREADABLE, KIND_UINT, 0) \
 	X(BEFORE, KIND_UINT, 0) \
 	X(AFTER, KIND_UINT, 0) \
 	X(EVENT, KIND_UINT, 0)
@@ -576,6 +578,7 @@ enum violation {
 	X(DONE, PID, 0) \
 	X(DONE, STARTED_NS, 0) \
 	X(DONE, ENVIRONMENT, 0) \
+	X(DONE, UNREADABLE, 0) \
 	X(FAIL, ERROR, 1) \
 	X(FAIL, ERRNO, 1) \
 	X(FAIL, STEP, 1) \
@@ -907,6 +910,7 @@ enum violation {
 	X(FIELD_PROGRAM, "program") \
 	X(FIELD_LINE, "line") \
 	X(FIELD_PAUSED_MS, "paused_ms") \
+	X(FIELD_UNREADABLE, "unreadable") \
 	X(FIELD_BEFORE, "before") \
 	X(FIELD_AFTER, "after") \
 	X(FIELD_EVENT, "event")

@@ -92,6 +92,77 @@ TEST_BOTH("a recursive listing names everything below and follows no link")
 	CHECK(entry(answer, "b/f") != NULL);
 }
 
+TEST_BOTH("what is closed below is passed by and counted, and what was asked for itself fails")
+{
+	const struct answer *answer;
+
+	fixture_start();
+	CHECK(mkdir("ws/closed", 0755) == 0 && mkdir("ws/named", 0755) == 0 && mkdir("ws/named/d", 0755) == 0);
+	CHECK(mkdir("ws/open", 0755) == 0);
+	put_file("ws/closed/unseen", "x", 0644);
+	put_file("ws/named/f", "x", 0644);
+	put_file("ws/open/g", "x", 0);
+	/* Of the second, names can be read and nothing else. */
+	CHECK(chmod("ws/closed", 0) == 0 && chmod("ws/named", 0444) == 0);
+	answer = fixture_run(LIST(".", .recursive = true, .as_workload = true));
+	EQUAL(answer->report.error, 0);
+	EQUAL(answer->count, 4);
+	CHECK(entry(answer, "closed") != NULL && entry(answer, "named") != NULL && entry(answer, "open/g") != NULL);
+	EQUAL(answer->report.entries, 4);
+	/* The closed one, and the two names. */
+	EQUAL(answer->report.unreadable, 3);
+	EQUAL(fixture_run(LIST(".", .as_workload = true))->report.unreadable, 0);
+	EQUAL(fixture_run(LIST("open", .recursive = true, .as_workload = true))->report.unreadable, 0);
+	FAILS(LIST("closed", .recursive = true, .as_workload = true), ERROR_PERMISSION);
+	FAILS(LIST("named", .recursive = true, .as_workload = true), ERROR_PERMISSION);
+}
+
+TEST("a closed directory so deep that only \"..\" would lead back is passed by too")
+{
+	const struct answer *answer;
+	char last[512];
+
+	fixture_start();
+	CHECK(chdir("ws") == 0);
+	make_deep(100, "f");
+	put_file("beside", "x", 0644);
+	memset(last, 0, sizeof last);
+	for (int i = 0; i < 100; i++)
+		memcpy(last + 2 * i, i < 99 ? "d/" : "d", i < 99 ? 2 : 1);
+	CHECK(chmod(last, 0444) == 0);
+	answer = fixture_run(LIST(".", .recursive = true, .as_workload = true));
+	EQUAL(answer->report.error, 0);
+	EQUAL(answer->count, 101);
+	CHECK(entry(answer, "beside") != NULL);
+	EQUAL(answer->report.unreadable, 1);
+}
+
+TEST("a link whose target may not be seen is listed without one")
+{
+	const struct answer *answer;
+	char path[64];
+	int pid, status;
+
+	/* Only root can have somebody else's process. */
+	fixture_start();
+	if (geteuid() != 0)
+		return;
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	sprintf(path, "/proc/%d", pid);
+	answer = fixture_run(LIST(path, .whole = true, .as_workload = true));
+	EQUAL(answer->report.error, 0);
+	EQUAL(entry(answer, "exe")->type, FILE_TYPE_SYMLINK);
+	SAME_TEXT(entry(answer, "exe")->link, "");
+	sprintf(path, "/proc/%d", pid);
+	CHECK(entry(fixture_run(LIST(path, .whole = true)), "exe")->link[0] == '/');
+	CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
+}
+
 TEST("a listing of more than the limit is too_many_entries, of exactly as many is not")
 {
 	char name[32];

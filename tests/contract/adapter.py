@@ -197,7 +197,7 @@ class _Awaited:
     def _twins(self, value: Any) -> Any:
         if isinstance(value, Blocking):
             return _Awaited(value, self._threads)
-        if isinstance(value, list):
+        if type(value) is list:  # and no list that knows more
             return [self._twins(item) for item in value]
         return value
 

@@ -10,7 +10,14 @@ import pytest
 
 from contract.adapter import Api
 from contract.programs import python
-from fumehood import AsyncSession, FileEntry, FilePresentError, Limits
+from fumehood import (
+    AsyncSession,
+    FileEntries,
+    FileEntry,
+    FilePermissionError,
+    FilePresentError,
+    Limits,
+)
 
 MIB = 1 << 20
 ODD_NAMES = [
@@ -259,6 +266,8 @@ async def test_a_listing_is_sorted_and_its_paths_can_be_used(session: AsyncSessi
     flat = [entry.path for entry in await session.list_files("tree")]
     assert flat == ["tree/a", "tree/b", "tree/c"]
     deep = await session.list_files("tree", recursive=True)
+    assert isinstance(deep, FileEntries)
+    assert deep.skipped_unreadable == 0
     assert [entry.path for entry in deep] == [
         "tree/a",
         "tree/b",
@@ -277,6 +286,21 @@ async def test_a_recursive_listing_does_not_follow_links(session: AsyncSession) 
     await session.shell("mkdir -p loop/in; ln -s .. loop/in/up; ln -s / loop/root", check=True)
     found = [entry.path for entry in await session.list_files("loop", recursive=True)]
     assert found == ["loop/in", "loop/in/up", "loop/root"]
+
+
+async def test_a_recursive_listing_goes_on_beside_what_is_closed_and_counts_it(api: Api) -> None:
+    async with api.session() as session:
+        for name in ("open/f", "shut/g", "shut/in/h"):
+            await session.write_file(name, name)
+        whole = await session.list_files(recursive=True)
+        assert (len(whole), whole.skipped_unreadable) == (6, 0)
+        await session.exec(["chmod", "000", "shut"], check=True)
+        entries = await session.list_files(recursive=True)
+        assert [entry.path for entry in entries] == ["open", "open/f", "shut"]
+        assert entries.skipped_unreadable == 1
+        assert (await session.list_files()).skipped_unreadable == 0
+        with pytest.raises(FilePermissionError):
+            await session.list_files("shut", recursive=True)
 
 
 async def test_a_directory_of_fifty_thousand_files_is_listed_and_removed(api: Api) -> None:

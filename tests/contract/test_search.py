@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from contract.adapter import SCRATCH, Api
+from contract.adapter import BUSYBOX, SCRATCH, Api
 from fumehood import (
     AsyncSession,
     FileMissingError,
     FileNotDirectoryError,
+    FilePermissionError,
     InvalidPathError,
     InvalidRequestError,
     NotRegularFileError,
@@ -282,3 +283,39 @@ async def test_files_of_another_user_that_are_closed_are_counted(api: Api) -> No
         result = await session.search("x")
         assert places(result) == [("open", 1, "x")]
         assert result.skipped_unreadable == 1
+
+
+async def test_a_glob_passes_by_what_is_closed_and_counts_it(api: Api) -> None:
+    async with api.session(BUSYBOX, user="1000:1000") as session:
+        await write_all(
+            session,
+            {"a.py": "", "closed/b.py": "", "named/c.py": "", "named/d.txt": "", "x/y/e.py": ""},
+        )
+        # Nothing of the first can be read; of the second, which lacks the right to search, names.
+        await session.exec(["sh", "-c", "chmod 0 closed && chmod 400 named"], check=True)
+
+        async def found(pattern: str, path: str = ".") -> tuple[list[str], int]:
+            entries = await session.glob(pattern, path)
+            return [entry.path for entry in entries], entries.skipped_unreadable
+
+        # The directory, and the one name that would match.
+        assert await found("**/*.py") == (["a.py", "x/y/e.py"], 2)
+        assert await found("x/**") == (["x/y", "x/y/e.py"], 0)
+        # Nobody looks into it for this.
+        assert await found("close?") == (["closed"], 0)
+        # Plain names in front are directories like those that a wildcard stands for.
+        assert await found("{closed,x}/*/*.py") == (["x/y/e.py"], 1)
+        assert await found("closed/*.py") == ([], 1)
+        entries = await session.glob("**/*.py", exclude=("closed", "named"))
+        assert entries.skipped_unreadable == 0
+        # What was asked for itself is an error.
+        for path in ("closed", "named"):
+            with pytest.raises(FilePermissionError):
+                await session.glob("*.py", path)
+
+
+async def test_a_glob_of_everything_comes_to_its_end(nonroot: AsyncSession) -> None:
+    # Other users' processes are in /proc, with directories and links that are closed.
+    entries = await nonroot.glob("**/maps", root="/", path="/")
+    assert entries.skipped_unreadable > 0
+    assert "/proc/1/maps" in {entry.path for entry in entries}

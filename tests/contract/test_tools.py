@@ -201,6 +201,17 @@ async def test_directories_are_listed_within_the_caps(session: AsyncSession) -> 
     assert result.text.startswith("many: 5 entries\n")
     assert "2 more entries" in result.text
     assert [entry["path"] for entry in result.data["entries"]] == ["many/a", "many/b", "many/c"]
+    assert result.data["skipped_unreadable"] == 0
+
+
+async def test_a_model_is_told_that_a_listing_is_not_all_there_is(session: AsyncSession) -> None:
+    tools = Tools(session)
+    await session.write_file("partly/shut/secret", "x")
+    await session.exec(["chmod", "000", "partly/shut"], check=True)
+    result = await tools("list_files", path="partly", recursive=True)
+    assert result.text.startswith("partly: 1 entries, 1 skipped (not readable)\n")
+    assert result.data["skipped_unreadable"] == 1
+    await session.exec(["chmod", "700", "partly/shut"], check=True)
 
 
 @pytest.mark.engines("docker", "memory")

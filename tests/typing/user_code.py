@@ -21,7 +21,7 @@ from fumehood import (
     ExecResult,
     ExecStarted,
     Exit,
-    FileEntry,
+    FileEntries,
     FileError,
     Hooks,
     Lifecycle,
@@ -108,7 +108,7 @@ def blocking() -> None:
         assert_type(session.read_file("f"), bytes)
         assert_type(session.read_text_file("f", encoding="latin-1", root="/"), str)
         assert_type(session.read_text_file_page("f", start_line=3), TextPage)
-        assert_type(session.list_files(), list[FileEntry])
+        assert_type(session.list_files(), FileEntries)
         assert_type(session.stat("f").type == "directory", bool)
         assert_type(session.exists("f"), bool)
         for chunk in session.read_file_stream("f"):

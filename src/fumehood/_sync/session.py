@@ -31,6 +31,7 @@ from fumehood.results import (
     EndReason,
     ExecEvent,
     ExecResult,
+    FileEntries,
     FileEntry,
     SessionState,
     Start,
@@ -1172,11 +1173,15 @@ class Session(Blocking[_session.AsyncSession]):
 
     def list_files(
         self, path: str = ".", *, recursive: bool = False, root: FileRoot = None
-    ) -> list[FileEntry]:
+    ) -> FileEntries:
         """Return what is in a directory, sorted by path; links are shown and not followed.
+
+        With ``recursive``, what lies deeper and may not be read by the session's user is passed by
+        and counted, in ``skipped_unreadable`` of what is returned.
 
         Raises:
             FileNotDirectoryError: ``path`` is not a directory.
+            FilePermissionError: ``path`` may not be read, or not be searched for its entries.
             FileError: there are more than 100,000 entries.
         """
         return self._call(lambda: self._async.list_files(path, recursive=recursive, root=root))
@@ -1441,13 +1446,14 @@ class Session(Blocking[_session.AsyncSession]):
 
     def glob(
         self, pattern: str, path: str = ".", *, exclude: Iterable[str] = (), root: FileRoot = None
-    ) -> list[FileEntry]:
+    ) -> FileEntries:
         """Return what has a path that a glob matches, sorted by path.
 
         ``*`` and ``?`` stop at a slash, ``**`` is any number of directories, ``[a-z]`` and
         ``[!a-z]`` one character, ``{a,b}`` one of several. Names that begin with a dot are like any
         others. No link is followed. Where the glob begins with directories that do not exist,
-        there is nothing.
+        there is nothing. What the session's user may not read is passed by and counted, as in
+        :meth:`Session.search`: in ``skipped_unreadable`` of what is returned.
 
         Args:
             pattern: the glob, relative to ``path``.
@@ -1460,10 +1466,12 @@ class Session(Blocking[_session.AsyncSession]):
             entries = session.glob("src/**/*.py")
             for entry in entries:
                 print(entry.path, entry.size)
+            if entries.skipped_unreadable:
+                print("there may be more")
 
         Raises:
             InvalidRequestError: it is no glob.
-            FileMissingError, FileNotDirectoryError: of ``path``.
+            FileMissingError, FileNotDirectoryError, FilePermissionError: of ``path``.
             FileError: more than 100,000 entries match.
         """
         return self._call(lambda: self._async.glob(pattern, path, exclude=exclude, root=root))

@@ -194,6 +194,7 @@ class Done:
     pid: int | None = None
     started_ns: int | None = None
     environment: bytes | None = None
+    unreadable: int | None = None
 
     @classmethod
     def decode(cls, raw: RawFrame) -> Done:

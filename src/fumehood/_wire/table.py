@@ -181,6 +181,7 @@ class Field(IntEnum):
     PROGRAM = 0x76
     LINE = 0x77
     PAUSED_MS = 0x78
+    UNREADABLE = 0x79
     BEFORE = 0x7d
     AFTER = 0x7e
     EVENT = 0x7f
@@ -464,6 +465,7 @@ FIELD_KIND: Final[MappingProxyType[Field, str]] = MappingProxyType(
         Field.PROGRAM: "bytes",
         Field.LINE: "bytes",
         Field.PAUSED_MS: "uint",
+        Field.UNREADABLE: "uint",
         Field.BEFORE: "uint",
         Field.AFTER: "uint",
         Field.EVENT: "uint",
@@ -646,7 +648,7 @@ FRAME_OPTIONAL: Final[MappingProxyType[Frame, frozenset[Field]]] = MappingProxyT
         Frame.END: frozenset({Field.ERROR, Field.MESSAGE}),
         Frame.OPEN: frozenset(),
         Frame.EXIT: frozenset({Field.OFFSET}),
-        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES, Field.PAUSED_MS, Field.OFFSET, Field.PROCESS, Field.PID, Field.STARTED_NS, Field.ENVIRONMENT}),
+        Frame.DONE: frozenset({Field.SIZE, Field.ENTRIES, Field.UPTIME_MS, Field.TTL_LEFT_MS, Field.IDLE_LEFT_MS, Field.CHANNELS, Field.CONNECTIONS, Field.TREES, Field.PAUSED_MS, Field.OFFSET, Field.PROCESS, Field.PID, Field.STARTED_NS, Field.ENVIRONMENT, Field.UNREADABLE}),
         Frame.FAIL: frozenset({Field.MESSAGE, Field.SIZE}),
         Frame.RESIZE: frozenset(),
         Frame.POSITION: frozenset(),

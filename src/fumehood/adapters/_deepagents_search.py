@@ -12,7 +12,7 @@ import re
 from deepagents.backends.protocol import GrepMatch, GrepResult
 from deepagents.backends.utils import compile_grep_include_glob
 
-from fumehood.errors import FileError, FileMissingError, FilePermissionError
+from fumehood.errors import FileError
 from fumehood.results import FileEntry
 from fumehood.session import AsyncSession
 
@@ -67,51 +67,15 @@ async def glob(session: AsyncSession, pattern: str, path: str) -> tuple[list[Fil
     """
     included = compile_grep_include_glob(pattern)
     plain = _plain(pattern)
-    anywhere = f"**/{plain}"
-    try:
-        entries = await session.glob(
-            plain if "/" in pattern else anywhere, path, exclude=_pseudo(path), root="/"
-        )
-        whole = True
-    except FilePermissionError:
-        entries, whole = await _readable(session, "**/*" if "/" in pattern else anywhere, path)
+    entries = await session.glob(
+        plain if "/" in pattern else f"**/{plain}", path, exclude=_pseudo(path), root="/"
+    )
     found = [
         entry
         for entry in entries
         if included(_below(entry.path, path)) and await _is_file(session, entry)
     ]
-    return sorted(found, key=lambda entry: entry.path), whole
-
-
-async def _readable(session: AsyncSession, pattern: str, path: str) -> tuple[list[FileEntry], bool]:
-    """Glob below each directory that may be read: one that may not be is an error of the whole."""
-    found: list[FileEntry] = []
-    unreadable = 0
-    pending = [entry.path for entry in await _directories(session, path, found)]
-    while pending:
-        here = pending.pop()
-        try:
-            found += await session.glob(pattern, here, root="/")
-        except FilePermissionError:
-            try:
-                pending += [entry.path for entry in await _directories(session, here, found)]
-            except FilePermissionError:
-                unreadable += 1
-        except FileMissingError:  # removed meanwhile
-            continue
-    return found, unreadable == 0
-
-
-async def _directories(
-    session: AsyncSession, path: str, others: list[FileEntry]
-) -> list[FileEntry]:
-    """Return the directories in one; add what else is in it to ``others``."""
-    entries = await session.list_files(path, root="/")
-    others += [entry for entry in entries if entry.type != "directory"]
-    left_out = {name.removesuffix("**") for name in _pseudo(path)}
-    return [
-        entry for entry in entries if entry.type == "directory" and f"{entry.name}/" not in left_out
-    ]
+    return found, not entries.skipped_unreadable
 
 
 async def _is_file(session: AsyncSession, entry: FileEntry) -> bool:

@@ -49,7 +49,10 @@ async def pack(session: AsyncSession, root: Path, skip: Iterable[Path]) -> io.IO
     archive = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes what this returns
     try:
         writer = _Writer(archive, where)
-        for entry in await session.list_files(where, recursive=True, root="/"):
+        entries = await session.list_files(where, recursive=True, root="/")
+        if entries.skipped_unreadable:
+            raise writer.refused(f"{entries.skipped_unreadable} entries may not be read")
+        for entry in entries:
             below = entry.path.removeprefix(f"{where}/")
             if not any(below == name or below.startswith(f"{name}/") for name in left_out):
                 await writer.add(session, entry, below)
@@ -88,7 +91,7 @@ class _Writer:
         member.size = entry.size
         self._taken += entry.size
         if self._taken > MAX_ARCHIVE_BYTES:
-            raise self._refused(f"more than {MAX_ARCHIVE_BYTES} bytes")
+            raise self.refused(f"more than {MAX_ARCHIVE_BYTES} bytes")
         await self._write(self._header(member))
         await self._content(session, entry)
         await self._write(bytes(-entry.size % tarfile.BLOCKSIZE))
@@ -102,7 +105,7 @@ class _Writer:
                 if not missing:
                     break
         if missing:
-            raise self._refused(f"{entry.path} has become shorter meanwhile")
+            raise self.refused(f"{entry.path} has become shorter meanwhile")
 
     def _link(self, entry: FileEntry) -> str:
         """Return where a link leads; from inside the workspace to inside it, relatively."""
@@ -131,7 +134,8 @@ class _Writer:
         await self._flush()
         self._archive.seek(0)
 
-    def _refused(self, reason: str) -> WorkspaceArchiveReadError:
+    def refused(self, reason: str) -> WorkspaceArchiveReadError:
+        """Return the error that says why there is no archive."""
         return WorkspaceArchiveReadError(path=Path(self._root), context={"reason": reason})
 
 

@@ -78,7 +78,8 @@ class FileOperations:
         if len(found) > limit:
             raise RefusedError(ErrorCode.TOO_MANY_ENTRIES)
         await talk.output(Frame.STDOUT, b"".join(_entry(name, node) for name, node in found))
-        talk.finish(Frame.DONE, {Field.ENTRIES: len(found)})
+        # Modes forbid nothing here.
+        talk.finish(Frame.DONE, {Field.ENTRIES: len(found), Field.UNREADABLE: 0})
 
     async def _stat(self, talk: Talk) -> None:
         path = self._path(talk)

@@ -116,8 +116,16 @@ async def list_files(call: Call, asked: ListFiles) -> tuple[FileList, str]:
     left_out = len(entries) - len(kept)
     if left_out:
         lines.append(f"[… {left_out} more entries: list a directory of these …]")
-    value = FileList(path=path, entries=tuple(kept), left_out=left_out)
-    return value, "\n".join([f"{path}: {len(entries)} entries", *lines])
+    value = FileList(
+        path=path,
+        entries=tuple(kept),
+        left_out=left_out,
+        skipped_unreadable=entries.skipped_unreadable,
+    )
+    head = f"{path}: {len(entries)} entries"
+    if entries.skipped_unreadable:
+        head += f", {entries.skipped_unreadable} skipped (not readable)"
+    return value, "\n".join([head, *lines])
 
 
 async def writable(call: Call, path: str) -> None:

@@ -76,6 +76,9 @@ class FileList:
     path: str
     entries: tuple[Listed, ...]
     left_out: int
+    """Entries that the caps of the policy did not let through."""
+    skipped_unreadable: int = 0
+    """What lies deeper and the session's user may not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

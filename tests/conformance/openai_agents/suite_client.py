@@ -291,6 +291,17 @@ async def test_a_workspace_that_is_too_large_for_a_snapshot_is_an_error(
         await session.persist_workspace()
 
 
+async def test_a_workspace_of_which_a_part_is_closed_is_no_snapshot(
+    session: SandboxSession,
+) -> None:
+    await session.exec("mkdir -p open closed/in; chmod 0 closed")
+    with pytest.raises(WorkspaceArchiveReadError) as caught:
+        await session.persist_workspace()
+    assert caught.value.context["reason"] == "1 entries may not be read"
+    await session.exec("chmod 700 closed")
+    await session.persist_workspace()
+
+
 async def test_no_program_of_the_container_has_a_word_in_what_is_stored_here(
     session: SandboxSession,
 ) -> None:
