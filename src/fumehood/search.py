@@ -180,10 +180,9 @@ class SearchPart(SessionPart):
 async def _check_directory(core: SessionCore, path: str, root: FileRoot) -> None:
     """Raise what is wrong with a directory, if anything is."""
     name, raw, where = locate(path, root, allow_root=True)
-    request = file_request(
-        Operation.LIST, raw, where, limit=1, recursive=0, include=(_globs.program("[!-~]"),)
-    )
-    await records(core, request, "glob", name, most=1)
+    nothing = _globs.programs(("*",), "exclude")
+    request = file_request(Operation.LIST, raw, where, limit=1, recursive=0, exclude=nothing)
+    await records(core, request, "glob", name, most=0)
 
 
 def _lines(value: int | None, name: str, otherwise: int) -> int:

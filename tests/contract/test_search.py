@@ -276,6 +276,14 @@ async def test_a_glob_gives_entries_by_path(session: AsyncSession) -> None:
             await found(wrong)
 
 
+@pytest.mark.engines("docker", "memory")
+async def test_a_missing_directory_in_a_glob_is_no_match_whatever_is_beside_it(
+    session: AsyncSession,
+) -> None:
+    await write_all(session, {"beside/a": "", "beside/b": "", "beside/c/d": ""})
+    assert await session.glob("none/*", "beside") == []
+
+
 async def test_files_of_another_user_that_are_closed_are_counted(api: Api) -> None:
     async with api.session(SCRATCH, user="1000:1000") as session:
         await session.write_file("open", "x\n")
