@@ -23,7 +23,8 @@ class TransferProgress:
     files: int
     """That are through, until now."""
     total_bytes: int | None
-    """Of all files; None while that is not known. A file that changes meanwhile makes it wrong."""
+    """Of all files; None while that is not known. It is what the other side says, and a file that
+    changes meanwhile makes it wrong; it is never less than ``bytes``."""
     total_files: int | None
 
 

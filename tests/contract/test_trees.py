@@ -288,7 +288,26 @@ async def test_progress_reaches_what_it_announces(session: AsyncSession, tmp_pat
     steps.clear()
     await session.download("t", tmp_path / "back", progress=steps.append)
     assert (steps[-1].bytes, steps[-1].files, steps[-1].total_bytes) == (2_000_000, 20, 2_000_000)
+    steps.clear()
+    await session.write_file("t/one", bytes(3 << 20))
+    got = await session.download("t/one", tmp_path / "one", progress=steps.append)
+    assert {(step.total_bytes, step.total_files) for step in steps} == {(3 << 20, 1)}
+    assert (steps[-1].bytes, steps[-1].files) == (got.bytes, 1)
+    steps.clear()
+    await session.write_file("t/none", b"")
+    await session.download("t/none", tmp_path / "none", progress=steps.append)
+    assert (steps[-1].bytes, steps[-1].files, steps[-1].total_bytes) == (0, 1, 0)
     await session.remove("t", recursive=True)
+
+
+async def test_a_file_that_says_it_is_empty_and_is_not_has_a_total_at_its_end(
+    session: AsyncSession, tmp_path: Path
+) -> None:
+    steps: list[TransferProgress] = []
+    got = await session.download("/proc/version", tmp_path, root="/", progress=steps.append)
+    assert got.bytes > 0
+    assert all(step.total_bytes in (None, step.bytes) for step in steps)
+    assert (steps[-1].bytes, steps[-1].total_bytes) == (got.bytes, got.bytes)
 
 
 # --- what goes wrong ----------------------------------------------------------------------------

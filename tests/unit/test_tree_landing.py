@@ -243,6 +243,39 @@ def unpacked(
     return tally, unpacker
 
 
+@pytest.mark.parametrize("came", [0, 4, 10, 100])
+def test_the_total_of_one_file_is_a_hint_that_what_comes_corrects(
+    tmp_path: Path, came: int
+) -> None:
+    tally = Tally()
+    waiting = deque([Wanted(b"f", ("f",), FileCode.FILE)])
+    with Target(tmp_path) as landing:
+        options = Options(ignore=Ignore())
+        unpacker = Unpacker(landing, (), waiting, options, tally, 1000, alone=True)
+        assert tally.progress().total_bytes is None
+        unpacker.feed([answered("f", size=10)])
+        assert (tally.progress().total_files, tally.progress().total_bytes) == (1, 10)
+        for n in range(came):
+            unpacker.feed([piece_header(1) + b"x"])
+            assert (tally.progress().bytes, tally.progress().total_bytes) == (n + 1, max(10, n + 1))
+        unpacker.feed([file_end()])
+        unpacker.finish()
+    assert (tally.progress().bytes, tally.progress().total_bytes) == (came, came)
+    assert (tmp_path / "f").read_bytes() == b"x" * came
+
+
+def test_a_size_beyond_what_may_come_is_no_total(tmp_path: Path) -> None:
+    tally = Tally()
+    waiting = deque([Wanted(b"f", ("f",), FileCode.FILE)])
+    with Target(tmp_path) as landing:
+        options = Options(ignore=Ignore())
+        unpacker = Unpacker(landing, (), waiting, options, tally, 1000, alone=True)
+        with pytest.raises(FileTooLargeError):
+            unpacker.feed([answered("f", size=(1 << 64) - 1)])
+    assert tally.progress().total_bytes is None
+    assert below(tmp_path) == []
+
+
 def answered(name: str, *, flags: int = 0, size: int = 3) -> bytes:
     return Record(FileCode.FILE, flags, 0o644, 5, size, os.fsencode(name)).encode()
 

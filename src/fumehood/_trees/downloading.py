@@ -126,7 +126,7 @@ class _Download:
                 return
         plan = self._plan(folds_case=False)
         plan.wanted.append(Wanted(raw, self._prefix, FileCode.FILE))
-        fetching, unpacker = self._fetching(plan, name, ())
+        fetching, unpacker = self._fetching(plan, name, (), alone=True)
         flags = CHECKED if self._options.verify else 0
         await fetching.file(Record(FileCode.FILE, flags, 0, 0, 0, raw).encode(), where)
         if self.tally.skipped:
@@ -143,10 +143,16 @@ class _Download:
         )
 
     def _fetching(
-        self, plan: Plan, name: str, prefix: tuple[str, ...]
+        self, plan: Plan, name: str, prefix: tuple[str, ...], *, alone: bool = False
     ) -> tuple[Fetching, Unpacker]:
         unpacker = Unpacker(
-            self._landing, prefix, plan.wanted, self._options, self.tally, self._max_bytes
+            self._landing,
+            prefix,
+            plan.wanted,
+            self._options,
+            self.tally,
+            self._max_bytes,
+            alone=alone,
         )
         fetching = Fetching(
             self._core,

@@ -53,11 +53,12 @@ class Tally:
             self.skipped.append(Skipped(path=path, reason=why))
 
     def progress(self) -> TransferProgress:
-        """Return how far it is."""
+        """Return how far it is. What has come is never more than there is to come in all."""
+        total = self.total_bytes
         return TransferProgress(
             bytes=self.bytes,
             files=self.files,
-            total_bytes=self.total_bytes,
+            total_bytes=None if total is None else max(total, self.bytes),
             total_files=self.total_files,
         )
 

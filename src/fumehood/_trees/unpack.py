@@ -29,6 +29,8 @@ class Unpacker:
         options: how.
         tally: what is counted.
         max_bytes: of all contents together.
+        alone: one file is all that was asked for. Nobody has listed it: what is known of its size
+            comes with it.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Unpacker:
         options: Options,
         tally: Tally,
         max_bytes: int,
+        *,
+        alone: bool = False,
     ) -> None:
         self._landing = landing
         self._prefix = prefix
@@ -46,6 +50,7 @@ class Unpacker:
         self._options = options
         self._tally = tally
         self._left = max_bytes
+        self._alone = alone
         self._reader = PackedReader(content=True)
         self._draft: Draft | None = None
         self._path = ""
@@ -112,6 +117,9 @@ class Unpacker:
         else:
             if record.size > self._left:
                 raise too_large(self._path)
+            if self._alone:
+                # Files that the kernel makes up have none, and something in them.
+                self._tally.total_files, self._tally.total_bytes = 1, record.size or None
             self._checksum = 0 if record.flags & CHECKED else None
             mode = self._options.mode(record.mode)
             self._draft = self._landing.start(parts, mode, record.modified_ns)
@@ -149,6 +157,8 @@ class Unpacker:
             try:
                 draft.keep()
                 self._tally.files += 1
+                if self._alone:
+                    self._tally.total_bytes = self._tally.bytes
                 return
             except OSError as exc:
                 if local.is_fatal(exc):
