@@ -11,6 +11,7 @@ from pathlib import Path
 
 IMAGE = "fumehood/test-python"
 PATIENCE = 60.0
+_ASK = str(Path(__file__).with_name("ask.py"))
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -41,15 +42,22 @@ class Fumehood:
     """Runs ``fumehood …`` to its end, or starts it."""
 
     cwd: Path
+    zygote: str | None = None
+    """Where the process listens that becomes each command; ``None``: each is begun from nothing."""
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @staticmethod
     def words(*arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "fumehood.cli", *map(str, arguments)]
 
+    def _quick(self, *arguments: str | Path) -> list[str]:
+        if self.zygote is None:
+            return self.words(*arguments)
+        return [sys.executable, "-I", "-S", _ASK, self.zygote, *map(str, arguments)]
+
     def __call__(self, *arguments: str | Path, input: bytes = b"", **env: str) -> Outcome:
         done = subprocess.run(
-            self.words(*arguments),
+            self._quick(*arguments),
             input=input,
             capture_output=True,
             timeout=PATIENCE,

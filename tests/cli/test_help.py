@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,13 @@ def test_the_version_is_printed(fumehood: Fumehood) -> None:
         shown = fumehood(*words)
         assert shown.code == 0
         assert shown.text.startswith(f"fumehood {__version__} ")
+
+
+@pytest.mark.parametrize("words", [["version"], ["run", "--help"], ["nonsense"], ["rm", "no-such"]])
+def test_a_command_that_is_begun_from_nothing_says_the_same(
+    fumehood: Fumehood, tmp_path: Path, words: list[str]
+) -> None:
+    assert Fumehood(tmp_path)(*words) == fumehood(*words)
 
 
 @pytest.mark.parametrize(
