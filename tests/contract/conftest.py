@@ -77,11 +77,16 @@ async def _shared(api: Api, image: str, observer: Observer) -> AsyncIterator[Asy
         yield session
         # A test that ends the session or leaves something running in it has broken its promise.
         assert session.state is SessionState.RUNNING
-        if api.where == "docker":
-            await nothing_runs(observer, session)
-        else:
-            running = [item for item in await session.list_processes() if item.exit_code is None]
-            assert running == []
+        await nothing_goes_on(api, observer, session)
+
+
+async def nothing_goes_on(api: Api, observer: Observer, session: AsyncSession) -> None:
+    """Wait until nothing of a command is left in a session, wherever it is."""
+    if api.where == "docker":
+        await nothing_runs(observer, session)
+    else:
+        running = [item for item in await session.list_processes() if item.exit_code is None]
+        assert running == []
 
 
 async def nothing_runs(observer: Observer, session: AsyncSession) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,16 +12,21 @@ import pytest_asyncio
 
 from cases.invariants import eventually_none
 from contract.adapter import NONROOT, PYTHON, Api
-from contract.conftest import nothing_runs
+from contract.conftest import nothing_goes_on, nothing_runs
 from contract.observer import Observer
+from contract.scripted import WHO
 from fumehood import (
     AsyncDockerSandbox,
     AsyncSession,
     EndReason,
+    Hooks,
+    InvalidRequestError,
     Lifecycle,
     Limits,
     Manifest,
     Pool,
+    PoolChange,
+    PoolChanged,
     SandboxError,
     SessionExistsError,
     SessionInfo,
@@ -30,8 +36,10 @@ from fumehood import (
 )
 
 pytestmark = pytest.mark.engine
+MEMORY = pytest.mark.engines("docker", "memory")
 
 POOL = Pool(min_idle=2, max_idle=2)
+BEHIND = ("/tmp/behind", "/dev/shm/behind")
 
 
 async def warm_containers(observer: Observer) -> dict[str, str]:
@@ -50,7 +58,8 @@ async def sandbox(api: Api, observer: Observer) -> AsyncIterator[AsyncDockerSand
     labels = {"test": api.new_id()}
     async with api.sandbox(pool=POOL, lifecycle=Lifecycle(ttl=300), labels=labels) as sandbox:
         await sandbox.warm_up()
-        assert len(await observer.containers("test", labels["test"])) == 2
+        if api.where == "docker":
+            assert len(await observer.containers("test", labels["test"])) == 2
         yield sandbox
     assert await observer.containers("test", labels["test"]) == []
 
@@ -60,15 +69,54 @@ def start_of(start: Start | None) -> tuple[str, str]:
     return start.kind, start.reason
 
 
-async def test_a_warm_session_is_what_a_cold_one_is(
-    api: Api, sandbox: AsyncDockerSandbox, observer: Observer
-) -> None:
-    manifest = Manifest(files={"in/it": "x"}, directories=("and",), env={"MORE": "2"})
+@MEMORY
+async def test_a_warm_session_has_all_that_was_asked_for(sandbox: AsyncDockerSandbox) -> None:
+    manifest = Manifest(files={"in/it": "x"}, directories=("and",), env={"WHO": "2"})
     async with sandbox.create_session(manifest=manifest, metadata={"run": "7"}) as session:
         assert start_of(session.start) == ("warm", "")
         assert await session.read_text_file("in/it") == "x"
         assert [entry.path for entry in await session.list_files()] == ["and", "in"]
-        assert (await session.exec(["sh", "-c", "echo $MORE"])).stdout == "2\n"
+        assert (await session.exec(WHO)).stdout == "2\n"
+        assert session.metadata == {"run": "7"}
+        # At once, and not only when the engine knows its name.
+        async with sandbox.connect(session.id) as joined:
+            assert joined.metadata == {"run": "7"}
+            assert joined.start is None
+            assert (await joined.exec(WHO)).stdout == "2\n"
+        (info,) = [item for item in await sandbox.list_sessions() if item.id == session.id]
+        assert (info.metadata, info.ttl) == ({"run": "7"}, 300)
+    await session.destroy(wait=True)
+    assert session.id not in [item.id for item in await sandbox.list_sessions()]
+
+
+@MEMORY
+async def test_a_pool_tells_what_it_has_done(api: Api) -> None:
+    told: list[PoolChanged] = []
+    hooks = Hooks(on_pool_change=told.append)
+    async with api.sandbox(pool=POOL, hooks=hooks) as sandbox:
+        await sandbox.warm_up()
+        stats = sandbox.pool_stats()
+        assert stats is not None
+        assert (stats.idle, stats.filling, stats.target, stats.filled) == (2, 0, 2, 2)
+        async with sandbox.create_session() as session:
+            assert start_of(session.start) == ("warm", "")
+            await sandbox.warm_up()
+            stats = sandbox.pool_stats()
+            assert stats is not None
+            assert (stats.idle, stats.filled, stats.claimed, stats.missed) == (2, 3, 1, 0)
+    counts = Counter(event.change for event in told)
+    assert counts == {PoolChange.FILLED: 3, PoolChange.CLAIMED: 1}
+    async with api.sandbox() as without:
+        assert without.pool_stats() is None
+        with pytest.raises(InvalidRequestError, match="no pool"):
+            await without.warm_up()
+
+
+async def test_a_warm_session_is_what_a_cold_one_is(
+    api: Api, sandbox: AsyncDockerSandbox, observer: Observer
+) -> None:
+    async with sandbox.create_session(metadata={"run": "7"}) as session:
+        assert start_of(session.start) == ("warm", "")
         assert session.effective_limits.degraded == ()
         found = await observer.container(session.id)
         assert found is not None
@@ -124,8 +172,9 @@ async def test_a_made_up_id_is_the_containers_own_and_others_find_it_at_once(
     assert await observer.containers("test", label) == []
 
 
+@MEMORY
 async def test_nothing_of_one_session_is_in_another(
-    sandbox: AsyncDockerSandbox, observer: Observer
+    api: Api, sandbox: AsyncDockerSandbox, observer: Observer
 ) -> None:
     seen: set[str] = set()
     for number in range(4):
@@ -139,16 +188,17 @@ async def test_nothing_of_one_session_is_in_another(
             assert [line for line in env.splitlines() if line.startswith("SECRET")] == [
                 f"SECRET_{number}=x"
             ]
-            left = await session.shell("ls -A /tmp /dev/shm | grep -v :")
-            assert left.stdout.split() == []
-            await nothing_runs(observer, session)
-            await session.shell("echo left > /tmp/behind; sleep 600 >/dev/null 2>&1 &")
+            for behind in BEHIND:
+                with pytest.raises(FileNotFoundError):
+                    await session.stat(behind, root="/")
+                await session.write_file(behind, "left", root="/")
+            await nothing_goes_on(api, observer, session)
+            await session.start_process(["sleep", "600"])
     assert len(seen) == 4
 
 
-async def test_an_id_of_ones_own_is_unique_whoever_has_it(
-    api: Api, sandbox: AsyncDockerSandbox
-) -> None:
+@MEMORY
+async def test_an_id_of_ones_own_is_unique(api: Api, sandbox: AsyncDockerSandbox) -> None:
     name = api.new_id()
     async with sandbox.create_session(id=name) as session:
         assert start_of(session.start) == ("warm", "")
@@ -156,9 +206,6 @@ async def test_an_id_of_ones_own_is_unique_whoever_has_it(
         await sandbox.warm_up()
         with pytest.raises(SessionExistsError, match=name):
             await sandbox.create_session(id=name)
-        async with api.sandbox() as another:
-            with pytest.raises(SessionExistsError, match=name):
-                await another.create_session(id=name)
         assert (await session.exec(["echo", "unharmed"])).stdout == "unharmed\n"
     await sandbox.warm_up()
     # And free again at once.
@@ -167,6 +214,18 @@ async def test_an_id_of_ones_own_is_unique_whoever_has_it(
         assert await again.list_files() == []
 
 
+async def test_an_id_of_ones_own_is_unique_among_all_clients(
+    api: Api, sandbox: AsyncDockerSandbox
+) -> None:
+    name = api.new_id()
+    async with sandbox.create_session(id=name) as session, api.sandbox() as another:
+        assert start_of(session.start) == ("warm", "")
+        with pytest.raises(SessionExistsError, match=name):
+            await another.create_session(id=name)
+        assert (await session.exec(["echo", "unharmed"])).stdout == "unharmed\n"
+
+
+@MEMORY
 async def test_a_persistent_workspace_is_served_cold(
     sandbox: AsyncDockerSandbox, persistent: Workspace
 ) -> None:
@@ -174,7 +233,7 @@ async def test_a_persistent_workspace_is_served_cold(
         kind, reason = start_of(session.start)
         assert kind == "cold"
         assert "persistent workspace" in reason
-        assert {"create", "start", "supervisor"} <= set(session.start.steps)  # type: ignore[union-attr]
+        assert {"create", "supervisor"} <= set(session.start.steps)  # type: ignore[union-attr]
 
 
 async def test_many_at_once_are_all_served(api: Api) -> None:
@@ -208,13 +267,17 @@ async def test_the_lease_counts_from_the_claim(api: Api, observer: Observer) -> 
         assert await session.wait_ended() is EndReason.TTL
 
 
-async def test_a_user_of_the_image_and_one_that_is_not_there(api: Api) -> None:
+async def test_a_user_of_the_image(api: Api) -> None:
     async with api.sandbox(NONROOT, pool=POOL) as sandbox:
         await sandbox.warm_up()
         async with sandbox.create_session() as session:
             assert start_of(session.start) == ("warm", "")
             assert (await session.exec(["id", "-u"])).stdout == "1000\n"
             await session.write_file("mine", "x")
+
+
+@MEMORY
+async def test_a_user_who_is_not_there(api: Api) -> None:
     async with api.sandbox(pool=POOL, user="nobody-here") as sandbox:
         await sandbox.warm_up()
         with pytest.raises(UserNotFoundError, match="nobody-here"):
@@ -256,6 +319,7 @@ async def test_what_waits_is_no_session_for_anybody(
     assert waiting <= set(await warm_containers(observer))
 
 
+@MEMORY
 async def test_a_session_from_a_pool_is_stopped_resumed_and_forked_like_any_other(
     api: Api, sandbox: AsyncDockerSandbox
 ) -> None:

@@ -19,6 +19,7 @@ from fumehood import (
     Pool,
     PortRefusedError,
     PortResetError,
+    SessionNotFoundError,
 )
 from fumehood.terminals import AsyncTerminal
 from fumehood.testing import (
@@ -29,6 +30,7 @@ from fumehood.testing import (
     Connection,
     MemorySandbox,
 )
+from fumehood.testing._engine import MemoryEngine
 from fumehood.tools import CommandRules, Failure, Policy, create_tools
 
 
@@ -97,6 +99,38 @@ async def test_what_memory_cannot_do_is_refused() -> None:
             await sandbox.create_session(ports=[80])
 
 
+async def test_what_is_scripted_while_a_session_waits_in_a_pool_can_be_run_in_it() -> None:
+    async with AsyncMemorySandbox(pool=Pool(min_idle=1)) as sandbox:
+        await sandbox.warm_up()
+        assert await sandbox.list_sessions() == []
+        sandbox.on("late", "came\n")
+        async with sandbox.create_session() as session:
+            assert session.start is not None
+            assert session.start.kind == "warm"
+            assert (await session.exec(["late"])).stdout == "came\n"
+            assert (await session.stat("/usr/bin/late", root="/")).size == 0
+
+
+async def test_what_waits_in_a_pool_is_no_session_and_ends_with_its_sandbox() -> None:
+    sandbox = AsyncMemorySandbox(pool=Pool(min_idle=2))
+    async with sandbox:
+        await sandbox.warm_up()
+        engine = sandbox._use()
+        assert isinstance(engine, MemoryEngine)
+        waiting = [made.container.session_id for made in engine._made.values()]
+        assert len(waiting) == 2
+        for session_id in waiting:
+            with pytest.raises(SessionNotFoundError):
+                await sandbox.connect(session_id)
+            await sandbox.destroy_session(session_id)
+        assert len(engine._made) == 2
+        # One that is destroyed before the engine knows its name leaves nothing.
+        session = await sandbox.create_session()
+        await session.destroy()
+        assert session.nonce not in engine._made
+    assert engine._made == {}
+
+
 async def test_what_no_session_in_memory_has_is_refused_before_there_is_one() -> None:
     for sandbox in (
         AsyncMemorySandbox(network=Network.bridge()),
@@ -106,8 +140,6 @@ async def test_what_no_session_in_memory_has_is_refused_before_there_is_one() ->
             with pytest.raises(EngineUnsupportedError, match="in memory"):
                 await sandbox.create_session()
             assert await sandbox.list_sessions() == []
-    with pytest.raises(InvalidRequestError, match="pool"):
-        AsyncMemorySandbox(pool=Pool(min_idle=1))
     for commands in ("git", {1: "x"}, {"git": 1.5}, {(): "x"}):
         with pytest.raises(InvalidRequestError):
             AsyncMemorySandbox(commands=commands)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import posixpath
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from fumehood._steps import Steps
 from fumehood._version import __version__
@@ -45,6 +45,12 @@ _IMAGE = Image(
 )
 
 
+@dataclass(slots=True)
+class _Made:
+    container: Container
+    supervisor: Supervisor
+
+
 class MemoryEngine(Holdings):
     """A :class:`fumehood.engines.base.Engine` that holds state too.
 
@@ -57,13 +63,14 @@ class MemoryEngine(Holdings):
     def __init__(self, programs: Programs) -> None:
         super().__init__(_IMAGE)
         self._programs = programs
-        self._sessions: dict[str, tuple[Container, Supervisor]] = {}
+        self._made: dict[str, _Made] = {}
+        """By nonce: sessions, and what waits in a pool to be one."""
         self._workspaces: dict[str, Directory] = {}
         self._made_by: dict[str, str] = {}
         self._exits: dict[str, asyncio.Event] = {}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._sessions)} sessions>"
+        return f"<{type(self).__name__} {len(self._made)} sessions>"
 
     async def info(self) -> EngineInfo:
         """Say what it is: one that enforces nothing."""
@@ -109,21 +116,25 @@ class MemoryEngine(Holdings):
             WorkspaceBusyError: a session holds the workspace.
         """
         _check(request)
-        if request.session_id in self._sessions:
+        if self._find(request.session_id) is not None:
             raise SessionExistsError(
                 f"session {request.session_id!r} exists", session_id=request.session_id
             )
         workspace = request.workspace_id
         if workspace is not None and workspace in self._busy():
             raise WorkspaceBusyError(f"workspace {workspace!r} is in use")
-        files = self._begin(request)
+        with (steps or Steps()).step("create"):
+            supervisor = self._create(request)
+        return supervisor.connect()
+
+    def _create(self, request: SessionRequest) -> Supervisor:
         exited = self._exits[request.nonce] = asyncio.Event()
 
         def ended(reason: EndCode) -> None:
             exited.set()
-            self._forget(request.session_id, request.nonce)
+            self._made.pop(request.nonce, None)
 
-        supervisor = Supervisor(Inside(files, self._programs), ended)
+        supervisor = Supervisor(Inside(self._begin(request), self._programs), ended)
         container = Container(
             id=f"memory-{request.session_id}",
             session_id=request.session_id,
@@ -131,7 +142,7 @@ class MemoryEngine(Holdings):
             state="running",
             created_at=time.time(),
             image=request.image.reference,
-            workspace_id=workspace,
+            workspace_id=request.workspace_id,
             detached=request.detached,
             metadata=request.metadata,
             workdir=request.workdir,
@@ -139,9 +150,11 @@ class MemoryEngine(Holdings):
             ttl=request.ttl,
             owner=request.owner,
             settings=request.settings,
+            pool_id=request.session_id if request.warm else "",
+            warm=request.warm,
         )
-        self._sessions[request.session_id] = container, supervisor
-        return supervisor.connect()
+        self._made[request.nonce] = _Made(container, supervisor)
+        return supervisor
 
     def _begin(self, request: SessionRequest) -> MemoryFiles:
         """Return the files that a session begins with."""
@@ -152,50 +165,49 @@ class MemoryEngine(Holdings):
             kept = self._workspaces.setdefault(request.workspace_id, Directory())
         held = self._of_image(request.image.id)
         if held is None:
-            files = MemoryFiles(request.workdir, kept)
-        else:
-            files = held.outside(request.workdir, kept)
-        self._install(files)
-        return files
+            return MemoryFiles(request.workdir, kept)
+        return held.outside(request.workdir, kept)
+
+    def _find(self, session_id: str) -> _Made | None:
+        """Return a session, also one that was claimed and has no name yet."""
+        for made in self._made.values():
+            unclaimed = made.container.warm and not made.supervisor.configured
+            if made.container.session_id == session_id and not unclaimed:
+                return made
+        return None
 
     def _files(self, container: Container) -> MemoryFiles | None:
-        found = self._sessions.get(container.session_id)
-        if found is None or found[0].nonce != container.nonce:
-            return None
-        return found[1].inside.place.files
-
-    def _install(self, files: MemoryFiles) -> None:
-        """Show the programs as files too: rules for commands look for them on the PATH."""
-        for name in self._programs.names:
-            if name.startswith("/") or "/" not in name:
-                files.write(posixpath.join("/usr/bin", name), b"", mode=0o755)
+        made = self._made.get(container.nonce)
+        return None if made is None else made.supervisor.inside.place.files
 
     def _busy(self) -> set[str | None]:
-        return {container.workspace_id for container, _ in self._sessions.values()}
-
-    def _forget(self, session_id: str, nonce: str | None) -> None:
-        found = self._sessions.get(session_id)
-        if found is not None and nonce in (None, found[0].nonce):
-            del self._sessions[session_id]
+        return {made.container.workspace_id for made in self._made.values()}
 
     async def claim_session(self, pool_id: str, session_id: str) -> None:
-        """Refuse: there is no pool, so nothing to be claimed."""
-        raise SessionNotFoundError(f"{pool_id!r} is in no pool", session_id=session_id)
+        """Give what waits in a pool the name of a session."""
+        for made in self._made.values():
+            if made.container.warm and made.container.session_id == pool_id:
+                break
+        else:
+            raise SessionNotFoundError(f"{pool_id!r} is in no pool", session_id=session_id)
+        if self._find(session_id) not in (None, made):
+            raise SessionExistsError(f"session {session_id!r} exists", session_id=session_id)
+        made.container = dataclasses.replace(made.container, session_id=session_id, warm=False)
 
     async def discard(self, nonce: str) -> None:
         """Remove whatever carries this nonce."""
-        for container, _ in list(self._sessions.values()):
-            if container.nonce == nonce:
-                await self.remove_session(container.session_id, nonce=nonce)
+        made = self._made.get(nonce)
+        if made is not None:
+            made.supervisor.end(EndCode.STOPPED)
 
     async def open_relay(self, container: Container) -> ByteStream:
         """Open one more stream to a session."""
-        found = self._sessions.get(container.session_id)
-        if found is None or found[0].nonce != container.nonce:
+        made = self._made.get(container.nonce)
+        if made is None:
             raise SessionNotFoundError(
                 f"session {container.session_id!r} is gone", session_id=container.session_id
             )
-        return found[1].connect()
+        return made.supervisor.connect()
 
     async def open_direct(self, session_id: str, nonce: str) -> ByteStream:
         """Refuse: there is one way only."""
@@ -203,25 +215,23 @@ class MemoryEngine(Holdings):
 
     async def find_session(self, session_id: str) -> Container | None:
         """Return a session's container, or None."""
-        found = self._sessions.get(session_id)
-        return None if found is None else found[0]
+        found = self._find(session_id)
+        return None if found is None else found.container
 
     async def list_sessions(self) -> Sequence[Container]:
         """Return every session's container."""
-        return [container for container, _ in self._sessions.values()]
+        return [made.container for made in self._made.values() if not made.container.warm]
 
     async def remove_session(
         self, session_id: str, *, destroy_workspace: bool = False, nonce: str | None = None
     ) -> None:
         """End a session and forget it. Idempotent."""
-        found = self._sessions.get(session_id)
-        if found is None or nonce not in (None, found[0].nonce):
+        made = self._find(session_id) if nonce is None else self._made.get(nonce)
+        if made is None:
             return
-        container, supervisor = found
-        supervisor.end(EndCode.STOPPED)
-        self._forget(session_id, nonce)
-        if destroy_workspace and container.workspace_id is not None:
-            self._workspaces.pop(container.workspace_id, None)
+        made.supervisor.end(EndCode.STOPPED)
+        if destroy_workspace and made.container.workspace_id is not None:
+            self._workspaces.pop(made.container.workspace_id, None)
 
     async def unmake_workspace(self, workspace_id: str, nonce: str) -> None:
         """Delete a workspace that the creation with this nonce has made."""
@@ -232,7 +242,7 @@ class MemoryEngine(Holdings):
         self, session_id: str, nonce: str, *, failed: Callable[[SandboxError], Awaitable[None]]
     ) -> None:
         """Forget a session that is over: nothing here takes time or can fail."""
-        self._forget(session_id, nonce)
+        self._made.pop(nonce, None)
 
     async def exit_code(self, session_id: str, *, since: float) -> int | None:
         """Return None: the stream's last frame always says why a session ended."""
@@ -265,8 +275,8 @@ class MemoryEngine(Holdings):
 
     async def close(self) -> None:
         """End what the sandbox has left to live: nothing outlives the engine."""
-        for session_id in list(self._sessions):
-            await self.remove_session(session_id)
+        for nonce in list(self._made):
+            await self.discard(nonce)
 
 
 def _check(request: SessionRequest) -> None:
@@ -274,7 +284,6 @@ def _check(request: SessionRequest) -> None:
     missing = {
         "published ports": bool(request.ports),
         "volumes": bool(request.volumes),
-        "a pool": request.warm,
         "an idle timeout": request.idle_timeout is not None,
         "a network": request.network.mode != "none",
     }

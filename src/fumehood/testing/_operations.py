@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from fumehood._wire.table import ErrorCode, Field, Frame, Operation
 from fumehood.testing._commands import CommandOperations
 from fumehood.testing._file_operations import FileOperations
@@ -45,6 +47,15 @@ class Inside:
     def trees(self) -> int:
         """How many processes run."""
         return self._processes.running
+
+    def begin(self, env: dict[str, str], max_processes: int) -> None:
+        """Become the inside of a session, with all that can be run by now."""
+        self.place.env = env
+        self.place.max_processes = max_processes
+        # Programs are files too: rules for commands look for them on the PATH.
+        for name in self.place.programs.names:
+            if name.startswith("/") or "/" not in name:
+                self.place.files.write(posixpath.join("/usr/bin", name), b"", mode=0o755)
 
     def left(self, connection: int) -> None:
         """Note that a connection is gone, and with it what was tied to it."""

@@ -97,14 +97,17 @@ class Supervisor:
         """
         check_user(cast("str | None", fields.get(Field.USER)))
         self._configured = fields
-        self.inside.place.env = variables(fields.get(Field.ENV))
-        self.inside.place.max_processes = cast("int", fields[Field.MAX_PROCESSES])
+        env = variables(fields.get(Field.ENV))
+        self.inside.begin(env, cast("int", fields[Field.MAX_PROCESSES]))
         self._limit(cast("int", fields[Field.TTL_MS]))
 
-    def ready(self) -> dict[Field, int | str]:
+    def ready(self) -> Fields:
         """Return what READY says."""
-        in_force = {field: cast("int", self._configured[field]) for field in _IN_FORCE}
-        return {**_READY, **in_force}
+        told = {field: cast("int", self._configured[field]) for field in _IN_FORCE}
+        fields: dict[Field, int | bytes | str] = {**_READY, **told}
+        if Field.METADATA in self._configured:
+            fields[Field.METADATA] = cast("bytes", self._configured[Field.METADATA])
+        return fields
 
     def _limit(self, milliseconds: int) -> None:
         if self._deadline is not None:
@@ -217,7 +220,7 @@ class Link:
         if self._supervisor.over:
             return
         if raw.frame is Frame.HELLO:
-            self._greet()
+            self._greet(raw)
         elif raw.frame is Frame.CONFIGURE:
             self._configure(raw)
         elif raw.frame is Frame.PING:
@@ -238,8 +241,11 @@ class Link:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    def _greet(self) -> None:
+    def _greet(self, hello: RawFrame) -> None:
         configured = self._supervisor.configured
+        # To wait for its configuration is all that it can do beyond the least.
+        asked = cast("list[str]", codec.decode_frame_fields(hello).get(Field.CAPABILITY, []))
+        granted = [name for name in asked if name == table.CAPABILITY_WAIT and not configured]
         self.send(
             Frame.WELCOME,
             0,
@@ -249,6 +255,7 @@ class Link:
                 Field.ARCHITECTURE: "amd64",
                 Field.CONFIGURED: int(configured),
                 Field.CONNECTION: self.number,
+                Field.CAPABILITY: granted,
             },
         )
         if configured:

@@ -7,7 +7,6 @@ from typing import Unpack, cast
 
 from fumehood._sync.sandbox import DockerSandbox
 from fumehood.engines.base import Engine
-from fumehood.errors import InvalidRequestError
 from fumehood.sandbox import DEFAULT_IMAGE, AsyncDockerSandbox, SandboxOptions
 from fumehood.testing._engine import MemoryEngine
 from fumehood.testing.commands import Commands, Handler, Programs, Reply
@@ -44,8 +43,6 @@ class AsyncMemorySandbox(AsyncDockerSandbox):
         image: str = DEFAULT_IMAGE,
         **options: Unpack[SandboxOptions],
     ) -> None:
-        if options.get("pool") is not None:
-            raise InvalidRequestError("sessions in memory take no time: they have no pool")
         super().__init__(image=image, **options)
         self._programs = Programs(commands)
 
