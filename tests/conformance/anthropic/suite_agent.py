@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,22 @@ import pytest
 from anthropic import AsyncAnthropic
 from anthropic.lib.tools import BetaAsyncBuiltinFunctionTool, ToolError
 from messages_api import events, message, text, use
+from ours import IMAGE
 from scripted_api import Api, scripted
 
-from fumehood import AsyncDockerSandbox, AsyncSession, SessionEndedError
+from fumehood import AsyncSession, SessionEndedError
 from fumehood.tools import Policy, ToolResult, create_tools
 from fumehood.tools.anthropic_tools import BASH, EDITOR, AsyncAnthropicTools, tool_result
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "anthropic_agent.py"
-IMAGE = os.environ.get("FUMEHOOD_IMAGE", "fumehood/test-python")
 PATIENCE = 30.0
 REQUEST: dict[str, Any] = {"model": "scripted", "max_tokens": 1000}
 QUESTION = {"role": "user", "content": "go"}
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 Dispatch = Callable[[str, Mapping[str, object]], Awaitable[ToolResult]]
+pytest_plugins = ["ours"]
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[AsyncSession]:
-    async with AsyncDockerSandbox(image=IMAGE) as sandbox, sandbox.create_session() as made:
-        yield made
 
 
 def client_of(api: Api) -> AsyncAnthropic:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -29,27 +27,16 @@ from openai_api import (
 )
 from scripted_api import Api, scripted
 
-from fumehood import AsyncDockerSandbox, AsyncSession
+from fumehood import AsyncSession
 from fumehood.adapters.openai_shell import ShellExecutor
 from fumehood.tools import AsyncToolset, create_tools
 
-IMAGE = os.environ.get("FUMEHOOD_IMAGE", "fumehood/test-python")
 QUESTION = {"role": "user", "content": "go"}
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 QUIET = RunConfig(tracing_disabled=True)
 
+pytest_plugins = ["ours"]
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[AsyncSession]:
-    async with AsyncDockerSandbox(image=IMAGE) as sandbox, sandbox.create_session() as made:
-        yield made
 
 
 def client_of(api: Api) -> AsyncOpenAI:

@@ -25,6 +25,7 @@ from agents.sandbox.session import SandboxSession
 from agents.sandbox.snapshot import LocalSnapshotSpec
 from agents.sandbox.workspace_paths import SandboxPathGrant
 from agents.testing import ScriptedModel, assistant_message, function_call
+from ours import IMAGE
 
 from fumehood import AsyncDockerSandbox, InvalidRequestError
 from fumehood.adapters import _openai_archive
@@ -36,15 +37,10 @@ from fumehood.adapters.openai_agents import (
 )
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "openai_agent.py"
-IMAGE = os.environ.get("FUMEHOOD_IMAGE", "fumehood/test-python")
 OPTIONS = FumehoodSandboxClientOptions(image=IMAGE)
 
+pytest_plugins = ["ours"]
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

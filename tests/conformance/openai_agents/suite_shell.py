@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
-
 import pytest
 from agents import Agent, Runner, ShellTool
 from agents.testing import ScriptedModel, assistant_message
@@ -13,24 +10,12 @@ from openai.lib._parsing._completions import validate_input_tools
 from openai.types.responses import FunctionTool, ResponseFunctionShellToolCall
 from openai.types.shared import FunctionDefinition
 
-from fumehood import AsyncDockerSandbox, AsyncSession, SessionEndedError
+from fumehood import AsyncSession, SessionEndedError
 from fumehood.adapters.openai_shell import REFUSED, ShellExecutor
 from fumehood.tools import CommandRules, Policy, create_tools
 
-IMAGE = os.environ.get("FUMEHOOD_IMAGE", "fumehood/test-python")
-
+pytest_plugins = ["ours"]
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[AsyncSession]:
-    async with AsyncDockerSandbox(image=IMAGE) as sandbox, sandbox.create_session() as made:
-        yield made
 
 
 def request(*commands: str, timeout_ms: int | None = None) -> ShellCommandRequest:
