@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 from contract.programs import python
+from contract.scripted_egress import EGRESS_COMMANDS
 from contract.scripted_terminals import TERMINAL_COMMANDS
 from contract.scripted_watch import WATCH_COMMANDS
 from contract.servers import ECHO, server
@@ -122,6 +123,7 @@ COMMANDS: dict[Any, Any] = {
     LISTENS: _listen,
     tuple(python(server(ECHO, ECHO_PORT))): _echo,
     ("/bin/sh", "-c", KEEPS_OUTSIDE): lambda call: call.files.write("/var/tmp/kept", "outside\n"),
+    **EGRESS_COMMANDS,
     **TERMINAL_COMMANDS,
     **WATCH_COMMANDS,
 }

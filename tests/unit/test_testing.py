@@ -17,6 +17,7 @@ from fumehood import (
     Lifecycle,
     Network,
     Pool,
+    PortError,
     PortRefusedError,
     PortResetError,
     SessionNotFoundError,
@@ -463,6 +464,116 @@ async def test_a_server_that_fails_is_a_reset_and_is_logged(
                 await stream.read()
     [record] = caplog.records
     assert record.exc_info is not None
+
+
+async def test_scripts_connect_to_each_other() -> None:
+    async def add(connection: Connection) -> None:
+        total = 0
+        while line := await connection.read_line():
+            total += int(line)
+        await connection.write(f"{total}\n")
+        await connection.write_eof()
+
+    async def server(call: CommandCall) -> None:
+        with call.serve(80, add):
+            await asyncio.Event().wait()
+
+    async def client(call: CommandCall) -> str:
+        async with call.connect(80) as connection:
+            await connection.write("1\n2\n")
+            await connection.write_eof()
+            answer = await connection.read_line()
+            assert await connection.read() == b""
+        try:
+            async with call.connect(81):
+                raise AssertionError
+        except ConnectionRefusedError as exc:
+            return f"{answer.decode()}{exc.strerror}\n"
+
+    async with (
+        AsyncMemorySandbox(commands={"server": server, "client": client}) as sandbox,
+        sandbox.create_session() as session,
+        asyncio.timeout(30),
+    ):
+        await session.start_process(["server"])
+        await session.wait_for_port(80)
+        result = await session.exec(["client"])
+        assert result.stdout == "3\nnobody listens at port 81\n"
+        async with session.connect_port(80) as stream:
+            await stream.write(b"40\n2\n")
+            await stream.write_eof()
+            assert await stream.read() == b"42\n"
+            assert await stream.read() == b""
+
+
+async def test_a_script_whose_peer_breaks_off_hears_a_reset_and_one_that_leaves_is_heard() -> None:
+    left = asyncio.Event()
+
+    async def serve(connection: Connection) -> None:
+        if await connection.read_line() == b"break\n":
+            raise ConnectionResetError
+        try:
+            while True:
+                await connection.write(bytes(1 << 16))
+        except ConnectionResetError:
+            left.set()
+
+    async def server(call: CommandCall) -> None:
+        with call.serve(80, serve):
+            await asyncio.Event().wait()
+
+    async def client(call: CommandCall) -> str:
+        async with call.connect(80) as connection:
+            await connection.write("flood\n")
+            assert await connection.read()
+        async with call.connect(80) as connection:
+            await connection.write("break\n")
+            try:
+                await connection.read()
+            except ConnectionResetError:
+                return "reset\n"
+        raise AssertionError
+
+    async with (
+        AsyncMemorySandbox(commands={"server": server, "client": client}) as sandbox,
+        sandbox.create_session() as session,
+        asyncio.timeout(30),
+    ):
+        await session.start_process(["server"])
+        await session.wait_for_port(80)
+        assert (await session.exec(["client"])).stdout == "reset\n"
+        await left.wait()
+
+
+async def test_the_port_of_the_proxy_is_one_that_a_script_may_have_taken() -> None:
+    async def take(call: CommandCall) -> None:
+        async def nothing(connection: Connection) -> None:
+            await connection.read()
+
+        with call.serve(3128, nothing):
+            await call.write("taken\n")
+            await asyncio.Event().wait()
+
+    network = Network.allow("example.org")
+    async with (
+        AsyncMemorySandbox(commands={"take": take}, network=network) as sandbox,
+        sandbox.create_session() as session,
+        asyncio.timeout(30),
+    ):
+        # The proxy was there first, and is no process of anybody.
+        with pytest.raises(CommandError, match="3128 is in use"):
+            await session.exec(["take"])
+        assert await session.list_processes() == []
+        async with sandbox.connect(session.id) as joined:
+            with pytest.raises(PortError, match="another client"):
+                await joined.set_network(network)
+            assert (await joined.exec(["env"])).stdout.count("http_proxy=") == 1
+        async with session.connect_port(3128) as stream:
+            await stream.write(
+                b"GET http://elsewhere.test/ HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n"
+            )
+            assert (await stream.read()).startswith(b"HTTP/1.1 403 ")
+        assert session.egress_statistics()["served"] == 1
 
 
 async def test_without_a_program_a_terminal_has_the_scripted_shell() -> None:

@@ -285,7 +285,7 @@ def _check(request: SessionRequest) -> None:
         "published ports": bool(request.ports),
         "volumes": bool(request.volumes),
         "an idle timeout": request.idle_timeout is not None,
-        "a network": request.network.mode != "none",
+        "network but none and an allow-list": request.network.mode not in ("none", "allow"),
     }
     asked = [what for what, wanted in missing.items() if wanted]
     if asked:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from fumehood.testing._changes import Changes
 
 _PIPE = 1 << 16
@@ -23,6 +25,7 @@ class Input:
         self._data = bytearray(data)
         self._ended = ended
         self._closed = False
+        self._cut = False
         self._changed = Changes()
 
     @property
@@ -53,28 +56,41 @@ class Input:
         self._ended = True
         self._changed.tell()
 
+    def cut_off(self) -> None:
+        """Say that no more comes, and that this was not meant."""
+        self._cut = True
+        self.end()
+
     def close(self) -> None:
         """Say that nobody reads it any more."""
         self._closed = True
         self._changed.tell()
 
     async def read(self) -> bytes:
-        """Return what comes next; ``b""`` at its end."""
-        while not self._data and not self._ended:
-            await self._changed.wait()
+        """Return what comes next; ``b""`` at its end.
+
+        Raises:
+            ConnectionResetError: it was cut off.
+        """
+        await self._something()
         return self._take(len(self._data))
 
     async def read_line(self) -> bytes:
         r"""Return what comes next up to a ``\n``, or to its end."""
         line = b""
         while not line.endswith(b"\n"):
-            while not self._data and not self._ended:
-                await self._changed.wait()
+            await self._something()
             if not self._data:
                 break
             at = self._data.find(b"\n")
             line += self._take(len(self._data) if at < 0 else at + 1)
         return line
+
+    async def _something(self) -> None:
+        while not self._data and not self._ended:
+            await self._changed.wait()
+        if self._cut and not self._data:
+            raise ConnectionResetError(errno.ECONNRESET, "the peer has broken off the connection")
 
     def _take(self, count: int) -> bytes:
         data = bytes(self._data[:count])

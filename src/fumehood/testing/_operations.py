@@ -7,6 +7,7 @@ import posixpath
 from fumehood._wire.table import ErrorCode, Field, Frame, Operation
 from fumehood.testing._commands import CommandOperations
 from fumehood.testing._file_operations import FileOperations
+from fumehood.testing._incoming_operations import IncomingOperations
 from fumehood.testing._port_operations import PortOperations
 from fumehood.testing._process_operations import ProcessOperations
 from fumehood.testing._state_operations import StateOperations
@@ -36,6 +37,7 @@ class Inside:
         self._operations: dict[Operation, Serve] = {
             **CommandOperations(self.place).table,
             **FileOperations(self.place).table,
+            **IncomingOperations(self.place).table,
             **self._processes.table,
             **self._ports.table,
             **StateOperations(self.place).table,

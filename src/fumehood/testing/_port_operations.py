@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 
 from fumehood._wire.table import ErrorCode, Field, Frame, Operation
 from fumehood.testing._input import ClosedError, Input
-from fumehood.testing._standstill import Pause
 from fumehood.testing._talk import Place, Serve, Talk, number
 from fumehood.testing.files import RefusedError
-from fumehood.testing.ports import Connection, Server
-
-_log = logging.getLogger("fumehood.testing")
+from fumehood.testing.ports import Connection, serve
 
 
 class PortOperations:
@@ -25,7 +21,6 @@ class PortOperations:
 
     def __init__(self, place: Place) -> None:
         self._ports = place.ports
-        self._pause = place.pause
         self._tasks: set[asyncio.Task[None]] = set()
         self.table: dict[Operation, Serve] = {
             Operation.CONNECT: self._connect,
@@ -36,6 +31,7 @@ class PortOperations:
         """End all connections."""
         for task in self._tasks:
             task.cancel()
+        self._ports.end()
 
     async def _wait(self, talk: Talk) -> None:
         port = number(talk, Field.PORT)
@@ -58,9 +54,12 @@ class PortOperations:
         async def send(data: bytes) -> None:
             await talk.output(Frame.STDOUT, data)
 
-        connection = Connection(port, source, send)
+        def finish() -> None:
+            talk.tell(Frame.STDOUT_END, {})
+
+        connection = Connection(port, source, send, finish)
         feeding = self._keep(_feed(talk, source))
-        serving = self._keep(_serve(self._pause, server, connection, source))
+        serving = self._keep(serve(server, connection, source))
         serving.add_done_callback(lambda _: feeding.cancel())
         try:
             await asyncio.shield(serving)
@@ -91,20 +90,3 @@ async def _feed(talk: Talk, source: Input) -> None:
         source.end()
     except ClosedError:
         return  # the server is done with this connection
-
-
-async def _serve(pause: Pause, server: Server, connection: Connection, source: Input) -> None:
-    async def serve() -> None:
-        await server(connection)
-
-    try:
-        await pause.steps(serve())
-    except ConnectionResetError:
-        if not connection.cut:
-            raise RefusedError(ErrorCode.CONNECTION_RESET) from None
-    except Exception as exc:
-        # A server is the test's own code: its fault is told where the test looks.
-        _log.exception("the server of port %d failed", connection.port)
-        raise RefusedError(ErrorCode.CONNECTION_RESET) from exc
-    finally:
-        source.close()

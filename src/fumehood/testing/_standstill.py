@@ -35,7 +35,7 @@ class Pause:
         """The seconds that are left of each; None: it runs, or has no end."""
         self._begun = 0.0
         self._total = 0.0
-        self.stopped = 0
+        self.stopped: int = 0
         """How many commands the last pause has stopped."""
 
     def __repr__(self) -> str:

@@ -187,8 +187,9 @@ class Link:
 
     @property
     def live(self) -> int:
-        """How many channels are open."""
-        return len(self._channels)
+        """How many channels are open; a client that listens is no activity."""
+        every = self._channels.values()
+        return sum(channel.operation is not Operation.LISTEN for channel in every)
 
     def send(self, frame: Frame, channel: int, fields: Fields) -> None:
         """Send a frame of fields."""

@@ -67,7 +67,7 @@ class Place:
     ports: Ports = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ports = Ports(self.files)
+        self.ports = Ports(self.files, self.pause)
 
 
 def number(talk: Talk, name: Field) -> int:

@@ -7,7 +7,7 @@ import errno
 import inspect
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -17,7 +17,7 @@ from fumehood.ports import check_port
 from fumehood.testing._input import Input
 from fumehood.testing._terminal import Terminal
 from fumehood.testing.files import MemoryFiles, RefusedError
-from fumehood.testing.ports import Ports, Server
+from fumehood.testing.ports import Connection, Ports, Server
 from fumehood.text import brief
 
 SHELLS = frozenset({"sh", "bash"})
@@ -99,6 +99,22 @@ class CommandCall:
             InvalidRequestError: it is no port.
         """
         return self._ports.listening(check_port(port), server)
+
+    def connect(self, port: int) -> AbstractAsyncContextManager[Connection]:
+        """Connect to a port of the session for as long as the block runs, from within.
+
+        Another script may serve it, or a client: with ``Network.allow`` the proxy, at the port that
+        ``env["http_proxy"]`` names. The other end sees the end of the block as the end of what was
+        sent; what it still sends then is refused.
+
+        Args:
+            port: 1 to 65535.
+
+        Raises:
+            ConnectionRefusedError: as the block is entered: nobody listens there.
+            InvalidRequestError: it is no port.
+        """
+        return self._ports.connected(check_port(port))
 
     async def read(self) -> bytes:
         """Return what comes next from standard input; ``b""`` when it has ended.
