@@ -71,11 +71,36 @@ class Landing:
 
     def start(self, parts: Sequence[str], mode: int, modified_ns: int) -> Draft:
         """Begin a file; its directories are made."""
+        directory, name, opened = self._create(parts, mode)
+        return Draft(os.dup(directory), name, parts[-1], opened, mode, modified_ns)
+
+    def put(
+        self, parts: Sequence[str], content: bytes | bytearray, mode: int, modified_ns: int
+    ) -> None:
+        """Write a file that is whole; its directories are made."""
+        directory, name, opened = self._create(parts, mode)
+        try:
+            _write(opened, content)
+            _dress(opened, mode, modified_ns)
+            os.rename(name, parts[-1], src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=directory)
+            raise
+        finally:
+            os.close(opened)
+
+    def another(self) -> Landing:
+        """Return one for the same directory, which another thread may use meanwhile."""
+        return Landing(os.dup(self._root))
+
+    def _create(self, parts: Sequence[str], mode: int) -> tuple[int, str, int]:
+        """Return a file's directory, its temporary name and itself, open."""
         check_part(parts[-1])
         directory = self._enter(tuple(parts[:-1]))
         name = self._temporary()
         opened = os.open(name, NEW_FILE_FLAGS, mode=mode & 0o777, dir_fd=directory)
-        return Draft(os.dup(directory), name, parts[-1], opened, mode, modified_ns)
+        return directory, name, opened
 
     def holds(self, parts: Sequence[str]) -> os.stat_result | None:
         """Return what is there under a name, or None; nothing is made for it."""
@@ -151,22 +176,17 @@ class Draft:
         self._name = name
         self._target = target
         self._opened = opened
-        self._special = mode & 0o7000
+        self._mode = mode
         self._modified_ns = modified_ns
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append a piece."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._opened, view) :]
+        _write(self._opened, data)
 
     def keep(self) -> None:
         """Put it in its place: a link of that name is replaced, not followed."""
         try:
-            if self._special:
-                mode = os.fstat(self._opened).st_mode & 0o777
-                os.fchmod(self._opened, mode | self._special)
-            os.utime(self._opened, ns=(self._modified_ns, self._modified_ns))
+            _dress(self._opened, self._mode, self._modified_ns)
             os.rename(
                 self._name,
                 self._target,
@@ -187,6 +207,19 @@ class Draft:
     def _close(self) -> None:
         os.close(self._opened)
         os.close(self._directory)
+
+
+def _write(opened: int, data: bytes | bytearray | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(opened, view) :]
+
+
+def _dress(opened: int, mode: int, modified_ns: int) -> None:
+    """Give a file its time, and the bits that it cannot be made with; the umask has had its say."""
+    if special := mode & 0o7000:
+        os.fchmod(opened, os.fstat(opened).st_mode & 0o777 | special)
+    os.utime(opened, ns=(modified_ns, modified_ns))
 
 
 def open_landing(path: str, op: str) -> Landing:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from fumehood._trees import local
+from fumehood._trees.crew import Crew, Whole
 from fumehood._trees.landing import Draft, Landing
 from fumehood._trees.plan import Wanted, too_large
 from fumehood._trees.source import Options
@@ -15,12 +16,18 @@ from fumehood._wire.codec import WireViolationError
 from fumehood._wire.packed import CHECKED, FAILED, FileEnd, PackedReader, Record, error_code
 from fumehood._wire.table import ErrorCode, FileCode, Violation
 
+_SMALL = 64 << 10
+"""Bytes of a file that is held until its end has come; a larger one is written as it comes."""
+
 
 class Unpacker:
     """Takes what ``get_tree`` sends and writes it where it belongs.
 
     Names come from what was asked for and nowhere else: an answer to anything but the next request
     breaks the session.
+
+    Of small files nothing is written before they are whole. Those that have become so are written
+    together, after everything else that was in the same part of the stream.
 
     Args:
         landing: where to; it stays open.
@@ -52,6 +59,9 @@ class Unpacker:
         self._left = max_bytes
         self._alone = alone
         self._reader = PackedReader(content=True)
+        self._crew = Crew(landing)
+        self._whole: list[Whole] = []
+        self._small: Whole | None = None
         self._draft: Draft | None = None
         self._path = ""
         self._size = 0
@@ -67,14 +77,17 @@ class Unpacker:
             FileTooLargeError: more than was allowed.
             OSError: the disk is full, or nothing can be written any more.
         """
-        for data in pieces:
-            for event in self._reader.feed(data):
-                if isinstance(event, Record):
-                    self._begin(event)
-                elif isinstance(event, FileEnd):
-                    self._end(event)
-                else:
-                    self._write(event)
+        try:
+            for data in pieces:
+                for event in self._reader.feed(data):
+                    if isinstance(event, Record):
+                        self._begin(event)
+                    elif isinstance(event, FileEnd):
+                        self._end(event)
+                    else:
+                        self._write(event)
+        finally:
+            self._land()  # what was whole before the stream went wrong stays
 
     def finish(self) -> None:
         """Note the end of the stream."""
@@ -83,7 +96,12 @@ class Unpacker:
             raise WireViolationError(Violation.BAD_VALUE, f"{len(self._wanted)} files did not come")
 
     def close(self) -> None:
-        """Forget a file that is not whole."""
+        """Forget a file that is not whole; nothing more can be taken."""
+        self._forget()
+        self._crew.close()
+
+    def _forget(self) -> None:
+        self._small = None
         if self._draft is not None:
             self._draft.discard()
             self._draft = None
@@ -122,7 +140,7 @@ class Unpacker:
                 self._tally.total_files, self._tally.total_bytes = 1, record.size or None
             self._checksum = 0 if record.flags & CHECKED else None
             mode = self._options.mode(record.mode)
-            self._draft = self._landing.start(parts, mode, record.modified_ns)
+            self._small = Whole(parts, mode, record.modified_ns)
 
     def _refusal(self, wanted: Wanted, error: ErrorCode, number: int) -> str:
         if wanted.link:
@@ -137,40 +155,76 @@ class Unpacker:
         self._tally.bytes += len(data)
         if self._checksum is not None:
             self._checksum = zlib.crc32(data, self._checksum)
-        if self._draft is not None:
-            try:
+        try:
+            if self._draft is not None:
                 self._draft.write(data)
-            except OSError as exc:
-                self._skip(exc)
+            elif self._small is not None:
+                self._small.content += data
+                if len(self._small.content) > _SMALL:
+                    self._grow(self._small)
+        except OSError as exc:
+            self._skip(exc)
+
+    def _grow(self, small: Whole) -> None:
+        """Go on with a file that is too large to be held."""
+        self._draft = self._landing.start(small.parts, small.mode, small.modified_ns)
+        self._draft.write(small.content)
+        self._small = None
 
     def _end(self, end: FileEnd) -> None:
         draft, self._draft = self._draft, None
-        if draft is None:  # it was skipped for a fault of this side
+        small, self._small = self._small, None
+        if draft is None and small is None:  # it was skipped for a fault of this side
             self._tally.bytes -= self._size
             return
-        fault = None
+        fault = self._fault(end)
+        if small is not None and fault is None:
+            self._whole.append(small)
+            return
+        if draft is not None:
+            fault = _settle(draft, fault)
+        self._count(self._path, self._size, fault)
+
+    def _fault(self, end: FileEnd) -> str | None:
         if end.error is not None:
-            fault = f"it could not be read to its end: {reason(end.error)}"
-        elif self._checksum is not None and end.checksum != self._checksum:
-            fault = "its checksum is wrong"
+            return f"it could not be read to its end: {reason(end.error)}"
+        if self._checksum is not None and end.checksum != self._checksum:
+            return "its checksum is wrong"
+        return None
+
+    def _land(self) -> None:
+        """Write what has become whole."""
+        files, self._whole = self._whole, []
+        self._crew.write(files)
+        for file in files:
+            path = "/".join(file.parts[len(self._prefix) :])
+            self._count(path, len(file.content), file.fault)
+
+    def _count(self, path: str, size: int, fault: str | None) -> None:
         if fault is None:
-            try:
-                draft.keep()
-                self._tally.files += 1
-                if self._alone:
-                    self._tally.total_bytes = self._tally.bytes
-                return
-            except OSError as exc:
-                if local.is_fatal(exc):
-                    raise
-                fault = local.why(exc)
+            self._tally.files += 1
+            if self._alone:
+                self._tally.total_bytes = self._tally.bytes
         else:
-            draft.discard()
-        self._tally.bytes -= self._size
-        self._tally.skip(self._path, fault)
+            self._tally.bytes -= size
+            self._tally.skip(path, fault)
 
     def _skip(self, error: OSError) -> None:
         if local.is_fatal(error):
             raise error
-        self.close()
+        self._forget()
         self._tally.skip(self._path, local.why(error))
+
+
+def _settle(draft: Draft, fault: str | None) -> str | None:
+    """Put a file into its place unless something is wrong with it; return what is."""
+    if fault is not None:
+        draft.discard()
+        return fault
+    try:
+        draft.keep()
+    except OSError as exc:
+        if local.is_fatal(exc):
+            raise
+        return local.why(exc)
+    return None
