@@ -30,10 +30,22 @@ async def warm(engine: OwnEngine) -> list[str]:
     return [name for name in await engine.observer.left("") if name.startswith("fumehood-_warm-")]
 
 
+async def began(engine: OwnEngine) -> list[str]:
+    """Return the names of the containers that have been started."""
+    found = await engine.observer.call("GET", "containers/json", all="1")
+    return [item["Names"][0] for item in found if item["State"] != "created"]
+
+
 async def all_gone(engine: OwnEngine, *, within: float) -> None:
+    """Wait until whatever has begun is gone by itself.
+
+    A client that dies between its creating a container and starting it leaves that to a sweep.
+    """
     async with asyncio.timeout(within):
-        while await engine.observer.left(""):
+        while await began(engine):
             await asyncio.sleep(0.05)
+    await sweep(engine)
+    assert await eventually_none(lambda: engine.observer.left("")) == []
     assert await eventually_none(engine.strays) == []
 
 
