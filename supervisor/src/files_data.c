@@ -17,6 +17,7 @@
 #define SPLICE_BYTES (1u << 20)
 #define MAX_LINKS 40
 #define NAME_TRIES 16
+#define DRAFT_PREFIX ".fumehood-"
 /* Of a file that is written, so much passes between two looks at what its disk has left. */
 #define FLOOR_STEP (256u << 10)
 
@@ -249,8 +250,21 @@ int files_temporary_name(char name[DRAFT_NAME_BYTES])
 
 	if (getrandom(&random, sizeof random, 0) != sizeof random)
 		return -1;
-	snprintf(name, DRAFT_NAME_BYTES, ".fumehood-%08x", random);
+	snprintf(name, DRAFT_NAME_BYTES, DRAFT_PREFIX "%08x", random);
 	return 0;
+}
+
+bool files_is_temporary_name(const char *name)
+{
+	const char *number = name + strlen(DRAFT_PREFIX);
+
+	return strlen(name) == DRAFT_NAME_BYTES - 1 && strncmp(name, DRAFT_PREFIX, strlen(DRAFT_PREFIX)) == 0 &&
+	       strspn(number, "0123456789abcdef") == strlen(number);
+}
+
+bool files_looks_nameless(const char *name)
+{
+	return name[0] == '#' && name[1] != '\0' && name[1 + strspn(name + 1, "0123456789")] == '\0';
 }
 
 static void proc_path(int fd, char path[32])

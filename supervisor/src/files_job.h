@@ -61,6 +61,9 @@ int files_put_in_place(struct job *job, const struct place *place, struct draft 
 void files_close_draft(int parent, struct draft *draft);
 /* A name that nobody else has, most likely; -1 with errno. */
 int files_temporary_name(char name[DRAFT_NAME_BYTES]);
+bool files_is_temporary_name(const char *name);
+/* Whether it may be what the kernel calls a file that has no name: "#" and a number. */
+bool files_looks_nameless(const char *name);
 /* Whether the disk of a file has less left than `floor` says that it must keep. */
 bool files_at_floor(int fd, uint64_t floor);
 

@@ -164,6 +164,13 @@ static uint32_t add_directory(struct watch *watch, uint32_t parent, const char *
 	return nodes_add(&watch->nodes, wd, parent, name);
 }
 
+/* Whether it is a file on its way to its place, of a write or an upload by this supervisor: nothing of it is told, so that what takes
+ * its place comes from where nobody watches. */
+static bool is_draft(const char *name, bool directory)
+{
+	return !directory && files_is_temporary_name(name);
+}
+
 /* Go through a directory that has just been watched: note what is in it (`tell`), and watch its directories, whose own turn comes
  * later. False: no more can be watched. */
 static bool scan(struct watch *watch, uint32_t node, size_t length, int fd, bool tell)
@@ -191,7 +198,7 @@ static bool scan(struct watch *watch, uint32_t node, size_t length, int fd, bool
 		child = !is_directory ? -1
 				      : openat(dirfd(directory), entry->d_name,
 					       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (tell)
+		if (tell && !is_draft(entry->d_name, child >= 0))
 			note(watch, EVENT_CREATED, whole, entry->d_type == DT_DIR || child >= 0, 0);
 		if (child < 0)
 			continue;
@@ -284,6 +291,24 @@ static void end(struct watch *watch)
 	note(watch, EVENT_DELETED, 1, true, 0);
 }
 
+/* Whether there is no file of such a name in the directory whose path is in place. One that was removed meanwhile is told by that, and
+ * one that was moved away by its move. */
+static bool is_nameless(const struct watch *watch, size_t length, const char *name)
+{
+	struct stat status;
+	bool missing;
+	int fd;
+
+	if (!files_looks_nameless(name))
+		return false;
+	fd = open_node(watch, length);
+	if (fd < 0)
+		return false;
+	missing = fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+	close(fd);
+	return missing;
+}
+
 static void on_self(struct watch *watch, const struct inotify_event *event, uint32_t node)
 {
 	bool gone = event->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED);
@@ -323,6 +348,9 @@ static void on_name(struct watch *watch, const struct inotify_event *event, uint
 		if (directory)
 			appear(watch, node, event->name, length);
 	} else if (event->mask & IN_MOVED_FROM) {
+		/* Its changes may have been taken for those of a file without a name. */
+		if (files_looks_nameless(event->name))
+			note(watch, EVENT_MODIFIED, length, directory, 0);
 		place = note(watch, EVENT_DELETED, length, directory, event->cookie);
 		if (directory && place != UINT32_MAX) {
 			watch->changes.list[place].node = nodes_child(&watch->nodes, node, event->name);
@@ -355,7 +383,9 @@ static void on_event(struct watch *watch, const struct inotify_event *event)
 		return;
 	}
 	length = nodes_path(&watch->nodes, node, watch->path, WIRE_MAX_PATH);
-	if (length == SIZE_MAX)
+	if (length == SIZE_MAX || is_draft(event->name, event->mask & IN_ISDIR))
+		return;
+	if (event->mask & (IN_MODIFY | IN_ATTRIB) && is_nameless(watch, length, event->name))
 		return;
 	if (length)
 		watch->path[length++] = '/';

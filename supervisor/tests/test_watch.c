@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "changes.h"
+#include "files_job.h"
 #include "nodes.h"
 #include "test.h"
 
@@ -124,4 +125,20 @@ TEST("no more directories than may be are known, and each that waits comes once"
 	EQUAL(nodes_next(&nodes), 3);
 	EQUAL(nodes_next(&nodes), 1);
 	EQUAL(nodes_next(&nodes), 0);
+}
+
+TEST("drafts and files without a name are told by what they are called, and nothing else is")
+{
+	char name[DRAFT_NAME_BYTES];
+	static const char *const none[] = { "", ".fumehood-", ".fumehood-0123456", ".fumehood-012345678", ".fumehood-0123456g",
+					    ".fumehood-0123456A", "fumehood-01234567x", "#", "#a", "#1a", "##1", " #1", "1" };
+
+	for (int i = 0; i < 16; i++) {
+		CHECK(files_temporary_name(name) == 0);
+		CHECK(files_is_temporary_name(name) && !files_looks_nameless(name));
+	}
+	CHECK(files_looks_nameless("#0") && files_looks_nameless("#18446744073709551615"));
+	CHECK(!files_is_temporary_name("#0"));
+	for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+		CHECK(!files_is_temporary_name(none[i]) && !files_looks_nameless(none[i]));
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from contract import scripted_watch as scripts
 from contract.adapter import Api
+from contract.programs import python
 from fumehood import (
     AsyncSession,
     EndReason,
@@ -42,6 +44,10 @@ async def up_to(session: AsyncSession, events: Watch, base: str) -> list[tuple[W
     await session.make_directory(f"{base}/.last")
     seen = await until(events, lambda event: event.path == f"{base}/.last")
     return [(event.kind, event.path.removeprefix(f"{base}/")) for event in seen[:-1]]
+
+
+def is_of(path: str) -> Callable[[WatchEvent], bool]:
+    return lambda event: event.path == path
 
 
 async def sh(session: AsyncSession, script: str) -> None:
@@ -198,16 +204,85 @@ async def test_what_cannot_be_watched_is_an_error(session: AsyncSession) -> None
 
 
 @pytest.mark.engines("docker", "memory")
-async def test_who_replaces_a_file_moves_another_one_to_its_place(session: AsyncSession) -> None:
+async def test_what_the_file_api_writes_is_told_under_its_own_name_alone(
+    session: AsyncSession, tmp_path: Path
+) -> None:
+    for name in ("f", "edited"):
+        await session.write_file(f"w17/{name}", "1\n")
+    for name in ("f", "sent", "sub/deep"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("3\n")
+    async with session.watch("w17") as events:
+        for wanted in ("f", "f", "new", "made/here"):
+            await session.write_file(f"w17/{wanted}", "2")
+            [*others, last] = await until(events, is_of(f"w17/{wanted}"))
+            assert (last.kind, last.is_directory) == (CREATED, False)
+            # Put in its place whole: nothing is told of how it came to be.
+            assert {event.path for event in others} <= {"w17/made"}
+        await session.replace("w17/edited", "1", "2")
+        await session.upload(f"{tmp_path}/.", "w17")
+        seen = await up_to(session, events, "w17")
+        assert seen[0] == (CREATED, "edited")
+        assert sorted(seen[1:]) == [(CREATED, name) for name in ("f", "sent", "sub", "sub/deep")]
+
+
+@pytest.mark.engines("docker", "memory")
+async def test_a_file_that_is_replaced_and_moved_is_told_so(session: AsyncSession) -> None:
     await session.write_file("w13/f", "1")
     async with session.watch("w13") as events:
-        await session.write_file("w13/f", "2")
-        [*_, moved] = await until(events, lambda event: event.target is not None)
-        assert (moved.kind, moved.target) == (MOVED, "w13/f")
-        assert moved.path.startswith("w13/.fumehood-")
         await sh(session, scripts.REPLACES)
         assert await up_to(session, events, "w13") == [(MODIFIED, "f"), (MOVED, "f")]
         assert await session.read_text_file("w13/g") == "2\n"
+
+
+NAMELESS = """
+import os
+here = os.open(".", os.O_RDONLY)
+for number in range(20):
+    fd = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600)
+    os.write(fd, b"x")
+    os.fchmod(fd, 0o644)
+    os.utime(fd)
+    if number % 2:
+        os.link(f"/proc/self/fd/{fd}", f"f{number}", dst_dir_fd=here, follow_symlinks=True)
+    os.fchmod(fd, 0o640)
+    os.close(fd)
+"""
+
+
+async def test_nothing_is_told_of_a_file_that_has_no_name(session: AsyncSession) -> None:
+    await session.make_directory("w14")
+    async with session.watch("w14") as events:
+        await session.exec(python(NAMELESS), cwd="w14", check=True)
+        seen = await up_to(session, events, "w14")
+    assert seen == [(CREATED, f"f{number}") for number in range(1, 20, 2)]
+
+
+async def test_a_file_that_is_called_like_a_nameless_one_is_a_file(session: AsyncSession) -> None:
+    await sh(session, "mkdir w15; echo >'w15/#7'; echo >'w15/#8'; echo >'w15/#9'; echo >'w15/#a'")
+    async with session.watch("w15") as events:
+        await sh(session, "cd w15; echo 1 >>'#7'; echo 1 >>'#8'; mv '#8' m; rm '#9'; echo 1 >>'#a'")
+        seen = await up_to(session, events, "w15")
+    # The second one may be told of twice: it is not there any more when it is looked for.
+    assert {path for kind, path in seen if kind is MODIFIED} == {"#7", "#8", "#a"}
+    assert [item for item in seen if item[0] is not MODIFIED] == [(MOVED, "#8"), (DELETED, "#9")]
+    assert seen.index((MODIFIED, "#8")) < seen.index((MOVED, "#8"))
+
+
+async def test_only_drafts_are_called_like_drafts(session: AsyncSession) -> None:
+    names = [".fumehood-0123456", ".fumehood-012345678", ".fumehood-0123456G", ".fumehood-"]
+    await session.make_directory("w16")
+    async with session.watch("w16") as events:
+        for name in names:
+            await session.write_file(f"w16/{name}", "")
+        # A directory is none, whatever it is called.
+        await session.write_file("w16/.fumehood-01234567/f", "")
+        seen = await up_to(session, events, "w16")
+    assert [path for _, path in seen] == [
+        *names,
+        ".fumehood-01234567",
+        ".fumehood-01234567/f",
+    ]
 
 
 @pytest.mark.engines("docker", "memory")

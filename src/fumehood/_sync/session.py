@@ -1544,13 +1544,16 @@ class Session(Blocking[_session.AsyncSession]):
 
         Nothing that happens after it is there is missed. What happens to one file within 50
         milliseconds is put together. Directories that appear are watched, and what was made in them
-        before they were is told too; links are told and not followed. It ends when the directory
-        itself is gone, with an event that says so. A watch is no activity: an idle session ends all
-        the same.
+        before they were is told too; links are told and not followed. What fumehood writes is told
+        once, as created under its own name, also where it replaces a file. It ends when the
+        directory itself is gone, with an event that says so. A watch is no activity: an idle
+        session ends all the same.
 
         It is the kernel's inotify, so some things are not seen: reads, writes through ``mmap``,
         what other machines do on a network file system, what happens in a directory that the
-        session's user may not read, and the names of what happened before an overflow.
+        session's user may not read, files without a name (``O_TMPFILE``) or called like fumehood's
+        drafts (``.fumehood-`` and eight hexadecimal digits), and the names of what happened before
+        an overflow.
 
         Args:
             path: the directory.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import posixpath
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -162,7 +161,7 @@ class MemoryFiles:
     def put(self, path: str, data: bytes, mode: int, *, parents: bool, whole: bool = False) -> None:
         """Give a file its content; one that is there keeps its mode.
 
-        ``whole``: as the file API does, by a file of another name that takes its place.
+        ``whole``: as the file API does, by another file that takes its place.
         """
         holder, name = self._place(path, parents=parents)
         old = holder.entries.get(name)
@@ -170,20 +169,17 @@ class MemoryFiles:
             raise RefusedError(ErrorCode.IS_DIRECTORY, errno.EISDIR)
         file = holder.entries[name] = File(data, mode if old is None else old.mode)
         holder.modified_ns = time.time_ns()
-        if old is not None and not whole:
-            self._tell(EventCode.MODIFIED, path, file)
-        else:
-            self._placed(path, file, replaced=old is not None)
+        replaced = old is not None and not whole
+        self._tell(EventCode.MODIFIED if replaced else EventCode.CREATED, path, file)
 
     def place(self, path: str, file: File) -> None:
         """Put a file in its place as it is, with its mode and time."""
         holder, name = self._place(path, parents=True)
-        old = holder.entries.get(name)
-        if isinstance(old, Directory):
+        if isinstance(holder.entries.get(name), Directory):
             raise RefusedError(ErrorCode.IS_DIRECTORY, errno.EISDIR)
         holder.entries[name] = file
         holder.modified_ns = time.time_ns()
-        self._placed(path, file, replaced=old is not None)
+        self._tell(EventCode.CREATED, path, file)
 
     def make_directory(self, path: str, mode: int = 0o755, *, parents: bool = True) -> None:
         """Make a directory; with ``parents`` one that exists is fine."""
@@ -299,15 +295,6 @@ class MemoryFiles:
                 raise RefusedError(ErrorCode.NOT_DIRECTORY, errno.ENOTDIR)
             node = found
         return node, parts[-1]
-
-    def _placed(self, path: str, file: File, *, replaced: bool) -> None:
-        """Tell of a file that was put in its place whole; another one is replaced by a rename."""
-        if replaced:
-            draft = f"{posixpath.dirname(self.absolute(path))}/.fumehood-{secrets.token_hex(4)}"
-            self._tell(EventCode.CREATED, draft, file)
-            self._tell(EventCode.MOVED, draft, file, path)
-        else:
-            self._tell(EventCode.CREATED, path, file)
 
     def _tell(self, event: EventCode, path: str, node: Node, target: str = "") -> None:
         if not self.listeners:
