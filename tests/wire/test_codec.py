@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -206,3 +208,28 @@ def test_a_listing_keeps_no_more_than_the_record_under_way() -> None:
     with pytest.raises(WireViolationError) as caught:
         list(reader.feed((table.MAX_RECORD + 1).to_bytes(4, "big")))
     assert caught.value.violation is Violation.TOO_LONG
+
+
+@given(numbers=st.lists(UINT, min_size=9, max_size=9), extended=st.booleans())
+def test_the_answer_to_a_command_is_read_at_once_and_as_the_walk_over_its_fields_reads_it(
+    numbers: list[int], extended: bool
+) -> None:
+    required, optional = table.FRAME_REQUIRED[Frame.EXIT], table.FRAME_OPTIONAL[Frame.EXIT]
+    values = dict(zip(sorted(required), numbers, strict=False))
+    values[Field.REASON] = numbers[0] % 5 + 1
+    if extended:
+        values.update(dict.fromkeys(optional, numbers[8]))
+    raw = codec.RawFrame(Frame.EXIT, 1, codec.encode_fields(values))
+    with pytest.MonkeyPatch.context() as patch:
+        walks: list[bytes] = []
+
+        def walk(payload: bytes, *rest: Any) -> dict[Field, codec.Value]:
+            walks.append(payload)
+            return decode_fields(payload, *rest)
+
+        decode_fields = codec.decode_fields
+        patch.setattr(codec, "decode_fields", walk)
+        fields = codec.decode_frame_fields(raw)
+    assert fields == values == decode_fields(raw.payload, required, optional, "EXIT", Frame.EXIT)
+    # What a managed process's end has besides is rare, and worth no layout of its own.
+    assert bool(walks) is extended

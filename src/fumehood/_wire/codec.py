@@ -20,6 +20,7 @@ Value = int | bytes | str | list[bytes] | list[str]
 
 _HEADER = struct.Struct(">II")  # type and length share the first word: u8 | u24
 _UINT = struct.Struct(">Q")
+_UINT_FIELD = struct.Struct(">IQ")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _MAX_UINT = (1 << 64) - 1
 _EXTENSION = 0x80
@@ -245,7 +246,7 @@ def encode_fields(values: Mapping[Field, int | bytes | str | Iterable[bytes | st
         if isinstance(value, int):
             if not 0 <= value <= _MAX_UINT:
                 raise LocalProtocolError(f"{field.name.lower()} of {value}")
-            out.append(struct.pack(">IQ", field << 24 | 8, value))
+            out.append(_UINT_FIELD.pack(field << 24 | 8, value))
             continue
         items: Iterable[bytes | str] = (value,) if isinstance(value, (bytes, str)) else value
         for item in items:
@@ -352,10 +353,10 @@ def _value(field: Field, raw: bytes, what: str) -> int | bytes | str:
 
 
 class _Layout:
-    """The one way in which a body of numbers, each required and none of them a flag, can be right.
+    """A body that holds what is required and no more: numbers, none of them a flag.
 
-    It is read at once; one that is anything else is for :func:`decode_fields`, which says what is
-    wrong. The answer to every command is such a body.
+    It is read at once; one that is anything else, be it right or wrong, is for
+    :func:`decode_fields`. The answer to every command is such a body.
     """
 
     __slots__ = ("_codes", "_fields", "_headers", "_struct")
@@ -387,10 +388,7 @@ class _Layout:
 _LAYOUTS: dict[Frame, _Layout] = {
     frame: _Layout(frame)
     for frame, required in table.FRAME_REQUIRED.items()
-    if frame is not Frame.OPEN
-    and required
-    and not table.FRAME_OPTIONAL[frame]
-    and required <= _UINTS - _FLAGS
+    if frame is not Frame.OPEN and required and required <= _UINTS - _FLAGS - table.REPEATED
 }
 
 

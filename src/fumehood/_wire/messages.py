@@ -158,21 +158,22 @@ class Exit:
     @classmethod
     def of(cls, fields: Fields, what: str) -> Exit:
         """Build it from fields, all of which are there."""
-        exit_code, signal = _uint(fields, Field.EXIT_CODE), _uint(fields, Field.SIGNAL)
+        numbers = cast("dict[Field, int]", fields)
+        exit_code, signal = numbers[Field.EXIT_CODE], numbers[Field.SIGNAL]
         if exit_code > 255 or signal > _MAX_SIGNAL or (signal and exit_code != 128 + signal):
             raise WireViolationError(
                 Violation.BAD_VALUE, f"{what}: exit_code={exit_code}, signal={signal}"
             )
         return cls(
-            reason=ExecCode(_uint(fields, Field.REASON)),
+            reason=ExecCode(numbers[Field.REASON]),
             exit_code=exit_code,
             signal=signal,
-            duration_us=_uint(fields, Field.DURATION_US),
-            stdout_total=_uint(fields, Field.STDOUT_TOTAL),
-            stderr_total=_uint(fields, Field.STDERR_TOTAL),
-            killed=_uint(fields, Field.KILLED),
-            left_running=_uint(fields, Field.LEFT_RUNNING),
-            offset=_optional_uint(fields, Field.OFFSET),
+            duration_us=numbers[Field.DURATION_US],
+            stdout_total=numbers[Field.STDOUT_TOTAL],
+            stderr_total=numbers[Field.STDERR_TOTAL],
+            killed=numbers[Field.KILLED],
+            left_running=numbers[Field.LEFT_RUNNING],
+            offset=numbers.get(Field.OFFSET),
         )
 
 
