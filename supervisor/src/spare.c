@@ -13,7 +13,8 @@
 #include "session.h"
 #include "task.h"
 
-/* While commands run, a fork of PID 1 would take time from them: wait until none was launched for so long. */
+/* While commands run, a fork of PID 1 would take time from them: wait until none was launched for so long. Commands that
+ * are closer to each other follow each other. */
 #define QUIET (10 * MILLISECOND)
 /* After a failure: the process limit is reached, or memory is short and the killer takes what waits first. */
 #define RETRY (SECOND)
@@ -25,6 +26,7 @@
 static struct task *spares[KEPT];
 static uint32_t count;
 static bool called;
+static bool follows;
 static uint64_t launched, failed_until;
 
 static void forget(const struct task *task)
@@ -80,6 +82,13 @@ static const struct task_kind spare_kind = {
 
 /* --- having one -------------------------------------------------------------------------------------------- */
 
+/* Of commands that follow each other one by one, each has its process made while the one before it runs. A reaper alone
+ * would have to do so between the two, when the client wants the processor too. So for them there are two, by turns. */
+static bool wants_second(void)
+{
+	return follows && channel_count() == 1 && session.process_limit >= PLENTY;
+}
+
 static uint64_t wanted_at(void)
 {
 	if (!session.ready)
@@ -88,7 +97,7 @@ static uint64_t wanted_at(void)
 		return 0;
 	if (count)
 		return count > 1 ? launched + QUIET : NEVER;
-	if (channel_count() == 0 || launched + QUIET < failed_until)
+	if (channel_count() == 0 || wants_second() || launched + QUIET < failed_until)
 		return failed_until;
 	return launched + QUIET;
 }
@@ -182,8 +191,10 @@ static bool is_over(const struct task *task)
 struct task *spare_launch(const struct launch *launch)
 {
 	struct task *task = count ? spares[count - 1] : NULL;
+	uint64_t now = clock_monotonic();
 
-	launched = clock_monotonic();
+	follows = now - launched < QUIET;
+	launched = now;
 	if (!task || launch->message->length > REAPER_ORDER_BODY || is_over(task) ||
 	    (!called && !reaper_call(task->report.fd)) || !reaper_order(task->report.fd, launch))
 		return NULL;

@@ -1,4 +1,5 @@
 /* Reapers that wait for a command, one of them with the command's process made in advance: the next exec waits for no fork.
+ * While commands follow each other there are more than one, so that this is done while a command runs.
  *
  * It also lets one more command start when the container's process limit is reached. Where none can be had, or an order
  * does not fit, a command is launched by a fork of PID 1.
