@@ -56,6 +56,8 @@ class OwnEngine:
         self.data = self.directory / "data"
         self.address = f"unix://{self.directory}/engine.sock"
         self.observer = Observer(self.address)
+        self.live_restore = False
+        """Whether it was last started so that its containers outlive it."""
         self._cgroup = f"fumehood-faults-{secrets.token_hex(4)}"
         self._daemon: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
@@ -82,6 +84,7 @@ class OwnEngine:
 
     async def start(self, *, live_restore: bool = False) -> None:
         """Start what does not run, and wait until the engine answers."""
+        self.live_restore = live_restore
         if self._containerd is None:
             await self.start_containerd()
         (self.directory / "dockerd.pid").unlink(missing_ok=True)
