@@ -21,6 +21,10 @@
 /* How long the pipe of a stream is left alone once it is empty. We run before every command, so without this each of
  * its writes would wake us: small frames, and most of the machine's time spent on changing between the two. */
 #define REST (MILLISECOND / 4)
+/* What is thrown away comes as fast as the command can write it. At the pipe's end it would stand still: where that could be
+ * soon, the rests are shorter. */
+#define SHORT_REST (MILLISECOND / 10)
+#define FAST (PIPE_WIDE / 16)
 /* What a terminal may hold when its command ends, at most: the kernel keeps 12 KiB or so, and somebody else may go on
  * writing to it. */
 #define TERMINAL_HOLDS (64u * 1024)
@@ -132,8 +136,10 @@ static bool flow_take(struct flow *flow)
 /* Wait for more: in the epoll set or, when a stream's pipe has just been emptied, until it has filled. */
 static void flow_go_on(struct flow *flow, uint64_t taken)
 {
+	bool throwing = !flow->channel || !flow->limit;
+
 	if (flow->rests && flow->until == UNBOUNDED && taken > 0 && taken < PIPE_WIDE)
-		flow->rests_until = clock_monotonic() + REST;
+		flow->rests_until = clock_monotonic() + (throwing && taken >= FAST ? SHORT_REST : REST);
 	else
 		source_arm(&flow->source, EPOLLIN);
 }
