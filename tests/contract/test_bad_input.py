@@ -65,6 +65,7 @@ async def test_a_value_out_of_range_is_refused_when_it_is_made(make: Callable[[]
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "options",
     [
@@ -91,6 +92,7 @@ async def test_a_sandbox_refuses_odd_options_at_once(api: Api, options: dict[str
         api.sandbox(**{"image": "fumehood/test-python", **options})
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "options",
     [
@@ -116,6 +118,7 @@ async def test_odd_arguments_of_a_session_are_refused_before_anything_is_created
             await sandbox.create_session(**options)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_manifest_larger_than_the_limit_is_refused_before_anything_is_created(
     api: Api, observer: Observer
 ) -> None:
@@ -126,6 +129,7 @@ async def test_a_manifest_larger_than_the_limit_is_refused_before_anything_is_cr
     assert await observer.container(name) is None
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "..", "a/../../b", "", "a\0b", "a\\b", "x" * 256, "a/" * 3000 + "b"]
 )
@@ -172,6 +176,7 @@ async def test_only_regular_files_are_read(session: AsyncSession) -> None:
     await session.shell("rm -r fifo directory", check=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_string_for_argv_names_the_shell_method(session: AsyncSession) -> None:
     with pytest.raises(InvalidRequestError, match=r"session\.shell"):
         await session.exec("echo hi")

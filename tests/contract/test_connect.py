@@ -79,6 +79,7 @@ async def test_a_session_that_another_process_destroys_is_over_with_its_reason(
         await observer.gone(session.id, within=30)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_two_clients_work_side_by_side(api: Api) -> None:
     async with api.sandbox() as sandbox, sandbox.create_session() as session:
         async with sandbox.connect(session.id) as guest:
@@ -110,6 +111,7 @@ async def test_what_a_guest_has_running_ends_when_it_leaves(api: Api, observer: 
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_detached_session_outlives_its_client_until_its_time(
     api: Api, observer: Observer
 ) -> None:
@@ -124,6 +126,7 @@ async def test_a_detached_session_outlives_its_client_until_its_time(
         await observer.gone(session.id, within=30)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_id_is_used_once(api: Api) -> None:
     async with api.sandbox() as sandbox, sandbox.create_session() as session:
         with pytest.raises(SessionExistsError, match=session.id):
@@ -131,6 +134,7 @@ async def test_an_id_is_used_once(api: Api) -> None:
         await session.exec(["true"], check=True)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_joining_what_is_not_there_says_so(api: Api) -> None:
     async with api.sandbox() as sandbox:
         with pytest.raises(SessionNotFoundError, match="no-such-session"):

@@ -61,6 +61,7 @@ async def test_a_mebibyte_of_arguments_arrives(
     assert result.stdout.split() == [str(count), digest]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_path_object_is_an_argument(session: AsyncSession) -> None:
     result = await session.exec([PurePosixPath("/bin/echo"), PurePosixPath("a/b")], check=True)
     assert result.stdout == "a/b\n"
@@ -112,6 +113,7 @@ async def test_a_program_is_found_by_the_path_of_its_own_environment(session: As
     assert result.stdout == "mine\n"
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_variable_of_one_command_is_not_seen_by_the_next(session: AsyncSession) -> None:
     await session.exec(["true"], env={"ONCE": "1"}, check=True)
     result = await session.exec(["/usr/bin/env"], check=True)
@@ -121,10 +123,12 @@ async def test_a_variable_of_one_command_is_not_seen_by_the_next(session: AsyncS
 # --- working directory ------------------------------------------------------------------------
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_command_starts_in_the_workspace(session: AsyncSession) -> None:
     assert (await session.exec(["pwd"], check=True)).stdout == f"{session.workdir}\n"
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "cwd,found",
     [
@@ -199,6 +203,7 @@ async def test_a_command_that_runs_out_of_time_is_a_result(session: AsyncSession
     assert not result.ok
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_the_default_timeout_is_the_one_of_the_limits(api: Api) -> None:
     async with api.session(limits=Limits(timeout=0.3)) as session:
         assert (await session.exec(["sleep", "60"])).timed_out
@@ -206,6 +211,7 @@ async def test_the_default_timeout_is_the_one_of_the_limits(api: Api) -> None:
         assert (await session.exec(["sleep", "0.6"], timeout=30)).ok
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_checked_command_raises_with_its_result(session: AsyncSession) -> None:
     with pytest.raises(CommandFailedError, match="exit code 3: because") as caught:
         await session.exec(["sh", "-c", "echo out; echo because >&2; exit 3"], check=True)

@@ -13,6 +13,7 @@ from fumehood import (
 )
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "./none", "a/b/c"])
 async def test_a_missing_program_is_an_error_that_names_it(
     session: AsyncSession, program: str
@@ -23,12 +24,14 @@ async def test_a_missing_program_is_an_error_that_names_it(
     assert (caught.value.op, caught.value.session_id) == ("exec", session.id)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_exit_code_127_of_a_shell_is_a_result(session: AsyncSession) -> None:
     result = await session.exec(["sh", "-c", "no-such-program"])
     assert result.exit_code == 127
     assert "not found" in result.stderr
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_missing_program_in_a_stream_is_an_error_of_its_first_step(
     session: AsyncSession,
 ) -> None:
@@ -75,6 +78,7 @@ async def test_a_program_of_another_user_cannot_be_executed(nonroot: AsyncSessio
         await nonroot.exec(["/root/anything"])
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "cwd", ["missing", "/no/such/directory", "file", "file/below", "/etc/passwd"]
 )
@@ -92,6 +96,7 @@ async def test_a_working_directory_without_permission_is_an_error(nonroot: Async
         await nonroot.exec(["true"], cwd="/root")
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("cwd", ["", "a\0b", "x" * 5000])
 async def test_a_working_directory_that_makes_no_sense_is_refused(
     session: AsyncSession, cwd: str
@@ -100,6 +105,7 @@ async def test_a_working_directory_that_makes_no_sense_is_refused(
         await session.exec(["true"], cwd=cwd)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_missing_working_directory_is_told_before_a_missing_program(
     session: AsyncSession,
 ) -> None:
@@ -114,6 +120,7 @@ async def test_one_argument_that_is_longer_than_the_kernel_takes_is_refused(
         await session.exec(["true", "x" * (128 << 10)])
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_arguments_and_environment_that_are_too_long_together_are_refused(
     session: AsyncSession,
 ) -> None:
@@ -125,6 +132,7 @@ async def test_arguments_and_environment_that_are_too_long_together_are_refused(
         await session.exec(["true", *arguments], env=environment)
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("argv", ["ls -l", b"ls", "", [], [""], ["a\0b"], [1], [None], [b"\0"]])
 async def test_an_argv_that_is_not_a_list_of_arguments_is_refused(
     session: AsyncSession, argv: object
@@ -135,11 +143,13 @@ async def test_an_argv_that_is_not_a_list_of_arguments_is_refused(
         session.exec_stream(argv)  # type: ignore[arg-type]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_string_as_argv_names_the_method_to_use(session: AsyncSession) -> None:
     with pytest.raises(InvalidRequestError, match=r"session\.shell"):
         await session.exec("echo hello")
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("command", [["echo", "hello"], b"echo", None])
 async def test_a_shell_line_that_is_not_a_string_is_refused(
     session: AsyncSession, command: object
@@ -148,18 +158,21 @@ async def test_a_shell_line_that_is_not_a_string_is_refused(
         await session.shell(command)  # type: ignore[arg-type]
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "1"])
 async def test_a_timeout_that_is_no_time_is_refused(session: AsyncSession, timeout: object) -> None:
     with pytest.raises(InvalidRequestError, match="timeout"):
         await session.exec(["true"], timeout=timeout)  # type: ignore[call-overload]
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("cap", [-1, 1.5, True, "10", 1 << 63])
 async def test_a_cap_that_is_no_size_is_refused(session: AsyncSession, cap: object) -> None:
     with pytest.raises(InvalidRequestError, match="max_output_bytes"):
         await session.exec(["true"], max_output_bytes=cap)  # type: ignore[call-overload]
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "env",
     [{"": "x"}, {"A=B": "x"}, {"A\0": "x"}, {"1A": "x"}, {"A B": "x"}, {"A": "x\0"}, {"A": 1}],
@@ -171,6 +184,7 @@ async def test_a_variable_that_no_program_can_be_given_is_refused(
         await session.exec(["true"], env=env)
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("value", [1, 1.5, ["text"], object()])
 async def test_an_input_that_is_not_text_or_bytes_is_refused(
     session: AsyncSession, value: object

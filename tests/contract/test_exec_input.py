@@ -28,15 +28,18 @@ def _noise(size: int) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_without_input_a_program_reads_its_end_at_once(session: AsyncSession) -> None:
     assert (await session.exec(["cat"], check=True)).stdout_bytes == b""
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("data", [b"", b"x", b"\0\xff\n" * 1000, b"x" * 65_536, b"y" * 262_145])
 async def test_input_arrives_byte_for_byte(session: AsyncSession, data: bytes) -> None:
     assert (await session.exec(["cat"], input=data, check=True)).stdout_bytes == data
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_text_is_sent_as_utf_8(session: AsyncSession) -> None:
     result = await session.exec(["cat"], input="é€😀\n", check=True)
     assert result.stdout_bytes == "é€😀\n".encode()
@@ -48,17 +51,20 @@ async def test_fifty_mebibytes_of_input_arrive(session: AsyncSession) -> None:
     assert result.stdout.split() == [str(len(data)), hashlib.sha256(data).hexdigest()]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_input_and_output_flow_at_the_same_time(session: AsyncSession) -> None:
     data = _noise(8 * MIB)
     result = await session.exec(["cat"], input=data, check=True, max_output_bytes=len(data))
     assert result.stdout_bytes == data
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_program_that_never_reads_still_runs_out_of_time(session: AsyncSession) -> None:
     result = await session.exec(["sleep", "60"], input=bytes(10 * MIB), timeout=0.5)
     assert (result.reason, result.killed) == (ExecReason.TIMED_OUT, 1)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_program_that_never_reads_may_end_well(session: AsyncSession) -> None:
     assert (await session.exec(["true"], input=bytes(10 * MIB))).ok
 
@@ -84,6 +90,7 @@ async def test_a_slow_reader_slows_only_itself(session: AsyncSession) -> None:
     assert (await running).ok
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_input_in_pieces_is_asked_for_as_the_program_reads(session: AsyncSession) -> None:
     def pieces() -> Iterator[bytes]:
         for number in range(1000):
@@ -102,6 +109,7 @@ async def test_endless_input_ends_with_the_program(session: AsyncSession) -> Non
     assert result.stdout == "line\n" * 3
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_error_in_the_source_of_input_kills_the_program_and_is_raised(
     session: AsyncSession,
 ) -> None:
@@ -113,6 +121,7 @@ async def test_an_error_in_the_source_of_input_kills_the_program_and_is_raised(
         await session.exec(["cat"], input=broken())
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_input_of_many_commands_at_once_is_not_mixed_up(api: Api) -> None:
     async with api.session() as session:
 

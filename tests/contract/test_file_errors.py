@@ -28,6 +28,7 @@ from fumehood import (
 READS = ("read_file", "read_text_file", "read_text_file_page")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_missing_file_is_an_error_that_names_it(session: AsyncSession) -> None:
     for name in (*READS, "stat", "list_files", "remove"):
         with pytest.raises(FileMissingError, match="some/where") as caught:
@@ -39,6 +40,7 @@ async def test_a_missing_file_is_an_error_that_names_it(session: AsyncSession) -
         await session.rename("some/where", "else")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_directory_is_not_read_or_written_as_a_file(session: AsyncSession) -> None:
     await session.make_directory("dir/sub")
     for name in READS:
@@ -53,6 +55,7 @@ async def test_a_directory_is_not_read_or_written_as_a_file(session: AsyncSessio
     assert await session.exists("dir/sub")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_file_is_not_listed_or_entered_as_a_directory(session: AsyncSession) -> None:
     await session.write_file("file", "x")
     with pytest.raises(FileNotDirectoryError):
@@ -72,6 +75,7 @@ ILLEGAL = ["", "a\0b", "a\\b", "n" * 256, "d/" * 2100 + "f"]
 ILLEGAL += ["/etc/passwd", "/", "..", "../x", "a/../../x", "a/..", "x/", ".", "./", "//x"]
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("path", ILLEGAL)
 async def test_a_path_that_is_no_name_in_the_workspace_is_refused(
     session: AsyncSession, path: str
@@ -97,12 +101,14 @@ async def test_a_path_that_is_no_name_in_the_workspace_is_refused(
         session.write_file_stream(path)
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("path", [None, 1, b"bytes", ["list"]])
 async def test_a_path_that_is_not_text_is_refused(session: AsyncSession, path: object) -> None:
     with pytest.raises(InvalidPathError):
         await session.read_file(path)  # type: ignore[arg-type]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_an_absolute_path_names_the_way_to_the_whole_file_system(
     session: AsyncSession,
 ) -> None:
@@ -333,6 +339,7 @@ async def test_a_file_that_grows_while_it_is_read_stops_at_the_limit(api: Api) -
                     continue
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("mode", [-1, 0o1000, 0o7777, 1.5, "644", True])
 async def test_a_mode_that_is_none_is_refused(session: AsyncSession, mode: object) -> None:
     with pytest.raises(InvalidRequestError, match="mode"):
@@ -341,6 +348,7 @@ async def test_a_mode_that_is_none_is_refused(session: AsyncSession, mode: objec
         await session.make_directory("d", mode=mode)  # type: ignore[arg-type]
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize("content", [None, 1, ["x"], object()])
 async def test_content_that_is_neither_bytes_nor_text_is_refused(
     session: AsyncSession, content: object
@@ -351,6 +359,7 @@ async def test_content_that_is_neither_bytes_nor_text_is_refused(
         await session.write_text_file("f", content)  # type: ignore[arg-type]
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     "options", [{"start_line": 0}, {"max_lines": 0}, {"max_bytes": 0}, {"start_line": 1.5}]
 )

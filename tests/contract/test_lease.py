@@ -19,6 +19,7 @@ from fumehood import (
 )
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_command_that_runs_when_the_time_is_over_ends_with_the_reason(
     api: Api, observer: Observer
 ) -> None:
@@ -37,6 +38,7 @@ async def test_a_command_that_runs_when_the_time_is_over_ends_with_the_reason(
         assert session.end_reason is EndReason.TTL
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_extending_gives_more_time_and_none_takes_the_limit_away(api: Api) -> None:
     async with api.session(lifecycle=Lifecycle(ttl=2)) as session:
         await session.extend(ttl=600)
@@ -49,6 +51,7 @@ async def test_extending_gives_more_time_and_none_takes_the_limit_away(api: Api)
         assert await session.wait_ended() is EndReason.TTL
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_detached_session_keeps_a_limit(api: Api) -> None:
     async with api.session(lifecycle=Lifecycle(ttl=60, detached=True)) as session:
         with pytest.raises(InvalidRequestError):
@@ -80,6 +83,7 @@ async def test_a_stream_that_nobody_reads_is_still_activity(api: Api) -> None:
         assert size > 1_000_000
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_destroying_is_idempotent_and_safe_from_several_tasks(
     api: Api, observer: Observer
 ) -> None:
@@ -103,6 +107,7 @@ async def test_a_destroyed_sessions_id_is_free_at_once_for_every_client(api: Api
             assert name not in [info.id for info in await client.list_sessions()]
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_destroying_ends_what_is_under_way(api: Api) -> None:
     async with api.sandbox() as sandbox:
         session = await sandbox.create_session()
@@ -115,6 +120,7 @@ async def test_destroying_ends_what_is_under_way(api: Api) -> None:
         assert all(isinstance(end, SessionEndedError) for end in ends)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_closing_a_sandbox_ends_its_sessions(api: Api, observer: Observer) -> None:
     async with api.sandbox() as sandbox:
         sessions = await asyncio.gather(*(_made(sandbox) for _ in range(3)))

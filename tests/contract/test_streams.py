@@ -131,6 +131,7 @@ async def test_a_flood_beyond_the_cap_costs_no_memory(session: AsyncSession) -> 
     assert grown() < 16 * MIB
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_stream_is_over_after_its_exit(session: AsyncSession) -> None:
     stream = session.exec_stream(["true"])
     assert isinstance(await anext(stream), Exit)

@@ -75,6 +75,7 @@ async def test_a_second_session_on_a_workspace_is_refused_and_told_who_holds_it(
         await holder.write_file("still", "mine")
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_of_ten_sessions_that_want_one_workspace_at_once_one_gets_it(
     api: Api, persistent: Workspace
 ) -> None:
@@ -138,6 +139,7 @@ async def test_a_workspace_that_goes_with_its_session_goes_when_that_ends_by_its
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_workspaces_are_listed_and_removed_and_never_while_they_are_held(
     api: Api, persistent: Workspace, workspace_id: str
 ) -> None:
