@@ -92,12 +92,18 @@ async def test_a_script_that_fails_is_an_error_that_says_so(
     assert record.exc_info is not None
 
 
-async def test_what_memory_cannot_do_is_refused() -> None:
+async def test_what_memory_cannot_do_is_refused(tmp_path: Path) -> None:
     async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
         degraded = {item.partition(":")[0] for item in session.effective_limits.degraded}
         assert degraded >= {"memory_mb", "pids", "cpus", "seccomp", "no_new_privileges"}
         with pytest.raises(EngineUnsupportedError, match="published ports"):
             await sandbox.create_session(ports=[80])
+        await session.snapshot("kept")
+        with pytest.raises(EngineUnsupportedError, match="export"):
+            await sandbox.export_snapshot("kept", tmp_path / "kept.tar")
+        async with AsyncMemorySandbox() as another:
+            with pytest.raises(SessionNotFoundError):
+                await another.connect(session.id)
 
 
 async def test_what_is_scripted_while_a_session_waits_in_a_pool_can_be_run_in_it() -> None:
