@@ -422,8 +422,7 @@ class AsyncSession(
         """
         for pause in _LOOKS:
             await asyncio.sleep(pause)
-            # Since ever: the engine keeps little, and its clock may differ from ours.
-            code = await self._engine.exit_code(self.id, since=0.0)
+            code = await self._engine.exit_code(self._core.nonce)
             if code in _EXIT_REASONS:
                 self._end_reason = _EXIT_REASONS[code]
             elif code in (_SIGKILLED, _SIGTERMED):

@@ -105,8 +105,6 @@ async def test_the_end_of_the_clients_stream_is_an_end_of_file_for_pid_1(
 ) -> None:
     request, peer = await open_session()
     assert await peer.ask("echo up") == "up"
-    container = await engine.find_session(request.session_id)
-    assert container is not None
     await peer.stream.close()
 
     async def gone() -> bool:
@@ -114,8 +112,21 @@ async def test_the_end_of_the_clients_stream_is_an_end_of_file_for_pid_1(
 
     await eventually(gone)
     # The stand-in's status for it.
-    assert await engine.exit_code(request.session_id, since=container.created_at) == 7
+    assert await engine.exit_code(request.nonce) == 7
     assert await volumes_of(request.session_id) == []
+
+
+async def test_the_end_of_one_session_is_not_that_of_the_next_one_of_its_name(
+    engine: DockerEngine, open_session: Open
+) -> None:
+    first, peer = await open_session()
+    peer.stream.write(b"exit 68\n")
+    await peer.ended()
+    await engine.remove_session(first.session_id)
+    second, peer = await open_session(session_id=first.session_id)
+    assert await peer.ask("echo up") == "up"
+    assert await engine.exit_code(second.nonce) is None
+    assert await engine.exit_code(first.nonce) == 68
 
 
 async def test_how_a_session_ended_is_known_after_it_is_gone(
@@ -123,14 +134,11 @@ async def test_how_a_session_ended_is_known_after_it_is_gone(
 ) -> None:
     request, peer = await open_session()
     assert await peer.ask("echo up") == "up"
-    container = await engine.find_session(request.session_id)
-    assert container is not None
     peer.stream.write(b"exit 68\n")
     assert await peer.ended() is None
     await engine.remove_session(request.session_id)
-    assert await engine.exit_code(request.session_id, since=container.created_at) == 68
-    assert await engine.exit_code(request.session_id, since=time.time() + 3600) is None
-    assert await engine.exit_code("nobody", since=container.created_at) is None
+    assert await engine.exit_code(request.nonce) == 68
+    assert await engine.exit_code("0" * 64) is None
 
 
 async def test_a_relay_reaches_a_running_session_and_only_that(
@@ -428,8 +436,6 @@ async def test_ids_that_are_no_names_are_refused_everywhere(
         await engine.find_session(session_id)
     with pytest.raises(InvalidRequestError):
         await engine.remove_session(session_id)
-    with pytest.raises(InvalidRequestError):
-        await engine.exit_code(session_id, since=0)
     with pytest.raises(InvalidRequestError):
         await engine.remove_workspace(session_id)
 

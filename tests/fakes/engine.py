@@ -78,7 +78,6 @@ class MemoryEngine:
         self.discarded: list[str] = []
         self.unmade: list[tuple[str, str]] = []
         self.exit_codes: dict[str, int] = {}
-        self.asked_since: list[float] = []
         self.exits: dict[str, asyncio.Future[int]] = {}
         """Who waits for which container's end, by its nonce."""
         self._releases = Releases(lambda name, nonce: self._remove(name, False, nonce))
@@ -228,9 +227,8 @@ class MemoryEngine:
         self.removed.append((session_id, destroy_workspace))
         self.containers.pop(session_id, None)
 
-    async def exit_code(self, session_id: str, *, since: float) -> int | None:
-        self.asked_since.append(since)
-        return self.exit_codes.get(session_id)
+    async def exit_code(self, nonce: str) -> int | None:
+        return self.exit_codes.get(nonce)
 
     async def wait_exit(self, nonce: str) -> int:
         future = self.exits.setdefault(nonce, asyncio.get_running_loop().create_future())

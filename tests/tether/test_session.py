@@ -253,12 +253,10 @@ async def test_the_true_cause_of_a_lost_stream_is_asked_of_the_engine(
     async with make().create_session(id="s1") as session:
         del engine.containers["s1"]
         if exit_code is not None:
-            engine.exit_codes["s1"] = exit_code
+            engine.exit_codes[session.nonce] = exit_code
         engine.supervisors["s1"].stream.end()
         assert await asyncio.wait_for(session.wait_ended(), PATIENCE) is reason
         assert session.end_reason is reason
-    # The client's clock may be ahead of the engine's.
-    assert set(engine.asked_since) == {0.0}
 
 
 async def test_a_supervisor_that_breaks_the_rules_is_removed_through_the_engine(

@@ -350,10 +350,10 @@ class Engine(Protocol):
         """
         ...
 
-    async def exit_code(self, session_id: str, *, since: float) -> int | None:
-        """Return the exit code of a container that is gone, from the engine's events, or None.
+    async def exit_code(self, nonce: str) -> int | None:
+        """Return the exit code of the container with this nonce, from the engine's events, or None.
 
-        An engine remembers only its latest events.
+        None: it has not ended, or not lately: an engine remembers only its latest events.
         """
         ...
 

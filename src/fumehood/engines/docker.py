@@ -36,7 +36,6 @@ from fumehood.engines.base import (
 )
 from fumehood.engines.container_spec import (
     SUPERVISOR_PATH,
-    container_name,
     is_pool_id,
     workspace_volume,
 )
@@ -307,24 +306,22 @@ class DockerEngine(KeepsStates):
     async def _remove_released(self, session_id: str, nonce: str) -> None:
         await self._remover.remove(session_id, destroy_workspace=False, nonce=nonce)
 
-    async def exit_code(self, session_id: str, *, since: float) -> int | None:
+    async def exit_code(self, nonce: str) -> int | None:
         """Return the exit code of a container that is gone, from the engine's recent events."""
-        check_name(session_id, "session id")
         now = await self._api.clock()
-        if since > now:
-            return None
         filters = {
             "type": ["container"],
             "event": ["die"],
-            # Its name counts, and not the label of its id: one from a pool was made with another.
-            "label": [labels.NONCE],
+            # Its name may have been another container's before, and the nonce never is.
+            "label": [f"{labels.NONCE}={nonce}"],
         }
         code: int | None = None
 
         def take(event: Mapping[str, object]) -> None:
             nonlocal code
             marks, exited = docker_listing.from_death(event)
-            if marks.get("name") == container_name(session_id) and exited is not None:
+            # A container of an image that somebody has committed has the label, too.
+            if exited is not None and docker_listing.is_sessions_name(marks.get("name", ""), marks):
                 code = exited
 
         await self._api.each_line(
@@ -333,11 +330,12 @@ class DockerEngine(KeepsStates):
             take=take,
             # `until` in the engine's past: the answer is history and ends at once.
             params={
-                "since": f"{max(since, 0):.9f}",
+                # The engine keeps little, and its clock may differ from ours.
+                "since": "0",
                 "until": f"{now:.9f}",
                 "filters": json.dumps(filters),
             },
-            doing=f"asking how session {session_id!r} ended",
+            doing="asking how a session ended",
             seconds=30.0,
         )
         return code

@@ -244,7 +244,7 @@ class MemoryEngine(Holdings):
         """Forget a session that is over: nothing here takes time or can fail."""
         self._made.pop(nonce, None)
 
-    async def exit_code(self, session_id: str, *, since: float) -> int | None:
+    async def exit_code(self, nonce: str) -> int | None:
         """Return None: the stream's last frame always says why a session ended."""
         return None
 
