@@ -107,7 +107,7 @@ class Installer:
             status, said = await self._run(binary, image, name)
         finally:
             # AutoRemove does not see a container that never started.
-            await asyncio.shield(asyncio.ensure_future(self._discard(name)))
+            await self._api.cleanups.run(self._discard(name))
         if status != 0:
             raise SupervisorError(
                 f"the supervisor could not be put on the engine at {self._api.address}: "

@@ -401,8 +401,6 @@ class DockerEngine(KeepsStates):
 
     async def close(self) -> None:
         """Wait for clean-up that is under way, then release connections. Idempotent."""
-        if self._creator is not None:
-            await self._creator.settle()
         await self._releases.settle()
         await self._exits.close()
         await self._api.close()

@@ -20,6 +20,7 @@ import aiohttp
 from yarl import URL
 
 from fumehood.engines import docker_errors, docker_host, docker_listing
+from fumehood.engines.cleanups import Cleanups
 from fumehood.engines.docker_endpoints import Endpoint, UnixEndpoint
 from fumehood.engines.docker_stream import DockerStream, take_over
 from fumehood.engines.docker_text import printable
@@ -51,6 +52,8 @@ class ApiClient:
         self._version: Mapping[str, object] = {}
         self._agreed = False
         self._closed = False
+        self.cleanups: Cleanups = Cleanups()
+        """What is still to be asked of the engine before it is closed."""
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "connected" if self._docker else "new"
@@ -383,7 +386,8 @@ class ApiClient:
         raise docker_errors.api_error(response.status, message, doing)
 
     async def close(self) -> None:
-        """Close every connection, within some seconds. Idempotent."""
+        """Wait for clean-up that is under way, then close every connection. Idempotent."""
+        await self.cleanups.settle()
         self._closed = True
         docker, self._docker = self._docker, None
         if docker is not None:

@@ -88,7 +88,7 @@ class Copier:
             status, said, complaint = await self._run(name)
         finally:
             # AutoRemove does not see a container that never started, and a cancelled one runs.
-            await asyncio.shield(asyncio.ensure_future(self._discard(name)))
+            await self._api.cleanups.run(self._discard(name))
         copied = _SAID.fullmatch(said)
         if status == _NO_ROOM:
             raise EngineDiskFullError(

@@ -92,14 +92,13 @@ class Creator:
         # Runtimes that refused the kernel parameters.
         self._without_sysctls: set[str | None] = set()
         self._turns = Turns()
-        self._clean_ups: set[asyncio.Task[None]] = set()
 
     async def create(self, request: SessionRequest, steps: Steps) -> DockerStream:
         """Return the stream of a new, started session; on any failure nothing is left.
 
         When cancelled, the engine finishes what it was asked for (a create cannot be taken back)
         and the result is removed before the cancellation goes on; a second cancellation leaves that
-        to a task in the background, which :meth:`settle` waits for.
+        to the background, and closing the engine waits for it.
         """
         container_spec.check(request)
         docker_facts.check_enforced(self._info, request)
@@ -114,16 +113,8 @@ class Creator:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            clean_up = asyncio.ensure_future(self._abandon(work, request))
-            self._clean_ups.add(clean_up)
-            clean_up.add_done_callback(self._clean_ups.discard)
-            await asyncio.shield(clean_up)
+            await self._api.cleanups.run(self._abandon(work, request))
             raise
-
-    async def settle(self) -> None:
-        """Wait for clean-up that is still under way."""
-        if self._clean_ups:
-            await asyncio.gather(*self._clean_ups, return_exceptions=True)
 
     async def _abandon(self, work: asyncio.Task[DockerStream], request: SessionRequest) -> None:
         """Let a create come to its end, then take away what it made."""
@@ -147,8 +138,8 @@ class Creator:
                 exc, (EngineUnavailableError, OperationTimeoutError, asyncio.CancelledError)
             )
             keep = isinstance(exc, WorkspaceBusyError)
-            await asyncio.shield(
-                asyncio.ensure_future(self._clean_up(request, certain=certain, keep_workspace=keep))
+            await self._api.cleanups.run(
+                self._clean_up(request, certain=certain, keep_workspace=keep)
             )
             raise
         self._remover.remember(

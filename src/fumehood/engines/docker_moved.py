@@ -8,7 +8,6 @@ volume; then it is held as any other state is, with the same steps and the same 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import (
     AsyncGenerator,
@@ -63,7 +62,7 @@ class Moves:
                 async for chunk in chunks:
                     yield chunk
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._holdings.discard_draft(token)))
+            await self._api.cleanups.run(self._holdings.discard_draft(token))
 
     async def workspace(self, holding: Holding) -> AsyncGenerator[bytes, None]:
         """Yield the workspace's files as a tar archive."""
@@ -103,7 +102,7 @@ class Moves:
             await self._holdings.put_record(draft, request.token, record)
             return await self._holdings.give_name(request, draft)
         except BaseException:
-            await asyncio.shield(asyncio.ensure_future(self._holdings.abandon(request)))
+            await self._api.cleanups.run(self._holdings.abandon(request))
             raise
 
     async def _take_files(self, request: TakeRequest, files: _Watched) -> tuple[str, int]:

@@ -54,12 +54,16 @@ class Holdings:
         self._remover = remover
 
     async def hold(self, request: HoldRequest) -> Holding:
-        """Hold a live session's files; see the protocol."""
+        """Hold a live session's files; see the protocol.
+
+        What a cancelled call has made is removed before the cancellation goes on; a second one
+        leaves that to the background, and closing the engine waits for it.
+        """
         await self.check_free(request)
         try:
             return await self._hold(request)
         except BaseException:
-            await asyncio.shield(asyncio.ensure_future(self.abandon(request)))
+            await self._api.cleanups.run(self.abandon(request))
             raise
 
     async def _hold(self, request: HoldRequest) -> Holding:
