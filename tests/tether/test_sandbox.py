@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from fakes.engine import MemoryEngine
+from fakes.supervisor import PATIENCE
 from fumehood import (
     AsyncDockerSandbox,
     EndReason,
@@ -147,6 +148,32 @@ async def test_a_failing_sweep_is_logged_and_harms_nobody(
         async with make() as sandbox, sandbox.create_session() as session:
             assert (await session.exec(["true"])).ok
     assert "no sweep" in caplog.text
+
+
+async def test_a_sweep_that_fails_while_it_is_stopped_hinders_no_other_part_of_closing(
+    make: Make, engine: MemoryEngine
+) -> None:
+    begun = asyncio.Event()
+    told: list[dict[str, object]] = []
+
+    async def fail(**_: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the sweep's connection cannot be closed")
+
+    engine.sweep = fail  # type: ignore[assignment, method-assign]
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    sandbox = make()
+    await sandbox.create_session(id="s1")
+    await asyncio.wait_for(begun.wait(), PATIENCE)
+    await sandbox.close()
+    assert engine.removed == [("s1", False)]
+    assert engine.closed == 1
+    assert [str(context["exception"]) for context in told] == [
+        "the sweep's connection cannot be closed"
+    ]
 
 
 BAD_SANDBOXES: list[dict[str, object]] = [
