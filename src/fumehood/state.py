@@ -195,20 +195,38 @@ class StatePart(SessionPart):
 
     @asynccontextmanager
     async def _standing_still(self) -> AsyncGenerator[None, None]:
-        """Let all commands stand still for a time, at most as long as this client is there."""
+        """Let all commands stand still for a time, at most as long as this client is there.
+
+        Raises:
+            SandboxError: they could not be stopped, or do not go on; the latter is logged where the
+                time ends by another error, which goes on.
+        """
         async with self._stillness:
+            failure = None
             try:
                 await self._ask(Request(Operation.PAUSE, {Field.TIED: 1}), "pause")
                 yield
             finally:
-                await to_the_end(self._go_on())
+                failure = await to_the_end(self._go_on())
+            if failure is not None:
+                raise failure
 
-    async def _go_on(self) -> None:
+    async def _go_on(self) -> SandboxError | None:
+        """Let the commands go on; return why a session that lives may still stand still."""
         try:
             await self._ask(Request(Operation.UNPAUSE, {Field.TIED: 1}), "unpause")
         except SandboxError as exc:
-            # It is over, or its connection is, and with that the pause.
-            logger.debug("session %s is not unpaused: %s", self._core.id, exc)
+            if not self._core.tether.alive:
+                # It is over, or its connection is, and with that the pause.
+                logger.debug("session %s is not unpaused: %s", self._core.id, exc)
+                return None
+            logger.warning(
+                "session %s may stand still until unpause() or until this client leaves it: %s",
+                self._core.id,
+                exc,
+            )
+            return exc
+        return None
 
     async def _hold(
         self,

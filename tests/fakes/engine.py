@@ -134,6 +134,7 @@ class MemoryEngine:
             id=f"c-{request.session_id}",
             session_id=request.session_id,
             nonce=request.nonce,
+            settings=request.settings,
             state="running",
             created_at=time.time(),
             image=request.image.reference,
