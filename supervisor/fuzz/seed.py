@@ -107,7 +107,54 @@ def connection() -> Iterator[bytes]:
             yield ready + start("exec") * 3 + raw(seed[1:]) + RECEIVE
 
 
-SEEDS = {"frames": frames, "connection": connection, "users": users}
+CHARACTER, SET, ANY, SPLIT, JUMP, ASSERT, MATCH = range(1, 8)
+BEGIN, END, WORD, NO_WORD = range(4)
+Steps = list[tuple[int, int, int]]
+
+
+def compiled(steps: Steps, ranges: bytes = b"", literal: bytes = b"", flags: int = 0) -> bytes:
+    """A program as it is on the wire; each range is two ASCII characters."""
+    head = bytes([flags]) + len(literal).to_bytes(4, "big") + literal
+    words = b"".join(
+        bytes([op]) + a.to_bytes(4, "big") + b.to_bytes(4, "big") for op, a, b in steps
+    )
+    ends = b"".join(end.to_bytes(4, "big") for end in ranges)
+    count = len(ranges) // 2
+    return head + len(steps).to_bytes(4, "big") + words + count.to_bytes(4, "big") + ends
+
+
+def regex() -> Iterator[bytes]:
+    """Patterns of each kind: as they are on the wire, and of three bytes a step."""
+    text = b"ab\nx aab\r\n\xc3\xa9\xff7_b\n\n\xe4\xb8\xad\xed\xa0\x80b\raaaaac"
+    letters: Steps = [(CHARACTER, ord("a"), 0), (CHARACTER, ord("b"), 0)]
+    word: Steps = [(ASSERT, WORD, 0)]
+    line: Steps = [(ASSERT, BEGIN, 0), (SPLIT, 2, 4), (ANY, 0, 0), (JUMP, 1, 0), (ASSERT, END, 0)]
+    end: Steps = [(MATCH, 0, 0)]
+    for pattern in (
+        compiled([], literal=b"ab", flags=2),
+        compiled([], literal=b"ab", flags=3),
+        compiled(letters + end, literal=b"b"),
+        compiled([(SPLIT, 1, 3), (SET, 0, 2), (JUMP, 0, 0), *end], b"ab09"),
+        compiled(word + letters + word + end),
+        compiled(line + end),
+        compiled([(SPLIT, 0, 1), (SPLIT, 2, 0), (ASSERT, NO_WORD, 0), *end]),
+    ):
+        for look in (1, 17):
+            yield bytes([look, 1, 0, 0, 1]) + len(pattern).to_bytes(2, "big") + pattern + text
+    # (a|b)*a(a|b){10}c: more states than there is room for, in lines that come once and often.
+    subsets = [4, 0, 2, 2, 0, 1, 5, 0xFD, 0, 1, 0x61, 0, 8 * 9 + 2, 0, 1, 1, 0x63, 0]
+    for times in (1, 15):
+        for apart in (0, 100):
+            head = bytes([0, 255, 5, times, 0, 1, apart, 0x61, 1, len(subsets) // 3])
+            noise = hashlib.shake_128(bytes([times, apart])).digest(1000)
+            letters_of_noise = bytes(b"ab"[byte % 2] for byte in noise)
+            lines = [letters_of_noise[at : at + 99] for at in range(0, 1000, 99)]
+            yield head + bytes(subsets) + b"\n".join(lines) + b"c"
+    # Nothing but ends of lines, for a pattern that goes round without a character.
+    yield bytes([0, 255, 0, 31, 0, 0, 0, 16, *[4 + 8 * 31, 0, 0] * 16]) + b"\n" * 30
+
+
+SEEDS = {"frames": frames, "connection": connection, "users": users, "regex": regex}
 
 
 def main(fuzzer: str, directory: str) -> None:

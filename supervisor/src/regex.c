@@ -362,6 +362,9 @@ enum regex_result regex_find(struct regex *regex, const uint8_t *bytes, size_t l
 				break;
 			at = skip(regex, &text, at);
 		}
+		/* Also at the end of a text: an empty one has nothing else, and there may be very many. */
+		if (regex_is_late(regex, late, context))
+			return REGEX_LATE;
 		if (!found)
 			follow(regex, &regex->now, 0, at, &text, at);
 		if (at < length)
@@ -384,8 +387,6 @@ enum regex_result regex_find(struct regex *regex, const uint8_t *bytes, size_t l
 		}
 		if (at >= length)
 			break;
-		if (regex_is_late(regex, late, context))
-			return REGEX_LATE;
 		swap = regex->now;
 		regex->now = regex->next;
 		regex->next = swap;
