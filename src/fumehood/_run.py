@@ -202,11 +202,11 @@ class Running:
 class Backstop:
     """Give up on a supervisor that misses its own deadline, and end its session.
 
-    The supervisor kills within a second of the timeout, or ends the session. One that does neither
-    is not to be trusted with anything; the lease and the sweep remove its container. Unless the
-    session was paused, by any client: its commands' time does not run then. How long that was is
-    asked when the time is over, and believed for :data:`BELIEF` seconds in all. So is the time for
-    which there was no stream that could have carried an answer.
+    The supervisor kills within 5 s of the timeout, or ends the session: its own bound for a kill.
+    One that does neither is not to be trusted with anything; the lease and the sweep remove its
+    container. Unless the session was paused, by any client: its commands' time does not run then.
+    How long that was is asked when the time is over, and believed for :data:`BELIEF` seconds in
+    all. So is the time for which there was no stream that could have carried an answer.
     """
 
     SLACK = 10.0
