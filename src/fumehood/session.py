@@ -42,12 +42,9 @@ _EXIT_BASE = 64  # protocol/PROTOCOL.md: the supervisor's exit code is 64 + its 
 _EXIT_REASONS: dict[int, EndReason] = {
     _EXIT_BASE + code: EndReason(code.name.lower()) for code in EndCode
 }
-_CLOCK_SLACK = 86_400.0
-"""Seconds by which a client's clock may be ahead of its engine's. Of several ends of one id, the
-last one counts, so more is no harm."""
 _SIGKILLED, _SIGTERMED = 128 + 9, 128 + 15
 LAST_WORDS_SECONDS = 3.0
-"""What a supervisor has to kill everything and say so; its own bound for a kill is a second."""
+"""What a supervisor has to kill everything and say so; what takes longer is left to the engine."""
 _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for the exit code of a container whose stream has broken."""
 
