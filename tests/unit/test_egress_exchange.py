@@ -244,6 +244,27 @@ def test_a_server_that_breaks_off_is_told_of(answer: bytes, begun: bool) -> None
     assert failure.value.reason is EgressReason.UNREACHABLE
 
 
+def test_a_server_may_be_silent_for_as_long_as_a_body_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fumehood.egress.exchange.QUIET_SECONDS", 1.0)
+    read = InsideEnd.read
+
+    async def read_slowly(end: InsideEnd) -> bytes:
+        await asyncio.sleep(0.3)
+        return await read(end)
+
+    monkeypatch.setattr(InsideEnd, "read", read_slowly)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(PAGE)
+        await writer.drain()
+
+    _, traffic = asyncio.run(carry([head("Content-Length: 6"), *[b"x"] * 6], serve))
+    assert (traffic.received, traffic.sent) == (6, 5)
+
+
 def test_a_server_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fumehood.egress.exchange.QUIET_SECONDS", 0.01)
 

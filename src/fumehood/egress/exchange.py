@@ -145,14 +145,25 @@ async def _give(
     await sides.inside.write(sides.parser.send(event) or b"")
 
 
+async def _read_outside(sides: Sides) -> bytes:
+    """Read what the server says, which has nothing to say before it has the body."""
+    while True:
+        passed = sides.traffic.received
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                return await sides.outside.read()
+        except TimeoutError:
+            if sides.traffic.received == passed:
+                raise
+
+
 async def _bring_response(sides: Sides, server: h11.Connection, *, last: bool) -> None:
     begun = False
     while True:
         try:
             event = server.next_event()
             if event is h11.NEED_DATA:
-                async with asyncio.timeout(QUIET_SECONDS):
-                    server.receive_data(await sides.outside.read())
+                server.receive_data(await _read_outside(sides))
                 continue
         except h11.RemoteProtocolError as exc:
             text = f"the answer is not HTTP, or not whole: {exc}"
