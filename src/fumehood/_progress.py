@@ -6,10 +6,8 @@ import asyncio
 from typing import Self
 
 from fumehood._core import SessionCore
+from fumehood._paused import paused_ms
 from fumehood._tether.channel import Channel
-from fumehood._wire.messages import Done
-from fumehood._wire.requests import Request
-from fumehood._wire.table import Operation
 from fumehood.errors import OperationTimeoutError, SandboxError
 
 PATIENCE = 60.0
@@ -17,8 +15,6 @@ PATIENCE = 60.0
 that makes no progress for 30, so one that is silent for so long keeps no promise."""
 _LOOKS = 4
 """How often in that time somebody looks: an end comes at most a quarter later than it could."""
-ANSWER = 5.0
-"""Seconds in which the supervisor must say whether the session is paused."""
 
 
 class Progress:
@@ -80,16 +76,9 @@ class Progress:
             self._channel.expire(self._overdue)
 
     async def _was_paused(self) -> bool:
-        """Ask whether it has been, since it was last asked; no answer is no pause."""
-        try:
-            channel = self._core.tether.open(Request(Operation.STATUS, {}))
-            async with asyncio.timeout(ANSWER):
-                answer = await channel.answer()
-        except (TimeoutError, SandboxError):
-            return False
-        if not isinstance(answer, Done) or answer.paused_ms is None:
-            return False
-        before, self._paused_ms = self._paused_ms, answer.paused_ms
+        """Ask whether it has been, since it was last asked."""
+        before = self._paused_ms
+        self._paused_ms = max(before, await paused_ms(self._core))
         return self._paused_ms > before
 
     def _overdue(self) -> SandboxError:

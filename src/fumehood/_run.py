@@ -11,14 +11,14 @@ from fumehood._command import Command
 from fumehood._core import CANCEL_PATIENCE, SessionCore
 from fumehood._failures import exec_failure
 from fumehood._feed import feed, feed_pieces
+from fumehood._paused import paused_ms
 from fumehood._tether.channel import Channel
 from fumehood._tether.cleanup import stop, to_the_end
 from fumehood._wire.events import Output
-from fumehood._wire.messages import Answer, Done, Fail
+from fumehood._wire.messages import Answer, Fail
 from fumehood._wire.messages import Exit as ExitMessage
-from fumehood._wire.requests import Request
-from fumehood._wire.table import ExecCode, Operation
-from fumehood.errors import SandboxError, SupervisorError
+from fumehood._wire.table import ExecCode
+from fumehood.errors import SupervisorError
 from fumehood.results import ExecReason, ExecResult
 
 STDOUT = 1
@@ -212,8 +212,6 @@ class Backstop:
     SLACK = 10.0
     BELIEF = 3600.0
     """What a supervisor that lies about a pause can gain."""
-    ANSWER = 5.0
-    """Seconds that it has to answer the question."""
 
     def __init__(self, running: Running, deadline: float | None) -> None:
         self._running = running
@@ -238,8 +236,9 @@ class Backstop:
         """Add the time for which the session was paused; without any, the time is over."""
         assert self._deadline is not None
         loop = asyncio.get_running_loop()
-        paused = await self._paused()
-        away = self._running.core.tether.away - self._away
+        tether = self._running.core.tether
+        paused = 0 if tether.reconnecting else await paused_ms(self._running.core) / 1000
+        away = tether.away - self._away
         deadline = self._deadline + min(paused + away, self.BELIEF)
         now = loop.time()
         if deadline > now:
@@ -247,18 +246,6 @@ class Backstop:
             self._timer = loop.call_at(max(deadline, now + 1.0), self._is_over)
         else:
             self._timeout.reschedule(now)
-
-    async def _paused(self) -> float:
-        """Return for how many seconds the session has been paused; no answer is no pause."""
-        if self._running.core.tether.reconnecting:
-            return 0.0
-        try:
-            channel = self._running.core.tether.open(Request(Operation.STATUS, {}))
-            async with asyncio.timeout(self.ANSWER):
-                answer = await channel.answer()
-        except (TimeoutError, SandboxError):
-            return 0.0
-        return (answer.paused_ms or 0) / 1000 if isinstance(answer, Done) else 0.0
 
     async def __aexit__(
         self,

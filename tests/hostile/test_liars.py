@@ -27,6 +27,7 @@ from fumehood import (
     SandboxError,
     SessionLostError,
     SupervisorError,
+    _paused,
     _progress,
     _run,
     _start,
@@ -297,7 +298,7 @@ async def test_a_supervisor_that_only_answers_pings_keeps_no_call_for_ever(
     async with lying(lies.GREETED, lies.repeated(lies.ping())) as session:
         # The bound is a minute; what is seen here is that there is one.
         monkeypatch.setattr(_progress, "PATIENCE", 0.4)
-        monkeypatch.setattr(_progress, "ANSWER", 0.2)
+        monkeypatch.setattr(_paused, "ANSWER", 0.2)
         for operation, op in (
             (lambda: session.read_file("x"), "read_file"),
             (lambda: session.write_file("x", bytes(4 * MIB)), "write_file"),

@@ -11,6 +11,7 @@ from fumehood import (
     Exit,
     Stdout,
     SupervisorError,
+    _paused,
 )
 from fumehood._run import Backstop
 from fumehood._wire.table import ExecCode, Operation
@@ -22,7 +23,7 @@ async def test_a_supervisor_that_misses_its_deadline_is_given_up(
     connect: Connect, streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Backstop, "SLACK", 0.01)
-    monkeypatch.setattr(Backstop, "ANSWER", 0.01)
+    monkeypatch.setattr(_paused, "ANSWER", 0.01)
     async with connect() as link:
         other = asyncio.create_task(link.session.exec(["y"], timeout=None))
         await link.peer.opened(1)
@@ -72,7 +73,7 @@ async def test_a_supervisor_that_does_not_answer_the_question_is_given_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Backstop, "SLACK", 0.01)
-    monkeypatch.setattr(Backstop, "ANSWER", 0.01)
+    monkeypatch.setattr(_paused, "ANSWER", 0.01)
     async with connect() as link:
         with pytest.raises(SupervisorError, match="given up"):
             await link.session.exec(["x"], timeout=0.01)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fakes.supervisor import PATIENCE, FakeSupervisor, Opened
-from fumehood import OperationTimeoutError
+from fumehood import OperationTimeoutError, _paused
 from fumehood import _progress as progress
 from fumehood._wire import table
 from fumehood._wire.table import Operation
@@ -21,7 +21,7 @@ MORE_THAN_ENOUGH = 3 * WAIT
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", WAIT)
-    monkeypatch.setattr(progress, "ANSWER", 0.05)
+    monkeypatch.setattr(_paused, "ANSWER", 0.05)
 
 
 async def _read_stream(link: Link) -> None:
