@@ -43,26 +43,36 @@ OPEN = ("/tmp", "/dev/shm")
 """Where every session may write, beside its workspace."""
 
 
-async def warm_containers(observer: Observer) -> dict[str, str]:
-    """Return the containers that wait in pools: what they were made as, and their state."""
+async def warm_containers(observer: Observer, label: str | None = None) -> dict[str, str]:
+    """Return the containers that wait in pools: what they were made as, and their state.
+
+    Others' pools come and go: with a label, of those that have it alone.
+    """
     found = await observer.call("GET", "containers/json", all="1")
     return {
         item["Labels"]["fumehood.session"]: item["State"]
         for item in found
         if item["Names"][0].startswith("/fumehood-_warm-")
+        and label in (None, item["Labels"].get("test"))
     }
 
 
+@pytest.fixture
+def label(api: Api) -> str:
+    """What the containers of the sandbox are labelled with."""
+    return api.new_id()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def sandbox(api: Api, observer: Observer) -> AsyncIterator[AsyncDockerSandbox]:
+async def sandbox(api: Api, observer: Observer, label: str) -> AsyncIterator[AsyncDockerSandbox]:
     """A sandbox whose pool is full; at its end nothing of the pool is left."""
-    labels = {"test": api.new_id()}
+    labels = {"test": label}
     async with api.sandbox(pool=POOL, lifecycle=Lifecycle(ttl=300), labels=labels) as sandbox:
         await sandbox.warm_up()
         if api.where == "docker":
-            assert len(await observer.containers("test", labels["test"])) == 2
+            assert len(await observer.containers("test", label)) == 2
         yield sandbox
-    assert await observer.containers("test", labels["test"]) == []
+    assert await observer.containers("test", label) == []
 
 
 def start_of(start: Start | None) -> tuple[str, str]:
@@ -307,10 +317,10 @@ async def _still(observer: Observer, names: set[str]) -> list[str]:
 
 
 async def test_what_waits_is_no_session_for_anybody(
-    api: Api, sandbox: AsyncDockerSandbox, observer: Observer
+    api: Api, sandbox: AsyncDockerSandbox, observer: Observer, label: str
 ) -> None:
-    waiting = set(await warm_containers(observer))
-    assert len(waiting) >= 2
+    waiting = set(await warm_containers(observer, label))
+    assert len(waiting) == 2
     infos: list[SessionInfo] = await sandbox.list_sessions()
     assert waiting & {info.id for info in infos} == set()
     async with api.sandbox() as another:
@@ -318,7 +328,7 @@ async def test_what_waits_is_no_session_for_anybody(
             await another.connect(min(waiting))
         report = await another.gc()
         assert [name for name in report.containers if "_warm" in name] == []
-    assert waiting <= set(await warm_containers(observer))
+    assert set(await warm_containers(observer, label)) == waiting
 
 
 @MEMORY
