@@ -21,7 +21,6 @@ GROUPS: tuple[Group, ...] = (
     *commands.GROUPS,
     *processes.GROUPS,
     *files.GROUPS,
-    *trees.GROUPS,
     *search.GROUPS,
     *streams.GROUPS,
     *ports.GROUPS,
@@ -31,4 +30,6 @@ GROUPS: tuple[Group, ...] = (
     *growth.GROUPS,
     *state.GROUPS,
     *client.GROUPS,
+    # Last: on some file systems files are slow to make for minutes after so many were removed.
+    *trees.GROUPS,
 )
