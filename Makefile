@@ -52,7 +52,7 @@ test-unit: tools-test venv supervisor ## the tests that need no engine
 
 .PHONY: test-hostile
 test-hostile: tools-test venv supervisor engine images ## all attacks from inside a session (the report: .build/reports)
-	@FUMEHOOD_CASE_REPORT=.build/reports/hostile.json $(PYTEST) tests/hostile $(ARGS)
+	@$(PYTHON) scripts/run_tests.py --whole=hostile --reports=.build/reports $(ARGS)
 
 .PHONY: test-second-engine
 test-second-engine: tools-test venv supervisor engine images ## contract, hostile and fault suites on Docker 26.1 (Debian, as root; nothing is installed)
@@ -64,7 +64,7 @@ test-second-runtime: tools-test venv supervisor engine images ## the hostile sui
 
 .PHONY: test-faults
 test-faults: tools-test venv supervisor engine images ## all faults of clients, engines and disks, on an engine of their own (as root)
-	@FUMEHOOD_CASE_REPORT=.build/reports/faults.json $(PYTEST) tests/faults $(ARGS)
+	@$(PYTHON) scripts/run_tests.py --whole=faults --reports=.build/reports $(ARGS)
 
 .PHONY: conformance
 conformance: venv supervisor engine images ## the suites of agent frameworks, each in its own environment (ARGS="--quick", ARGS=inspect_ai)
@@ -75,10 +75,9 @@ soak: tools-test venv supervisor engine images ## 2,000 sessions, 200 alive at o
 	@PYTHONPATH=tests $(PYTHON) -m soak $(ARGS)
 
 .PHONY: promises
-promises: tools-test venv supervisor engine images ## run both suites and put what held into SECURITY.md (half an hour; as root)
+promises: tools-test venv supervisor engine images ## run both suites and put what held into SECURITY.md (a quarter of an hour; as root)
 	@# What does not hold is listed there: it must not keep the list from being written.
-	-@FUMEHOOD_CASE_REPORT=.build/reports/hostile.json $(PYTEST) tests/hostile
-	-@FUMEHOOD_CASE_REPORT=.build/reports/faults.json $(PYTEST) tests/faults
+	-@$(PYTHON) scripts/run_tests.py --whole=hostile,faults --reports=.build/reports
 	@$(PYTHON) scripts/promises.py --write
 
 .PHONY: test-supervisor

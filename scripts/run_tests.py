@@ -5,6 +5,8 @@ python scripts/run_tests.py --no-engine         those that need no engine
 python scripts/run_tests.py --jobs=1            one process at a time, with the terminal for itself
 python scripts/run_tests.py --record            and write down what each file has taken
 python scripts/run_tests.py --again=4           what failed runs once more, if it is so few
+python scripts/run_tests.py --whole=hostile     these kinds, and their slow cases too
+python scripts/run_tests.py --reports=DIR       and write what cases have shown, by kind
 python scripts/run_tests.py -k truncated -x     what pytest understands, for each process
 python scripts/run_tests.py tests/wire          exactly what is named, in one process
 """
@@ -16,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import tests_again
 from tests_plan import ROOT, Part, parts, read_table, whole, write_table
@@ -96,11 +99,13 @@ def show_bad(outcomes: Sequence[Outcome]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run what is asked for, and return the exit code."""
-    own = ("--no-engine", "--record", "--jobs=", "--whole=", "--again=")
+    own = ("--no-engine", "--record", "--jobs=", "--whole=", "--again=", "--reports=")
     options = [argument for argument in arguments if not argument.startswith(own)]
     started = time.monotonic()
     wanted = what_runs(arguments)
-    outcomes = asyncio.run(Runner(options, jobs=jobs_of(arguments)).run(wanted))
+    reports = value_of("--reports", arguments)
+    runner = Runner(options, jobs=jobs_of(arguments), reports=Path(reports) if reports else None)
+    outcomes = asyncio.run(runner.run(wanted))
     total: Counter[str] = Counter()
     seconds: dict[str, float] = {}
     for outcome in outcomes:

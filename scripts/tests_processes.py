@@ -15,12 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tests_reports
 from tests_plan import ROOT, Part
 
 # pytest's own exit codes.
 PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
 
 MOST_JOBS = 6
+_CASES = "cases.json"
+
 PROGRESS_SECONDS = 20.0
 """How often a line says how far the processes are."""
 
@@ -96,11 +99,13 @@ class Runner:
     Args:
         options: for pytest, in every process.
         jobs: how many processes run at a time. One has the terminal for itself.
+        reports: where what the cases among the tests have shown is written, if anywhere.
     """
 
-    def __init__(self, options: Sequence[str], *, jobs: int) -> None:
+    def __init__(self, options: Sequence[str], *, jobs: int, reports: Path | None = None) -> None:
         self._options = options
         self._jobs = jobs
+        self._reports = reports
         self._waiting: deque[Part] = deque()
         self._running: list[_Running] = []
         self._outcomes: list[Outcome] = []
@@ -122,7 +127,12 @@ class Runner:
             finally:
                 if progress is not None:
                     progress.cancel()
+            self._write_reports(Path(directory))
         return self._outcomes
+
+    def _write_reports(self, directory: Path) -> None:
+        if self._reports is not None:
+            tests_reports.write(self._reports, directory.glob(f"*/{_CASES}"))
 
     @property
     def _apart(self) -> bool:
@@ -143,16 +153,22 @@ class Runner:
         while self._waiting:
             part = self._waiting.popleft()
             place = Path(tempfile.mkdtemp(dir=directory))
-            outcome = await self._run_part(part, place / "output", place / "report.xml")
+            outcome = await self._run_part(part, place)
             self._outcomes.append(outcome)
             if outcome.code not in (PASSED, FAILED, NOTHING_SELECTED):
                 # Interrupted, or pytest could not run at all: the others could not either.
                 self._waiting.clear()
 
-    async def _run_part(self, part: Part, output: Path, report: Path) -> Outcome:
+    async def _run_part(self, part: Part, place: Path) -> Outcome:
+        output, report = place / "output", place / "report.xml"
+        environment = dict(os.environ)
+        if self._reports is not None:
+            environment["FUMEHOOD_CASE_REPORT"] = str(place / _CASES)
         command = (sys.executable, "-m", "pytest", f"--junit-xml={report}", *part.arguments)
         if not self._apart:
-            process = await asyncio.create_subprocess_exec(*command, *self._options, cwd=ROOT)
+            process = await asyncio.create_subprocess_exec(
+                *command, *self._options, cwd=ROOT, env=environment
+            )
         else:
             with output.open("wb") as file:
                 # A process group of its own: what it gets of Ctrl-C, it gets from here, once.
@@ -160,6 +176,7 @@ class Runner:
                     *command,
                     *self._options,
                     cwd=ROOT,
+                    env=environment,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=file,
                     stderr=asyncio.subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import run_tests
 import tests_again
 import tests_plan
 import tests_processes
+import tests_reports
 from tests_plan import Part
 from tests_processes import Bad, Outcome
 
@@ -286,3 +288,35 @@ def test_what_pytest_could_not_read_is_named(tmp_path: Path) -> None:
     assert [line.split()[:4] for line in outcomes(output)] == [
         ["outcome", "test_broken.py", "2", "ERROR"]
     ]
+
+
+# --- reports of cases -----------------------------------------------------------------------------
+
+
+def report(*results: tuple[str, str, bool]) -> str:
+    found = [{"test": test, "case": case, "held": held} for test, case, held in results]
+    return json.dumps({"date": "2026-01-02", "cases": 0, "tests": 0, "held": 0, "results": found})
+
+
+def test_what_processes_have_reported_is_one_report_for_each_kind(tmp_path: Path) -> None:
+    texts = [
+        report(
+            ("tests/hostile/test_b.py::x", "H01", True),
+            ("tests/hostile/test_b.py::y", "H01", False),
+        ),
+        report(("tests/faults/test_a.py::x", "F01", True)),
+        report(("tests/hostile/test_a.py::x", "H02", True)),
+        report(),
+    ]
+    paths = [write(tmp_path / f"{number}.json", text) for number, text in enumerate(texts)]
+    tests_reports.write(tmp_path / "reports", [*paths, tmp_path / "ended-early.json"])
+    hostile = json.loads((tmp_path / "reports" / "hostile.json").read_text(encoding="utf-8"))
+    assert [hostile[name] for name in ("cases", "tests", "held")] == [2, 3, 2]
+    assert [result["test"] for result in hostile["results"]] == [
+        "tests/hostile/test_a.py::x",
+        "tests/hostile/test_b.py::x",
+        "tests/hostile/test_b.py::y",
+    ]
+    assert hostile["date"] == "2026-01-02"
+    faults = json.loads((tmp_path / "reports" / "faults.json").read_text(encoding="utf-8"))
+    assert [faults[name] for name in ("cases", "tests", "held")] == [1, 1, 1]
