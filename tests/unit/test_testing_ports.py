@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from fumehood import (
+    AsyncSession,
     CommandError,
     Network,
     PortError,
@@ -19,6 +22,28 @@ from fumehood.testing import (
     CommandReply,
     Connection,
 )
+from fumehood.testing.commands import Handler
+
+
+@contextlib.asynccontextmanager
+async def served(
+    port: int,
+    serve: Callable[[Connection], Awaitable[None]],
+    client: Handler | None = None,
+) -> AsyncIterator[AsyncSession]:
+    """Give a session in which a script serves a port, and another can be run as ``client``."""
+
+    async def server(call: CommandCall) -> None:
+        with call.serve(port, serve):
+            await asyncio.Event().wait()
+
+    async with (
+        AsyncMemorySandbox(commands={"server": server, "client": client}) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        await session.start_process(["server"])
+        await session.wait_for_port(port)
+        yield session
 
 
 async def test_a_port_is_free_again_when_its_script_has_ended() -> None:
@@ -58,16 +83,7 @@ async def test_a_forward_leads_to_a_scripted_server() -> None:
         body = f"you asked for {request.split()[1].decode()}"
         await connection.write(f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}")
 
-    async def web(call: CommandCall) -> None:
-        with call.serve(8000, http):
-            await asyncio.Event().wait()
-
-    async with (
-        AsyncMemorySandbox(commands={"web": web}) as sandbox,
-        sandbox.create_session() as session,
-    ):
-        await session.start_process(["web"])
-        await session.wait_for_port(8000)
+    async with served(8000, http) as session:
         async with session.forward_port(8000) as forward:
             reader, writer = await asyncio.open_connection(forward.host, forward.port)
             writer.write(b"GET /page HTTP/1.0\r\n\r\n")
@@ -91,17 +107,7 @@ async def test_who_has_sent_its_end_is_served_and_who_breaks_off_is_not() -> Non
         taken.append(await connection.read())
         told.set()
 
-    async def sink(call: CommandCall) -> None:
-        with call.serve(80, take):
-            await asyncio.Event().wait()
-
-    async with (
-        AsyncMemorySandbox(commands={"sink": sink}) as sandbox,
-        sandbox.create_session() as session,
-        asyncio.timeout(30),
-    ):
-        await session.start_process(["sink"])
-        await session.wait_for_port(80)
+    async with asyncio.timeout(30), served(80, take) as session:
         async with session.connect_port(80) as stream:
             await stream.write(b"line\nrest")
         await told.wait()
@@ -120,19 +126,9 @@ async def test_a_server_that_fails_is_a_reset_and_is_logged(
     async def fail(connection: Connection) -> None:
         raise KeyError("mine")
 
-    async def bad(call: CommandCall) -> None:
-        with call.serve(80, fail):
-            await asyncio.Event().wait()
-
-    async with (
-        AsyncMemorySandbox(commands={"bad": bad}) as sandbox,
-        sandbox.create_session() as session,
-    ):
-        await session.start_process(["bad"])
-        await session.wait_for_port(80)
-        async with session.connect_port(80) as stream:
-            with pytest.raises(PortResetError):
-                await stream.read()
+    async with served(80, fail) as session, session.connect_port(80) as stream:
+        with pytest.raises(PortResetError):
+            await stream.read()
     [record] = caplog.records
     assert record.exc_info is not None
 
@@ -144,10 +140,6 @@ async def test_scripts_connect_to_each_other() -> None:
             total += int(line)
         await connection.write(f"{total}\n")
         await connection.write_eof()
-
-    async def server(call: CommandCall) -> None:
-        with call.serve(80, add):
-            await asyncio.Event().wait()
 
     async def client(call: CommandCall) -> str:
         async with call.connect(80) as connection:
@@ -161,13 +153,7 @@ async def test_scripts_connect_to_each_other() -> None:
         except ConnectionRefusedError as exc:
             return f"{answer.decode()}{exc.strerror}\n"
 
-    async with (
-        AsyncMemorySandbox(commands={"server": server, "client": client}) as sandbox,
-        sandbox.create_session() as session,
-        asyncio.timeout(30),
-    ):
-        await session.start_process(["server"])
-        await session.wait_for_port(80)
+    async with asyncio.timeout(30), served(80, add, client=client) as session:
         result = await session.exec(["client"])
         assert result.stdout == "3\nnobody listens at port 81\n"
         async with session.connect_port(80) as stream:
@@ -189,10 +175,6 @@ async def test_a_script_whose_peer_breaks_off_hears_a_reset_and_one_that_leaves_
         except ConnectionResetError:
             left.set()
 
-    async def server(call: CommandCall) -> None:
-        with call.serve(80, serve):
-            await asyncio.Event().wait()
-
     async def client(call: CommandCall) -> str:
         async with call.connect(80) as connection:
             await connection.write("flood\n")
@@ -205,13 +187,7 @@ async def test_a_script_whose_peer_breaks_off_hears_a_reset_and_one_that_leaves_
                 return "reset\n"
         raise AssertionError
 
-    async with (
-        AsyncMemorySandbox(commands={"server": server, "client": client}) as sandbox,
-        sandbox.create_session() as session,
-        asyncio.timeout(30),
-    ):
-        await session.start_process(["server"])
-        await session.wait_for_port(80)
+    async with asyncio.timeout(30), served(80, serve, client=client) as session:
         assert (await session.exec(["client"])).stdout == "reset\n"
         await left.wait()
 
