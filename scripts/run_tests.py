@@ -117,11 +117,11 @@ def main(arguments: list[str]) -> int:
     at_most = int(value_of("--again", arguments) or 0)
     if len(wanted) > 1:
         show_bad(outcomes)
-        if second := tests_again.second_part(outcomes, at_most=at_most):
-            (outcome,) = asyncio.run(Runner(options, jobs=1).run([second]))
-            codes, total = tests_again.settled(outcomes, outcome)
-            show_bad([outcome])
-            print(*tests_again.unsteady(second, outcome), sep="\n")
+        if again := tests_again.second_parts(outcomes, at_most=at_most):
+            second = asyncio.run(Runner(options, jobs=1).run(again))
+            codes, total = tests_again.settled(outcomes, second)
+            show_bad(second)
+            print(*tests_again.unsteady(second), sep="\n")
         print(closing_line(total, time.monotonic() - started), flush=True)
     if total["skipped"]:
         print("a skipped test fails here: what it needs must be there", file=sys.stderr)

@@ -8,24 +8,35 @@ share it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from tests_plan import Part
+from tests_plan import Part, kind_of
 from tests_processes import FAILED, PASSED, Outcome
 
 
-def second_part(outcomes: Sequence[Outcome], *, at_most: int) -> Part | None:
-    """Return what is run once more; ``None`` when nothing failed, too much did, or a run broke."""
+def second_parts(outcomes: Sequence[Outcome], *, at_most: int) -> list[Part]:
+    """Return what is run once more; nothing when nothing failed, too much did, or a run broke.
+
+    Kinds of tests are apart here too: their fixtures are not made for each other.
+    """
     failed = dict.fromkeys(bad.name for outcome in outcomes for bad in outcome.failed)
     broken = any(outcome.code == FAILED and not outcome.failed for outcome in outcomes)
     causes = {bads[0].name for outcome in outcomes for _, bads in outcome.causes()}
-    if not failed or broken or len(causes) > at_most:
-        return None
-    return Part(name="once more, alone", arguments=tuple(failed), seconds=0)
+    if broken or len(causes) > at_most:
+        return []
+    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    for name in failed:
+        kinds[kind_of(name)].append(name)
+    return [
+        Part(name=f"{kind} once more, alone", arguments=tuple(names), seconds=0)
+        for kind, names in kinds.items()
+    ]
 
 
-def settled(outcomes: Sequence[Outcome], second: Outcome) -> tuple[list[int], Counter[str]]:
+def settled(
+    outcomes: Sequence[Outcome], second: Sequence[Outcome]
+) -> tuple[list[int], Counter[str]]:
     """Return the exit codes and the counts of a whole whose failures ran a second time.
 
     A skipped test stays one: it was never run again.
@@ -35,15 +46,16 @@ def settled(outcomes: Sequence[Outcome], second: Outcome) -> tuple[list[int], Co
     for outcome in outcomes:
         counted += outcome.counted
     for name in ("failures", "errors"):
-        counted[name] = second.counted[name]
-    return [*codes, second.code], counted
+        counted[name] = sum(outcome.counted[name] for outcome in second)
+    return [*codes, *(outcome.code for outcome in second)], counted
 
 
-def unsteady(second: Part, outcome: Outcome) -> list[str]:
+def unsteady(second: Sequence[Outcome]) -> list[str]:
     """Return a line for each test that passed the second time only."""
-    still = {bad.name for bad in outcome.failed}
     return [
         f"UNSTEADY {name}: failed beside others, passed alone"
-        for name in second.arguments
-        if outcome.code in (PASSED, FAILED) and name not in still
+        for outcome in second
+        if outcome.code in (PASSED, FAILED)
+        for name in outcome.part.arguments
+        if name not in {bad.name for bad in outcome.failed}
     ]

@@ -60,6 +60,11 @@ def whole(kinds: Sequence[str], seconds: Mapping[str, float]) -> list[Part]:
     return _longest_first([part for kind in kinds for part in _cut(kind, [kind], seconds)])
 
 
+def kind_of(name: str) -> str:
+    """Return the kind of tests that a test or a file belongs to, by its path from the root."""
+    return name.split("/")[1] if name.startswith("tests/") else ""
+
+
 def _longest_first(found: list[Part]) -> list[Part]:
     return sorted(found, key=lambda part: part.seconds, reverse=True)
 

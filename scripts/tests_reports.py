@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests_plan import kind_of
+
 
 def by_kind(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Return what processes have written (`tests/cases/report.py`), put together by kind of test.
@@ -18,7 +20,7 @@ def by_kind(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     for path in paths:
         if path.exists():
             report = json.loads(path.read_text(encoding="utf-8"))
-            for kind in {result["test"].split("/")[1] for result in report["results"]}:
+            for kind in {kind_of(result["test"]) for result in report["results"]}:
                 found[kind].append(report)
     return {kind: joined(reports) for kind, reports in found.items()}
 

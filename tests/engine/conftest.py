@@ -41,20 +41,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The stand-in, compiled: by the machine's compiler or by the one that builds the wheel."""
     source = Path(__file__).parent / "standin" / "supervisor.c"
     made = tmp_path_factory.mktemp("standin") / "supervisor"
     compile_static(source, made, "-Os")
-    return made
+    yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(binary.VARIABLE, str(made))
+        asyncio.run(remove_volume(binary.load("amd64").volume))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def supervisor_is_the_standin(standin: Path) -> Iterator[None]:
+    """Put it in the supervisor's place, until the end of the file: others need the real one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(binary.VARIABLE, str(standin))
         yield
-        asyncio.run(remove_volume(binary.load("amd64").volume))
 
 
 async def remove_volume(name: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,26 +37,26 @@ def test_every_file_of_tests_is_run_once(table: dict[str, float]) -> None:
 
 
 def test_without_an_engine_nothing_runs_that_needs_one() -> None:
-    kinds = {name.split("/")[1] for name in files(tests_plan.parts({}, engine=False))}
+    kinds = {tests_plan.kind_of(name) for name in files(tests_plan.parts({}, engine=False))}
     assert kinds == set(tests_plan.WITHOUT_ENGINE)
 
 
 def test_no_process_runs_two_kinds() -> None:
     for part in tests_plan.parts({}, engine=True):
-        kinds = {name.split("/")[1] for name in files([part])}
+        kinds = {tests_plan.kind_of(name) for name in files([part])}
         assert len(kinds) == 1 or kinds <= set(tests_plan.WITHOUT_ENGINE)
 
 
 def test_of_the_cases_every_part_runs_the_quick_ones() -> None:
     for part in tests_plan.parts({}, engine=True):
-        cases = {name.split("/")[1] for name in files([part])} & set(tests_plan.CASES)
+        cases = {tests_plan.kind_of(name) for name in files([part])} & set(tests_plan.CASES)
         assert ("not slow" in part.arguments) is bool(cases)
 
 
 def test_kinds_can_be_run_whole_and_alone() -> None:
     parts = tests_plan.whole(["contract", "faults"], {})
     kinds = {"contract", "faults"}
-    assert files(parts) == [name for name in EVERY_FILE if name.split("/")[1] in kinds]
+    assert files(parts) == [name for name in EVERY_FILE if tests_plan.kind_of(name) in kinds]
     assert all("not slow" not in part.arguments for part in parts)
 
 
@@ -141,8 +142,15 @@ def outcome(
 def test_only_a_few_failures_run_once_more(
     first: list[Outcome], runs: tuple[str, ...] | None
 ) -> None:
-    part = tests_again.second_part(first, at_most=2)
-    assert (part and part.arguments) == runs
+    again = tests_again.second_parts(first, at_most=2)
+    assert [part.arguments for part in again] == ([runs] if runs else [])
+
+
+def test_kinds_are_apart_the_second_time_too() -> None:
+    """The fixtures of one put a stand-in in the place of what the other tests."""
+    names = ("tests/engine/test_x.py::a", "tests/contract/test_y.py::b", "tests/engine/test_z.py")
+    again = tests_again.second_parts([outcome(1, *names)], at_most=3)
+    assert [part.arguments for part in again] == [(names[0], names[2]), (names[1],)]
 
 
 def test_the_reason_of_many_errors_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,23 +168,22 @@ def test_the_reason_of_many_errors_is_said_once(capsys: pytest.CaptureFixture[st
 )
 def test_the_second_run_decides(second: Outcome, code: int, failures: int) -> None:
     first = [outcome(0), outcome(1, "a"), outcome(1, "b")]
-    codes, counted = tests_again.settled(first, second)
+    codes, counted = tests_again.settled(first, [second])
     assert run_tests.verdict(codes, counted) == code
     assert (counted["tests"], counted["failures"]) == (15, failures)
 
 
 def test_a_second_run_excuses_neither_a_crash_nor_a_skipped_test() -> None:
     second = outcome(0)
-    codes, counted = tests_again.settled([outcome(3), outcome(1, "a")], second)
+    codes, counted = tests_again.settled([outcome(3), outcome(1, "a")], [second])
     assert run_tests.verdict(codes, counted) == 3
-    codes, counted = tests_again.settled([outcome(0, skipped=1), outcome(1, "a")], second)
+    codes, counted = tests_again.settled([outcome(0, skipped=1), outcome(1, "a")], [second])
     assert run_tests.verdict(codes, counted) == 1
 
 
 def test_what_passed_the_second_time_only_is_named() -> None:
-    part = tests_again.second_part([outcome(1, "a", "b")], at_most=2)
-    assert part is not None
-    (line,) = tests_again.unsteady(part, outcome(1, "b"))
+    (part,) = tests_again.second_parts([outcome(1, "a", "b")], at_most=2)
+    (line,) = tests_again.unsteady([replace(outcome(1, "b"), part=part)])
     assert line.startswith("UNSTEADY a:")
 
 
