@@ -121,7 +121,7 @@ def main(arguments: list[str]) -> int:
             second = asyncio.run(Runner(options, jobs=1).run(again))
             codes, total = tests_again.settled(outcomes, second)
             show_bad(second)
-            print(*tests_again.unsteady(second), sep="\n")
+            print(*tests_again.unsteady(outcomes, second), sep="\n")
         print(closing_line(total, time.monotonic() - started), flush=True)
     if total["skipped"]:
         print("a skipped test fails here: what it needs must be there", file=sys.stderr)

@@ -50,10 +50,11 @@ def settled(
     return [*codes, *(outcome.code for outcome in second)], counted
 
 
-def unsteady(second: Sequence[Outcome]) -> list[str]:
-    """Return a line for each test that passed the second time only."""
+def unsteady(first: Sequence[Outcome], second: Sequence[Outcome]) -> list[str]:
+    """Return what is said of each test that passed the second time only, the first reason too."""
+    why = {bad.name: bad.why for outcome in first for bad in outcome.failed}
     return [
-        f"UNSTEADY {name}: failed beside others, passed alone"
+        f"UNSTEADY {name}: failed beside others, passed alone\n    {why[name]}"
         for outcome in second
         if outcome.code in (PASSED, FAILED)
         for name in outcome.part.arguments

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from cases.invariants import PATIENCE
 from cases.static import compile_static
-from engine.peer import SECONDS, Peer, eventually
+from engine.peer import Peer, eventually
 from fumehood._supervisor import binary, install
 from fumehood.engines import docker_listing, labels
 from fumehood.engines.base import Image, SessionRequest
@@ -46,6 +47,9 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     source = Path(__file__).parent / "standin" / "supervisor.c"
     made = tmp_path_factory.mktemp("standin") / "supervisor"
     compile_static(source, made, "-Os")
+    # One of this run's own: its volume goes with it, and others may run beside it.
+    with made.open("ab") as file:
+        file.write(RUN.encode("ascii"))
     yield made
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(binary.VARIABLE, str(made))
@@ -86,17 +90,19 @@ async def client() -> AsyncIterator[ApiClient]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def nothing_is_left_on_the_engine() -> Iterator[None]:
+def nothing_is_left_on_the_engine(supervisor_is_the_standin: None) -> Iterator[None]:
     yield
-    deadline = time.monotonic() + SECONDS
-    left = asyncio.run(leftovers())
+    deadline = time.monotonic() + PATIENCE
+    # Looked up here: it is a file, and no loop may wait for one.
+    supervisor = binary.load("amd64").volume
+    left = asyncio.run(leftovers(supervisor))
     while left and time.monotonic() < deadline:
         time.sleep(0.1)
-        left = asyncio.run(leftovers())
+        left = asyncio.run(leftovers(supervisor))
     assert not left
 
 
-async def leftovers() -> list[str]:
+async def leftovers(supervisor: str) -> list[str]:
     """Return what this run has left: containers by label, volumes by name and label."""
     async with client() as api:
         containers = docker_listing.sequence(
@@ -115,20 +121,25 @@ async def leftovers() -> list[str]:
                 doing="looking for leftovers",
             )
         )
-    left = [f"container {item}" for item in map(docker_listing.mapping, containers) if mine(item)]
+    left = [
+        f"container {item}"
+        for item in map(docker_listing.mapping, containers)
+        if mine(item, supervisor)
+    ]
     left += [
         f"volume {item}"
         for item in map(docker_listing.mapping, docker_listing.sequence(volumes.get("Volumes")))
-        if mine(item)
+        if mine(item, supervisor)
     ]
     return left
 
 
-def mine(item: Any) -> bool:
+def mine(item: Any, supervisor: str) -> bool:
     marks = docker_listing.text_map(item.get("Labels"))
-    return any(
-        marks.get(key, "").startswith(RUN) for key in (labels.SESSION, labels.WORKSPACE)
-    ) or (labels.INSTALL in marks and marks[labels.INSTALL] == binary.load("amd64").volume)
+    return (
+        any(marks.get(key, "").startswith(RUN) for key in (labels.SESSION, labels.WORKSPACE))
+        or marks.get(labels.INSTALL) == supervisor
+    )
 
 
 @pytest.fixture

@@ -182,9 +182,11 @@ def test_a_second_run_excuses_neither_a_crash_nor_a_skipped_test() -> None:
 
 
 def test_what_passed_the_second_time_only_is_named() -> None:
-    (part,) = tests_again.second_parts([outcome(1, "a", "b")], at_most=2)
-    (line,) = tests_again.unsteady([replace(outcome(1, "b"), part=part)])
+    first = [outcome(1, "a", "b")]
+    (part,) = tests_again.second_parts(first, at_most=2)
+    (line,) = tests_again.unsteady(first, [replace(outcome(1, "b"), part=part)])
     assert line.startswith("UNSTEADY a:")
+    assert "assert 1 == 2" in line
 
 
 @pytest.mark.parametrize(
