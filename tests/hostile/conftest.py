@@ -14,7 +14,7 @@ from typing import Unpack
 import pytest
 import pytest_asyncio
 
-from cases.invariants import Canary, Watch
+from cases.invariants import PATIENCE, Canary, Watch
 from cases.loop import share_loop
 from cases.report import note_engine, register
 from contract.observer import Observer
@@ -85,7 +85,7 @@ async def invariants(
     await watch.check()
     canary.check()
     assert await observer.call("GET", "info"), "the engine answers"
-    assert (await neighbour.exec(["echo", "well"], timeout=5)).stdout == "well\n"
+    assert (await neighbour.exec(["echo", "well"], timeout=PATIENCE)).stdout == "well\n"
 
 
 @pytest.fixture
