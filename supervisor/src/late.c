@@ -11,10 +11,11 @@ static struct procs known;
 static uint32_t looks;
 static uint64_t look_at = NEVER;
 
-/* Not for a tracer: that is nobody's signal. */
+/* Not for a tracer: that is nobody's signal. Nor by itself, or by somebody else, after it was born. */
 static bool is_late(const struct proc *proc)
 {
-	return proc->pid != 1 && proc->state == 'T' && !procs_same(proc, procs_find(&known, proc->pid));
+	return proc->pid != 1 && proc->state == 'T' && procs_unborn(proc) &&
+	       !procs_same(proc, procs_find(&known, proc->pid));
 }
 
 void late_watch(const struct procs *picture)

@@ -63,7 +63,9 @@ static bool parse_stat(const char *text, struct proc *proc)
 	if (!parse_number(&at, &parent))
 		return false;
 	proc->parent = (pid_t)parent;
-	if (!skip_fields(&at, 20 - 4) || !parse_number(&at, &threads))
+	if (!skip_fields(&at, 10 - 4) || !parse_number(&at, &proc->faults))
+		return false;
+	if (!skip_fields(&at, 20 - 10) || !parse_number(&at, &threads))
 		return false;
 	proc->threads = (uint32_t)threads;
 	return skip_fields(&at, 22 - 20) && parse_number(&at, &proc->began);
@@ -216,6 +218,12 @@ bool procs_alive(const struct proc *proc)
 bool procs_stands_still(const struct proc *proc)
 {
 	return proc->state == 'T' || proc->state == 't';
+}
+
+bool procs_unborn(const struct proc *proc)
+{
+	/* The kernel itself touches one, to leave the child its own number (CLONE_CHILD_SETTID). */
+	return proc->faults <= 1;
 }
 
 bool procs_same(const struct proc *a, const struct proc *b)

@@ -12,6 +12,7 @@ enum { ROOT_UNKNOWN = -1, ROOT_OUTSIDE = -2, ROOT_STRAY = -3 };
 struct proc {
 	pid_t pid, parent;
 	uint64_t began;            /* start time: tells a pid that is used again */
+	uint64_t faults;           /* pages that it, or the kernel for it, has touched for the first time */
 	uint32_t threads;
 	char state;                /* as in /proc/PID/stat */
 	bool victim;               /* was sent SIGKILL when this picture was taken */
@@ -33,6 +34,9 @@ pid_t procs_parent(pid_t pid);
 bool procs_alive(const struct proc *proc);
 /* Stopped, by a signal or by a tracer. */
 bool procs_stands_still(const struct proc *proc);
+/* Whether it may not have run yet since its birth: a process that does needs pages of its own. Not the other way round: one
+ * that shares its memory with its parent needs none. */
+bool procs_unborn(const struct proc *proc);
 /* Whether two pictures show one process, and not another one of its number; NULL is in none of them. */
 bool procs_same(const struct proc *a, const struct proc *b);
 /* Tell of every process that traces a thread of this one. */

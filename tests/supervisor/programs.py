@@ -115,3 +115,19 @@ for _ in range(20):
 print("started", flush=True)
 time.sleep(1000)
 """
+
+# A child that stops itself when it is told to, and what has become of it a second later.
+CHILD_STOPS_ITSELF = """
+import os, signal, sys, time
+print("ready", flush=True)
+os.read(0, 1)
+child = os.fork()
+if child == 0:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os._exit(0)
+os.waitpid(child, os.WUNTRACED)
+time.sleep(1)
+found, _ = os.waitpid(child, os.WNOHANG | os.WCONTINUED)
+print("went on" if found else "still stopped", flush=True)
+os.kill(child, signal.SIGKILL)
+"""

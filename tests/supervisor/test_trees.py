@@ -139,6 +139,18 @@ def test_a_child_that_another_command_makes_during_a_kill_goes_on(container: Con
         assert peer.finish(other).exit.exit_code == 0
 
 
+def test_who_stops_itself_soon_after_a_kill_stays_stopped(container: Container) -> None:
+    peer = container.peer
+    for _ in range(3):
+        other = peer.start("python3", "-S", "-c", programs.CHILD_STOPS_ITSELF, stdin=True)
+        assert peer.expect(Frame.STDOUT).payload == b"ready\n"
+        # Behind a stop of everybody, those who were born stopped by it are looked for a while.
+        killed = peer.run("python3", "-S", "-c", programs.CHANGES_PIDS, timeout_ms=500).exit
+        assert killed.reason is ExecCode.TIMED_OUT
+        peer.send(Frame.STDIN, other, b"x")
+        assert peer.finish(other).stdout == b"still stopped\n"
+
+
 def test_a_command_that_a_signal_ends_takes_its_tree_along(container: Container) -> None:
     result = container.peer.shell("sleep 1000 & setsid sleep 1000 & kill -9 $$").exit
     assert (result.reason, result.signal, result.killed) == (ExecCode.SIGNALED, 9, 2)
