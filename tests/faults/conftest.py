@@ -103,7 +103,7 @@ def sandbox(engine: OwnEngine) -> MakeSandbox:
     def make(**options: Unpack[SandboxOptions]) -> AsyncDockerSandbox:
         options.setdefault("docker_host", engine.address)
         options.setdefault("pull", "never")
-        options.setdefault("limits", Limits(timeout=30, memory_mb=64, pids=32))
+        options.setdefault("limits", Limits(timeout=30, memory_mb=64, pids=64))
         options.setdefault("lifecycle", Lifecycle(disconnect_grace=1))
         return AsyncDockerSandbox(image=IMAGE, **options)
 

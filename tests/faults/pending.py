@@ -18,6 +18,13 @@ SECONDS = 10.0
 
 BLOCK = bytes(64 * 1024)
 Ready = Callable[[], None]
+SLACK = 20.0
+"""On top of what is promised, for a loaded machine: a case must not fail because somebody had to
+wait for a processor."""
+
+OF_CALLS = frozenset({"cat", "sleep"})
+"""Names of what runs for the calls below. Managed processes have others: they are the session's,
+and stay where the session does."""
 
 
 async def _command(session: AsyncSession, ready: Ready) -> None:
@@ -53,7 +60,55 @@ async def _upload(session: AsyncSession, ready: Ready) -> None:
     async with session.write_file_stream("upload") as file:
         await file.write(BLOCK)
         ready()
-        await asyncio.Event().wait()
+        while True:
+            # So little that the file stays small, and so often that a loss meets a write.
+            await file.write(b"x")
+            await session.ping()
+
+
+async def _terminal(session: AsyncSession, ready: Ready) -> None:
+    async with session.open_terminal(["cat"], rows=24, cols=80) as terminal:
+        await terminal.write("up\r")
+        while await terminal.read():
+            ready()
+
+
+async def _process(session: AsyncSession, ready: Ready) -> None:
+    process = await session.start_process(["sh", "-c", "echo up; exec tail -f /dev/null"])
+    async with aclosing(process.stream()) as events:
+        async for _ in events:
+            ready()
+
+
+async def _end_of_process(session: AsyncSession, ready: Ready) -> None:
+    process = await session.start_process(["tail", "-f", "/dev/null"])
+    waiting = asyncio.ensure_future(process.wait())
+    await session.ping()
+    ready()
+    await waiting
+
+
+async def _watch(session: AsyncSession, ready: Ready) -> None:
+    async with session.watch() as changes:
+        await session.write_file("watched", b"")
+        async for _ in changes:
+            ready()
+
+
+async def _connection(session: AsyncSession, ready: Ready) -> None:
+    await session.start_process(["nc", "-ll", "-p", "8000", "-e", "cat"])
+    await session.wait_for_port(8000)
+    async with session.connect_port(8000) as connection:
+        await connection.write(b"up")
+        while await connection.read():
+            ready()
+
+
+async def _port(session: AsyncSession, ready: Ready) -> None:
+    waiting = asyncio.ensure_future(session.wait_for_port(9, timeout=None))
+    await session.ping()
+    ready()
+    await waiting
 
 
 async def _round_trips(session: AsyncSession, ready: Ready) -> None:
@@ -67,6 +122,13 @@ KINDS: dict[str, Callable[[AsyncSession, Ready], Awaitable[None]]] = {
     "output": _output,
     "input": _input,
     "a download": _download,
+    "an upload": _upload,
+    "a terminal": _terminal,
+    "a managed process": _process,
+    "the end of a managed process": _end_of_process,
+    "a watch": _watch,
+    "a connection": _connection,
+    "a port that nobody serves": _port,
     "round trips": _round_trips,
 }
 

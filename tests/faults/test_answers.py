@@ -13,7 +13,7 @@ from cases.mark import case
 from faults import proxy as faults
 from faults.conftest import MakeSandbox, OpenProxy, Proxied, sweep
 from faults.engine import OwnEngine
-from faults.pending import SECONDS
+from faults.pending import SECONDS, SLACK
 from faults.proxy import Exchange, Fault, Proxy, Rule
 from fumehood import (
     EngineError,
@@ -292,7 +292,7 @@ async def test_an_engine_that_takes_its_time_for_every_call_is_waited_for_and_no
                 proxy.on(method, ".*", faults.late(delay))
             async with box.create_session() as session:
                 # Commands do not pass through the engine's API.
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(SECONDS):
                     assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
             counts.append(len(proxy.requests))
     # The sweep beside the first session makes a few more or less, by when it comes to its turn.
@@ -338,7 +338,7 @@ async def test_an_engine_that_denies_a_session_which_is_there_keeps_none(
     proxy.on("GET", f"{CONTAINER}/json", faults.refuses(404, "no such container"), times=1)
     # Whatever it believes of the engine, it leaves the session's stream, and so the lease ends.
     await session.destroy()
-    async with asyncio.timeout(1 + 3):
+    async with asyncio.timeout(1 + 3 + SLACK):
         while await engine.observer.left(""):
             await asyncio.sleep(0.05)
 

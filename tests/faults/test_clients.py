@@ -18,13 +18,12 @@ from cases.mark import case
 from faults.clients import client
 from faults.conftest import sweep
 from faults.engine import OwnEngine
+from faults.pending import SLACK
 
 LOST = "After the client dies in any way"
 GRACE = 1.0
 PROMISE = 3.0
 """The promise: gone within the grace and so many seconds."""
-SLACK = 20.0
-"""For a loaded machine: a case must not fail because the engine had to wait for a processor."""
 
 
 async def gone(engine: OwnEngine, session_id: str, *, within: float) -> None:

@@ -15,6 +15,7 @@ import pytest
 from cases.mark import case
 from faults.conftest import MakeSandbox, OpenProxy
 from faults.engine import OwnEngine
+from faults.pending import SLACK
 from faults.proxy import Fault, rewritten
 from fumehood import EndReason, Lifecycle, SessionEndedError
 from fumehood.engines.docker import ENGINE_ONLY
@@ -41,7 +42,7 @@ async def test_no_deadline_moves_with_the_clients_wall_clock(
         await session.ping()
         result = await running
         assert result.timed_out
-        assert 1.5 <= result.duration < 1.5 + 1
+        assert 1.5 <= result.duration < 1.5 + SLACK
         assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
 
 
@@ -97,14 +98,14 @@ async def test_the_cause_of_an_end_is_known_though_the_engines_clock_is_wrong(
 async def test_a_container_that_stood_still_for_a_while_lives_on(
     engine: OwnEngine, sandbox: MakeSandbox
 ) -> None:
-    # Within the patience of both sides, which is 3 s here.
-    lifecycle = Lifecycle(heartbeat_timeout=3, disconnect_grace=60)
+    # Within the patience of both sides, with room for a machine on which that takes longer.
+    lifecycle = Lifecycle(heartbeat_timeout=12, disconnect_grace=60)
     async with sandbox(lifecycle=lifecycle) as box, box.create_session() as session:
         running = asyncio.ensure_future(session.exec(["sh", "-c", "sleep 1; echo on"], check=True))
         await session.ping()
         pids = engine.pids(await engine.container_id(session.id))
         stop(pids)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(6)
         go_on(pids)
         assert (await running).stdout == "on\n"
         assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
@@ -127,7 +128,7 @@ async def test_time_that_a_session_stood_still_counts_for_its_ttl(
         stop(pids)
         await asyncio.sleep(max(0, 5 - (time.monotonic() - began)))
         go_on(pids)
-        async with asyncio.timeout(1 + 3):
+        async with asyncio.timeout(1 + SLACK):
             with pytest.raises(SessionEndedError) as caught:
                 await running
         assert caught.value.reason is EndReason.TTL

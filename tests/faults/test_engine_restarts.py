@@ -10,7 +10,7 @@ import pytest
 from cases.mark import case
 from faults.conftest import MakeSandbox, sweep
 from faults.engine import OwnEngine
-from faults.pending import all_end, begin
+from faults.pending import SLACK, all_end, begin
 from fumehood import (
     EndReason,
     EngineUnavailableError,
@@ -22,8 +22,6 @@ from fumehood.engines.docker import ENGINE_ONLY
 
 LOST = "After the client dies in any way"
 LEASE = "TTL and idle time end a session"
-SLACK = 20.0
-"""For a loaded machine: a case must not fail because it had to wait for a processor."""
 RESTART = "A live session survives a restart of the engine"
 CREATION = "A failed or cancelled creation leaves nothing"
 

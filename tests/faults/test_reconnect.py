@@ -10,7 +10,7 @@ import pytest
 from cases.mark import case
 from faults.conftest import MakeSandbox, OpenProxy, sweep
 from faults.engine import OwnEngine
-from faults.pending import SECONDS, all_end, begin
+from faults.pending import OF_CALLS, SECONDS, SLACK, all_end, begin
 from faults.proxy import lost
 from faults.reached import PATIENT, back, cut_twice, noticed, reached
 from faults.steady import Steady
@@ -98,7 +98,7 @@ async def test_without_a_way_back_every_call_ends_with_the_grace_and_so_does_the
         assert time.monotonic() - began >= grace, "somebody has given up before the time"
         with pytest.raises(SessionLostError, match="no new stream within 1 s"):
             await pending["a command"]
-        await engine.observer.gone(session.id, within=grace + PROMISE)
+        await engine.observer.gone(session.id, within=grace + PROMISE + SLACK)
         proxy.clear()
         await session.destroy()
 
@@ -124,7 +124,7 @@ async def test_who_comes_back_after_the_grace_learns_that_nothing_has_waited(
             for task in pending.values():
                 assert isinstance(task.exception(), SessionLostError)
             async with asyncio.timeout(SECONDS):
-                while {"cat", "sleep"} & set(engine.names(await engine.container_id(session.id))):
+                while OF_CALLS & set(engine.names(await engine.container_id(session.id))):
                     await asyncio.sleep(0.05)
             assert (await guest.exec(["echo", "on"], check=True)).stdout == "on\n"
             proxy.clear()
