@@ -124,6 +124,7 @@ async def test_output_appears_while_the_command_runs(session: AsyncSession) -> N
     await session.remove("go")
 
 
+@pytest.mark.engines("docker", "memory")
 @pytest.mark.parametrize(
     ("lifecycle", "reason"),
     [
@@ -141,6 +142,7 @@ async def test_a_session_cleans_itself_up_when_nobody_destroys_it(
         assert session.end_reason is reason
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_idle_time_starts_after_the_last_operation(api: Api) -> None:
     async with api.session(lifecycle=Lifecycle(idle_timeout=1)) as session:
         # Longer than the idle time: an active command keeps the session.

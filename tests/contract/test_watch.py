@@ -296,6 +296,7 @@ async def test_closing_it_ends_an_iteration_under_way(session: AsyncSession) -> 
         assert await waiting is None
 
 
+@pytest.mark.engines("docker", "memory")
 async def test_a_watch_is_no_activity_and_learns_why_its_session_ended(api: Api) -> None:
     async with api.session(lifecycle=Lifecycle(idle_timeout=1)) as session:
         events = await session.watch()

@@ -87,6 +87,46 @@ async def test_a_script_that_fails_is_an_error_that_says_so(
     assert record.exc_info is not None
 
 
+async def test_the_idle_clock_stands_still_for_as_long_as_something_goes_on() -> None:
+    begun, told = asyncio.Event(), asyncio.Event()
+
+    async def wait(call: CommandCall) -> None:
+        begun.set()
+        await told.wait()
+
+    lifecycle = Lifecycle(idle_timeout=600, detached=True)
+    async with (
+        AsyncMemorySandbox(commands={"wait": wait}, lifecycle=lifecycle) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        [info] = await sandbox.list_sessions()
+        assert info.idle_timeout == 600
+        engine = sandbox._use()
+        assert isinstance(engine, MemoryEngine)
+        clock = engine._made[session.nonce].supervisor._idle
+
+        def runs() -> bool:
+            return clock._timer is not None
+
+        assert runs()
+        running = asyncio.create_task(session.exec(["wait"]))
+        await begun.wait()
+        assert not runs()
+        assert clock.left == 600
+        told.set()
+        await running
+        async with session.watch():
+            assert runs()
+        await session.pause()
+        assert not runs()
+        await session.unpause()
+        assert runs()
+        assert 0 < clock.left <= 600
+        # What is detached and ends when it is idle needs no other limit.
+        await session.extend(ttl=None)
+    assert not runs()
+
+
 async def test_what_memory_cannot_do_is_refused(tmp_path: Path) -> None:
     async with AsyncMemorySandbox() as sandbox, sandbox.create_session() as session:
         degraded = {item.partition(":")[0] for item in session.effective_limits.degraded}
@@ -134,14 +174,10 @@ async def test_what_waits_in_a_pool_is_no_session_and_ends_with_its_sandbox() ->
 
 
 async def test_what_no_session_in_memory_has_is_refused_before_there_is_one() -> None:
-    for sandbox in (
-        AsyncMemorySandbox(network=Network.bridge()),
-        AsyncMemorySandbox(lifecycle=Lifecycle(idle_timeout=5)),
-    ):
-        async with sandbox:
-            with pytest.raises(EngineUnsupportedError, match="in memory"):
-                await sandbox.create_session()
-            assert await sandbox.list_sessions() == []
+    async with AsyncMemorySandbox(network=Network.bridge()) as sandbox:
+        with pytest.raises(EngineUnsupportedError, match="in memory"):
+            await sandbox.create_session()
+        assert await sandbox.list_sessions() == []
     for commands in ("git", {1: "x"}, {"git": 1.5}, {(): "x"}):
         with pytest.raises(InvalidRequestError):
             AsyncMemorySandbox(commands=commands)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

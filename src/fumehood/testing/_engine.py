@@ -148,6 +148,7 @@ class MemoryEngine(Holdings):
             workdir=request.workdir,
             destroy_workspace=request.destroy_workspace,
             ttl=request.ttl,
+            idle_timeout=request.idle_timeout,
             owner=request.owner,
             settings=request.settings,
             pool_id=request.session_id if request.warm else "",
@@ -284,7 +285,6 @@ def _check(request: SessionRequest) -> None:
     missing = {
         "published ports": bool(request.ports),
         "volumes": bool(request.volumes),
-        "an idle timeout": request.idle_timeout is not None,
         "network but none and an allow-list": request.network.mode not in ("none", "allow"),
     }
     asked = [what for what, wanted in missing.items() if wanted]

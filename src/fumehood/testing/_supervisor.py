@@ -13,6 +13,7 @@ from fumehood._wire import codec, table
 from fumehood._wire.codec import FrameReader, RawFrame, Value
 from fumehood._wire.credit import ReceiveWindow, SendWindow
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation
+from fumehood.testing._idle import IdleClock, counts
 from fumehood.testing._operations import Inside
 from fumehood.testing._stream import MemoryStream
 from fumehood.testing._talk import Fields, check_user, variables
@@ -69,6 +70,7 @@ class Supervisor:
         self._begun = time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._idle = IdleClock(lambda: self.end(EndCode.IDLE))
         self._configured: Mapping[Field, Value] = {}
         self.over = False
 
@@ -82,6 +84,7 @@ class Supervisor:
         self._connections.append(link)
         if self._grace is not None:
             self._grace.cancel()
+        self.changed()
         return link.stream
 
     @property
@@ -100,6 +103,14 @@ class Supervisor:
         env = variables(fields.get(Field.ENV))
         self.inside.begin(env, cast("int", fields[Field.MAX_PROCESSES]))
         self._limit(cast("int", fields[Field.TTL_MS]))
+        self._idle.begin(cast("int", fields[Field.IDLE_MS]) / 1000)
+
+    def changed(self) -> None:
+        """Look whether something goes on: a channel, or a pause that somebody is there to end."""
+        if self.over:
+            return
+        paused = self.inside.place.pause.active and bool(self._connections)
+        self._idle.note(busy=paused or any(link.live for link in self._connections))
 
     def ready(self) -> Fields:
         """Return what READY says."""
@@ -122,7 +133,8 @@ class Supervisor:
         Raises:
             RefusedError: a detached session would live for ever.
         """
-        if not milliseconds and self._configured[Field.DETACHED]:
+        endless = not milliseconds and not self._idle.limited
+        if endless and self._configured[Field.DETACHED]:
             raise RefusedError(ErrorCode.INVALID)
         self._limit(milliseconds)
 
@@ -139,6 +151,8 @@ class Supervisor:
         if self._deadline is not None:
             left = max(0.0, self._deadline.when() - self._loop.time())
             fields[Field.TTL_LEFT_MS] = int(left * 1000)
+        if self._idle.limited:
+            fields[Field.IDLE_LEFT_MS] = int(self._idle.left * 1000)
         return fields
 
     def left(self, link: Link) -> None:
@@ -147,6 +161,7 @@ class Supervisor:
             return
         self._connections.remove(link)
         self.inside.left(link.number)
+        self.changed()
         if not self._connections and not self._configured.get(Field.DETACHED):
             grace = cast("int", self._configured.get(Field.GRACE_MS, 0))
             self._grace = self._loop.call_later(grace / 1000, self.end, EndCode.CLIENT_LOST)
@@ -156,6 +171,7 @@ class Supervisor:
         if self.over:
             return
         self.over = True
+        self._idle.stop()
         for timer in (self._deadline, self._grace):
             if timer is not None:
                 timer.cancel()
@@ -187,9 +203,8 @@ class Link:
 
     @property
     def live(self) -> int:
-        """How many channels are open; a client that listens is no activity."""
-        every = self._channels.values()
-        return sum(channel.operation is not Operation.LISTEN for channel in every)
+        """How many channels are open that keep the session from being idle."""
+        return sum(counts(channel.operation) for channel in self._channels.values())
 
     def send(self, frame: Frame, channel: int, fields: Fields) -> None:
         """Send a frame of fields."""
@@ -275,6 +290,7 @@ class Link:
         self._channels[raw.channel] = channel
         channel.task = asyncio.create_task(self._serve(channel))
         channel.task.add_done_callback(channel.settle)
+        self._supervisor.changed()
 
     async def _serve(self, channel: Channel) -> None:
         try:
@@ -291,6 +307,7 @@ class Link:
     def forget(self, number: int) -> None:
         """A channel has ended."""
         self._channels.pop(number, None)
+        self._supervisor.changed()
 
 
 class Channel:
