@@ -144,6 +144,11 @@ class WarmPool:
         self._count(PoolChange.LOST)
         self._tend()
 
+    def spent(self) -> None:
+        """Note that the last one taken went with a create that failed, by no fault of its own."""
+        self._count(PoolChange.LOST)
+        self._tend()
+
     def stop(self) -> None:
         """Begin nothing any more."""
         self._closed = True

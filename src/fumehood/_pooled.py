@@ -103,6 +103,9 @@ class PooledPart:
             except WarmLostError as exc:
                 pool.lost(warm, str(exc))
                 continue
+            except (Exception, asyncio.CancelledError):
+                pool.spent()
+                raise
             self._name(session)
             pool.claimed()
             return session

@@ -60,7 +60,8 @@ class PoolStats:
     recycled: int
     """Containers that grew too old."""
     lost: int
-    """Containers that ended, or broke the rules, while they waited or when they were claimed."""
+    """Containers that ended, or broke the rules, while they waited or when they were claimed; and
+    those that went with a create that failed after its claim, or was cancelled."""
     failed: int
     """Containers that could not be made."""
     last_error: str = ""

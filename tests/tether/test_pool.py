@@ -466,6 +466,31 @@ async def test_a_claim_cancelled_at_any_step_leaves_nothing(
     assert engine.script is obliging
 
 
+@pytest.mark.parametrize("why", ["the id is in use", "cancelled"])
+async def test_a_container_that_a_failed_create_has_used_up_is_counted_and_replaced(
+    make: Make, engine: MemoryEngine, why: str
+) -> None:
+    # No loss of the container's own: nothing has to wait until the next one may be tried.
+    sandbox = await warm(make)
+    held = await make().create_session(id="taken")
+    (used,) = engine.waiting
+    making = asyncio.ensure_future(sandbox.create_session(id="taken"))
+    if why == "cancelled":
+        engine.hold_naming.clear()
+        await engine.supervisors[used].seen(Frame.CONFIGURE)
+        making.cancel()
+        engine.hold_naming.set()
+    with pytest.raises(asyncio.CancelledError if why == "cancelled" else SessionExistsError):
+        await asyncio.wait_for(making, PATIENCE)
+    await until(lambda: len(engine.waiting) == 1)
+    assert engine.waiting != [used]
+    await until(lambda: sandbox.pool_stats().idle == 1)  # type: ignore[union-attr]
+    stats = sandbox.pool_stats()
+    assert stats is not None
+    assert (stats.filled, stats.claimed, stats.lost) == (2, 0, 1)
+    await held.destroy()
+
+
 @pytest.mark.parametrize(
     "options",
     [
