@@ -59,6 +59,9 @@ logger: logging.Logger = logging.getLogger("fumehood.session")
 SETTLE_TIMEOUT = 30.0
 """Seconds that a supervisor has to answer once its container has started."""
 
+_ENDING_SECONDS = 1.0
+"""In which an engine notes the end of a container that it could not enter any more."""
+
 _STAGE_AT_ONCE = 16
 _HEARTBEAT_DEFAULT = 60.0
 _CONFIGURE_REST = 6000
@@ -317,7 +320,29 @@ async def open_tether(
     """Open one more connection to a session's supervisor, through a relay.
 
     A container whose answer breaks the wire's rules is removed: nobody can know what it is.
+
+    Raises:
+        SessionNotFoundError: the session is over, or ends at this moment.
     """
+    try:
+        return await _open_tether(engine, container, timeout)
+    except SessionNotFoundError:
+        raise
+    except SandboxError as exc:
+        # Of one that is ending an engine says so in words of its own, some of them as an error and
+        # some of them in the place of the stream, where they break every rule.
+        if await _is_ending(engine, container):
+            raise SessionNotFoundError(
+                f"session {container.session_id!r} is not running any more",
+                op="connect",
+                session_id=container.session_id,
+            ) from exc
+        if isinstance(exc, WireViolationError):
+            await to_the_end(_turn_away(engine, container))
+        raise
+
+
+async def _open_tether(engine: Engine, container: Container, timeout: float) -> Tether:
     stream = await engine.open_relay(container)
     tether = Tether(
         stream,
@@ -332,9 +357,6 @@ async def open_tether(
     try:
         tether.begin(None)
         await tether.settle(timeout)
-    except WireViolationError:
-        await to_the_end(_turn_away(engine, tether, container))
-        raise
     except BaseException:
         await to_the_end(tether.close())
         raise
@@ -369,8 +391,25 @@ def reopener(engine: Engine, session_id: str, nonce: str) -> Reopen:
     return reopen
 
 
-async def _turn_away(engine: Engine, tether: Tether, container: Container) -> None:
-    await tether.close()
+async def _is_ending(engine: Engine, container: Container) -> bool:
+    """Whether a container is over, or will be in a moment: the engine notes an end a little late.
+
+    Also where that cannot be learned, the answer is no.
+    """
+    try:
+        found = await engine.find_session(container.session_id)
+        if found is None or found.nonce != container.nonce:
+            return True
+        if found.state != "running":
+            return found.state != "paused"
+        async with asyncio.timeout(_ENDING_SECONDS):
+            await engine.wait_exit(container.nonce)
+    except (SandboxError, TimeoutError):
+        return False
+    return True
+
+
+async def _turn_away(engine: Engine, container: Container) -> None:
     try:
         await engine.remove_session(container.session_id, nonce=container.nonce)
     except SandboxError as exc:

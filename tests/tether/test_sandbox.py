@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 
 import pytest
 
 from fakes.engine import MemoryEngine
-from fakes.supervisor import PATIENCE
+from fakes.supervisor import PATIENCE, FakeSupervisor
 from fumehood import (
     AsyncDockerSandbox,
     EndReason,
@@ -75,6 +76,34 @@ async def test_a_container_that_breaks_the_rules_while_it_is_joined_is_removed(
         assert ("could not be removed" in caplog.text) is not removable
         assert engine.supervisors["relay to s1"].stream.closed
         engine.fail_removal = None
+
+
+@pytest.mark.parametrize("noted", ["gone", "exited", "running for a moment more"])
+async def test_a_session_that_ends_while_it_is_joined_is_not_there(
+    make: Make, engine: MemoryEngine, noted: str
+) -> None:
+    # Docker has promised a stream, and says on it that the container has stopped.
+    session, guest = await make().create_session(id="s1"), make()
+    found = engine.containers["s1"]
+
+    def end(peer: FakeSupervisor) -> None:
+        peer.send(b"cannot exec in a stopped state: unknown\r\n")
+        if noted == "gone":
+            del engine.containers["s1"]
+        elif noted == "exited":
+            engine.containers["s1"] = dataclasses.replace(found, state="exited")
+        else:
+            engine.exits[found.nonce] = loop.create_future()
+            loop.call_soon(engine.exits[found.nonce].set_result, 0)
+
+    loop = asyncio.get_running_loop()
+    engine.prepare = end
+    with pytest.raises(SessionNotFoundError, match="not running any more") as caught:
+        await guest.connect("s1")
+    assert (caught.value.op, caught.value.session_id) == ("connect", "s1")
+    # Nobody takes it for one that lies: its end is its own.
+    assert engine.removed == []
+    await session.destroy()
 
 
 async def test_a_session_is_joined_and_left(make: Make, engine: MemoryEngine) -> None:
