@@ -78,6 +78,7 @@ class _Reader:
             self._lines.pop()
         self._at = 0
         self._git: dict[str, str | int] | None = None
+        self._head = b""
         self._files: list[FilePatch] = []
 
     def _refuse(self, why: str) -> InvalidRequestError:
@@ -88,7 +89,7 @@ class _Reader:
             line = self._lines[self._at]
             if line.startswith(b"diff --git "):
                 self._end_git()
-                self._git = {}
+                self._git, self._head = {}, line.removeprefix(b"diff --git ")
             elif line.startswith(b"--- ") and self._next().startswith(b"+++ "):
                 self._file()
                 continue
@@ -118,6 +119,9 @@ class _Reader:
         for head in (b"new file mode ", b"new mode "):
             if line.startswith(head):
                 self._git["mode"] = self._mode(line[len(head) :])
+        for head in (b"new file ", b"deleted file "):
+            if line.startswith(head):
+                self._git["is"] = head[:-6].decode()
 
     def _mode(self, text: bytes) -> int:
         if text.strip() not in (b"100644", b"100755"):
@@ -125,18 +129,30 @@ class _Reader:
         return int(text.strip()[-3:], 8)
 
     def _end_git(self) -> None:
-        """A rename or a mode may come without hunks."""
+        """A rename, an empty file that comes or goes, or a mode may come without hunks."""
         git, self._git = self._git, None
         if not git:
             return
-        source, target = git.get("source"), git.get("target")
+        source, target, mode = git.get("source"), git.get("target"), git.get("mode")
+        mode = mode if isinstance(mode, int) else None
         if isinstance(source, str) and isinstance(target, str):
-            mode = git.get("mode")
-            self._files.append(
-                FilePatch(source, target, mode=mode if isinstance(mode, int) else None)
-            )
-        elif git:
-            raise self._refuse("an empty file, or a mode alone, cannot be patched: use write_file")
+            self._files.append(FilePatch(source, target, mode=mode))
+        elif git.get("is") == "new":
+            self._files.append(FilePatch(None, self._name_of_both(), mode=mode))
+        elif git.get("is") == "deleted":
+            self._files.append(FilePatch(self._name_of_both(), None))
+        else:
+            raise self._refuse("a mode alone cannot be patched")
+
+    def _name_of_both(self) -> str:
+        """Return the name that a 'diff --git' line says twice, which nothing else does here."""
+        head = self._head.rstrip(b"\r")
+        # Blanks are not quoted, so the one between the two is found by its place alone.
+        middle = len(head) // 2
+        source, target = self._path(head[:middle]), self._path(head[middle + 1 :])
+        if source != target or head[middle : middle + 1] != b" ":
+            raise self._refuse("two names in the 'diff --git' line of one file")
+        return source
 
     def _file(self) -> None:
         source = self._path(self._lines[self._at][4:])

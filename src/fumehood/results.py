@@ -52,7 +52,7 @@ class EndReason(StrEnum):
     NOT_CONFIGURED = "not_configured"
     """The container was started but never told what to be."""
     STOPPED = "stopped"
-    """The engine or its user stopped the container."""
+    """By :meth:`AsyncSession.stop`, or the engine or its user stopped the container."""
     PROTOCOL = "protocol"
     """The stream carried bytes that break the wire's rules."""
     RESOURCES = "resources"

@@ -328,9 +328,12 @@ class AsyncSession(
             self._end_reason = reason
         self._state = SessionState.ENDED
         core, session_id = self._core, self.id
+        # Nobody but `stop` ends one for this reason.
+        kept = "its files are kept: resume(id) brings it back"
+        detail = kept if reason is EndReason.STOPPED else ""
 
         def over() -> SandboxError:
-            return ended_error(session_id, reason)
+            return ended_error(session_id, reason, detail)
 
         acknowledged = False
         if core.nonce and core.workspace_id is None and reason is EndReason.DESTROYED:

@@ -172,6 +172,51 @@ async def test_a_patch_changes_makes_removes_and_renames_files(session: AsyncSes
     assert await session.read_text_file("p1/sub/renamed.txt") == "keep\nthat\n"
 
 
+EMPTY = """\
+diff --git a/pkg/__init__.py b/pkg/__init__.py
+new file mode 100644
+index 0000000..e69de29
+diff --git "a/pkg/\\303\\244 b" "b/pkg/\\303\\244 b"
+new file mode 100755
+index 0000000..e69de29
+diff --git a/my empty file b/my empty file
+deleted file mode 100644
+index e69de29..0000000
+diff --git a/one.txt b/one.txt
+--- a/one.txt
++++ b/one.txt
+@@ -1 +1 @@
+-first
++1st
+"""
+
+
+async def test_empty_files_come_and_go_as_git_writes_them(session: AsyncSession) -> None:
+    await lay(session, "p7")
+    await session.write_file("p7/my empty file", "")
+    assert await session.apply_patch(EMPTY, path="p7") == (
+        PatchedFile(path="p7/pkg/__init__.py", action="created", hunks=0),
+        PatchedFile(path="p7/pkg/ä b", action="created", hunks=0),
+        PatchedFile(path="p7/my empty file", action="deleted", hunks=0),
+        PatchedFile(path="p7/one.txt", action="modified", hunks=1),
+    )
+    made = {entry.path: (entry.size, entry.mode) for entry in await session.list_files("p7/pkg")}
+    assert made == {"p7/pkg/__init__.py": (0, 0o644), "p7/pkg/ä b": (0, 0o755)}
+    assert not await session.exists("p7/my empty file")
+
+
+async def test_an_empty_file_is_neither_made_over_another_nor_deleted_with_something_in_it(
+    session: AsyncSession,
+) -> None:
+    await lay(session, "p8")
+    for line, hint in (("new file", "it is there"), ("deleted file", "not be empty")):
+        with pytest.raises(PatchError, match=hint):
+            await session.apply_patch(
+                f"diff --git a/one.txt b/one.txt\n{line} mode 100644\n", path="p8"
+            )
+    assert await session.read_text_file("p8/one.txt") == "first\nsecond\nthird\n"
+
+
 async def test_one_hunk_that_does_not_fit_leaves_every_file_as_it_was(
     session: AsyncSession,
 ) -> None:
@@ -235,6 +280,9 @@ async def test_what_a_patch_must_find_is_checked(session: AsyncSession) -> None:
         ("diff --git a/f b/f\nGIT binary patch\n", "binary"),
         ("diff --git a/f b/f\nnew file mode 120000\n", "regular"),
         ("diff --git a/f b/f\nold mode 100644\nnew mode 100755\n", "mode alone"),
+        ("diff --git a/f b/gg\nnew file mode 100644\n", "two names"),
+        ("diff --git a/f b/g\ndeleted file mode 100644\n", "two names"),
+        ("diff --git \nnew file mode 100644\n", "empty file name"),
     ],
 )
 async def test_what_is_no_patch_is_refused_with_its_line(

@@ -82,7 +82,7 @@ async def test_stopping_ends_the_session_for_this_object(api: Api) -> None:
         assert session.state is SessionState.ENDED
         assert session.end_reason is EndReason.STOPPED
         assert await session.wait_ended() is EndReason.STOPPED
-        with pytest.raises(SessionEndedError):
+        with pytest.raises(SessionEndedError, match="resume"):
             await session.exec(["true"])
         with pytest.raises(SessionEndedError):
             await session.stop()
@@ -149,6 +149,38 @@ async def test_nothing_secret_is_in_what_the_engine_shows_of_a_stopped_session(
             await observer.call("GET", f"images/{layer}/history"),
         ]
         assert "s3cret-of-env" not in str(shown)
+
+
+async def test_what_is_kept_for_a_time_goes_with_a_sweep_after_it_and_nothing_else_does(
+    api: Api, observer: Observer
+) -> None:
+    async with api.sandbox() as sandbox, stopped(sandbox) as kept:
+        session = await sandbox.create_session()
+        snapshot = await session.snapshot(expires=1)
+        layers = {f"fumehood-layer:{snapshot.id}"}
+        # Its workspace lies in a volume that the engine made for the session, and for it alone.
+        volume = (await observer.volumes(session.id))[0]
+        await session.stop(expires=1)
+        layers.add(await observer.layer_of(session.id))
+        assert session.id in {info.id for info in await sandbox.list_sessions()}
+        async with asyncio.timeout(60):
+            while await _there(sandbox, session.id, snapshot.name):
+                # The engine's clock decides, and its own sweep is any client's.
+                await asyncio.sleep(0.2)
+                assert (await sandbox.gc()).failed == {}
+        with pytest.raises(SessionNotFoundError):
+            await sandbox.resume(session.id)
+        assert layers.isdisjoint(await observer.layers())
+        assert await observer.call("GET", f"volumes/{volume}", absent=True) is None
+        # One that is kept for a week is there, whole.
+        async with sandbox.resume(kept) as again:
+            assert await again.read_text_file("kept") == "in the workspace"
+
+
+async def _there(sandbox: AsyncDockerSandbox, id: str, name: str) -> bool:
+    return id in {info.id for info in await sandbox.list_sessions()} or name in {
+        item.name for item in await sandbox.list_snapshots()
+    }
 
 
 @pytest.mark.engines("docker", "memory")

@@ -113,7 +113,7 @@ _EXPLANATIONS: dict[EndReason, str] = {
     EndReason.IDLE: "it was idle for longer than Lifecycle.idle_timeout",
     EndReason.CLIENT_LOST: "no client was connected for longer than Lifecycle.disconnect_grace",
     EndReason.NOT_CONFIGURED: "it was never configured",
-    EndReason.STOPPED: "the engine stopped its container",
+    EndReason.STOPPED: "its container was stopped",
     EndReason.PROTOCOL: "its stream broke the wire's rules",
     EndReason.RESOURCES: "it could not be kept under control with the resources it had",
     EndReason.DISK_FULL: "it was writing to a disk that is nearly full: remove what the engine "
