@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,12 +19,24 @@ Containers = Callable[..., Container]
 
 
 @pytest.fixture(scope="session")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def passable() -> Iterator[Path]:
+    """A directory for programs that commands run, as other users than root.
+
+    Not one of pytest's: each pytest that begins closes the directory above all of them to others.
+    """
+    with tempfile.TemporaryDirectory(prefix="fumehood-test-") as place:
+        path = Path(place)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def binary(passable: Path) -> Path:
     """The supervisor: what FUMEHOOD_SUPERVISOR names (a sanitized one, say), or a fresh build."""
     chosen = os.environ.get("FUMEHOOD_SUPERVISOR")
     if chosen:
         return Path(chosen)
-    build = tmp_path_factory.mktemp("supervisor")
+    build = passable / "build"
     program = build / "supervisor"
     made = subprocess.run(
         ["make", "-C", str(SOURCES), f"BUILD={build}", str(program)],
@@ -32,9 +45,6 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    # Other users come in through it as well.
-    for directory in [build, *build.parents][:3]:
-        directory.chmod(0o755)
     return program
 
 

@@ -77,13 +77,14 @@ def test_install_on_a_full_disk_leaves_nothing(binary: Path, tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="session")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def foreign(passable: Path) -> tuple[str, Path]:
     """The supervisor for the architecture that this machine is not, from the wheel's compiler; an emulator.
 
     The emulator passes system calls on, but knows no seccomp filters and no subreapers.
     """
     other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
-    build = tmp_path_factory.mktemp("foreign")
+    build = passable / "foreign"
+    build.mkdir()
     sources = sorted(str(path) for path in (SOURCES / "src").glob("*.c"))
     command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{other}-linux-musl"]
     command += ["-std=gnu11", "-Os", "-static", "-s", "-DFUMEHOOD_FOR_EMULATOR"]
@@ -92,8 +93,6 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     assert made.returncode == 0, made.stderr
     emulator = shutil.which(f"qemu-{other}-static")
     assert emulator, f"qemu-{other}-static is missing: install qemu-user-static"
-    for directory in [build, *build.parents][:3]:
-        directory.chmod(0o755)
     return emulator, build / "supervisor"
 
 
