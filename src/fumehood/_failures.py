@@ -193,9 +193,17 @@ def port_failure(fail: Fail, *, op: str, port: int, session_id: str) -> SandboxE
     return _common(fail, f"{op} {port}", op, session_id)
 
 
-def process_failure(fail: Fail, *, op: str, process: str, session_id: str) -> SandboxError:
+def process_failure(
+    fail: Fail, *, op: str, process: str, session_id: str, since: int | None = None
+) -> SandboxError:
     """Return the error for a failed operation on a managed process."""
     what = f"{op} of process {process}"
+    if fail.error is Code.INVALID and fail.step == "offset":
+        return InvalidRequestError(
+            f"{what}: since={since} is beyond what it has written so far (logs().end)",
+            op=op,
+            session_id=session_id,
+        )
     if fail.error in _PROCESSES:
         kind, text = _PROCESSES[fail.error]
         return kind(f"{what}: {text}", op=op, session_id=session_id)

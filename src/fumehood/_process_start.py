@@ -119,6 +119,7 @@ async def _begin(core: SessionCore, command: Command, request: Request, name: st
             cwd=command.cwd,
             user=command.user,
             session_id=core.id,
+            op="start_process",
         )
     assert isinstance(answer, Done)
     if answer.process is None:

@@ -61,8 +61,8 @@ class PortsPart(SessionPart):
     def forward_port(
         self,
         port: int,
-        *,
         local_port: int = 0,
+        *,
         host: str = "127.0.0.1",
         max_connections: int = MAX_CONNECTIONS,
     ) -> Opening[AsyncPortForward]:
@@ -96,7 +96,7 @@ class PortsPart(SessionPart):
         most = whole(max_connections, "max_connections", minimum=1, maximum=MAX_CONNECTIONS)
         return Opening(lambda: start_forward(self._core, number, address, local, most))
 
-    async def wait_for_port(self, port: int, *, timeout: Seconds | None = 30.0) -> None:
+    async def wait_for_port(self, port: int, timeout: Seconds | None = 30.0) -> None:
         """Wait until somebody listens at a port inside.
 
         The supervisor looks itself, every 5 to 100 milliseconds, by connecting to ``127.0.0.1`` and

@@ -130,7 +130,11 @@ class ProcessStream:
         self._over = True
         if isinstance(answer, Fail):
             raise process_failure(
-                answer, op="stream", process=f"p{self._number}", session_id=self._core.id
+                answer,
+                op="stream",
+                process=f"p{self._number}",
+                session_id=self._core.id,
+                since=self._since,
             )
         assert isinstance(answer, ExitMessage)
         assert answer.offset is not None

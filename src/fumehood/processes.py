@@ -129,6 +129,7 @@ class AsyncProcess:
             tail: only the last so many lines, both streams together.
 
         Raises:
+            InvalidRequestError: at once, or for an offset that is not reached yet.
             ProcessNotFoundError: it has ended, and was forgotten since.
         """
         whole(since, "since", minimum=0, maximum=1 << 62)
@@ -140,9 +141,13 @@ class AsyncProcess:
         try:
             while (item := await channel.receive()) is not None:
                 events += reader.piece(item)
-            end = self._done(await channel.answer(), "logs").offset
+            answer = await channel.answer()
         finally:
             await channel.aclose(CANCEL_PATIENCE)
+        if isinstance(answer, Fail):
+            raise self._failure(answer, "logs", since=since)
+        assert isinstance(answer, Done)
+        end = answer.offset
         assert end is not None
         events += reader.gap(end)
         events += reader.rest()
@@ -289,8 +294,8 @@ class AsyncProcess:
     def _open(self, operation: Operation, **more: int) -> Channel:
         return self._core.tether.open(process_request(operation, self._number, **more))
 
-    def _failure(self, fail: Fail, op: str) -> SandboxError:
-        return process_failure(fail, op=op, process=self.id, session_id=self._core.id)
+    def _failure(self, fail: Fail, op: str, *, since: int | None = None) -> SandboxError:
+        return process_failure(fail, op=op, process=self.id, session_id=self._core.id, since=since)
 
     def _done(self, answer: Answer, op: str) -> Done:
         if isinstance(answer, Fail):
@@ -305,10 +310,10 @@ class ProcessesPart(SessionPart):
     async def start_process(
         self,
         argv: Sequence[Argument],
-        *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
         user: str | int | None = None,
+        *,
         stdin: bool = False,
         name: str | None = None,
         log_bytes: int = LOG_BYTES,

@@ -34,9 +34,9 @@ class TerminalsPart(SessionPart):
         argv: Sequence[Argument] | None = None,
         rows: int = 24,
         cols: int = 80,
-        *,
         env: Mapping[str, str] | None = None,
         user: str | int | None = None,
+        *,
         cwd: str = ".",
     ) -> Opening[AsyncTerminal]:
         r"""Run a program at a terminal of its own: ``await`` it or ``async with``.

@@ -117,6 +117,10 @@ async def test_logs_are_what_the_log_holds_now(session: AsyncSession) -> None:
         tail = await process.logs(tail=count)
         assert tail.text == expected
         assert tail.start == 24 - len(expected)
+    with pytest.raises(InvalidRequestError, match=r"since=25 is beyond what it has written"):
+        await process.logs(since=25)
+    with pytest.raises(InvalidRequestError, match=r"since=25 is beyond what it has written"):
+        await anext(process.stream(since=25))
     await process.stop(grace=0)
 
 
@@ -250,6 +254,8 @@ async def test_waiting_has_its_own_end(session: AsyncSession) -> None:
 async def test_exec_in_the_background_is_a_process(session: AsyncSession) -> None:
     process = await session.exec(WHO, env={"WHO": "me"}, background=True)
     assert (await process.wait(PATIENCE)).stdout == "me\n"
+    same = await session.start_process(WHO, ".", {"WHO": "me again"}, None)
+    assert (await same.wait(PATIENCE)).stdout == "me again\n"
     with pytest.raises(InvalidRequestError, match="background=True"):
         await session.exec(["cat"], input="x", background=True)
 
@@ -315,8 +321,9 @@ async def test_no_more_run_than_max_processes_says(api: Api) -> None:
     async with api.session(limits=Limits(max_processes=2)) as session:
         first = await session.start_process(["sleep", "1000"])
         await session.start_process(["sleep", "1000"])
-        with pytest.raises(ResourceLimitError, match="max_processes"):
+        with pytest.raises(ResourceLimitError, match="max_processes") as full:
             await session.start_process(["true"])
+        assert full.value.op == "start_process"
         await first.stop(grace=0)
         await (await session.start_process(["true"])).wait(PATIENCE)
 

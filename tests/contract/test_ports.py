@@ -177,7 +177,7 @@ async def test_a_wait_that_is_over_says_so(session: AsyncSession) -> None:
     with pytest.raises(OperationTimeoutError, match="8000"):
         await session.wait_for_port(PORT, timeout=0.2)
     with pytest.raises(OperationTimeoutError):
-        await session.wait_for_port(PORT, timeout=0)
+        await session.wait_for_port(PORT, 0)
 
 
 async def test_a_wait_needs_nothing_of_the_image(scratch: AsyncSession) -> None:
@@ -348,7 +348,7 @@ async def test_a_local_port_that_is_taken_is_an_error(session: AsyncSession) -> 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortError, match=f"127.0.0.1:{port} cannot be listened on"):
-            await session.forward_port(PORT, local_port=port)
+            await session.forward_port(PORT, port)
 
 
 async def test_forwards_and_streams_end_with_their_session(api: Api) -> None:

@@ -44,7 +44,7 @@ async def all_of(terminal: AsyncTerminal) -> bytes:
 @pytest.mark.engines("docker", "memory")
 async def test_a_program_finds_a_real_terminal(session: AsyncSession) -> None:
     async with session.open_terminal(
-        ["sh", "-c", scripts.LOOKS], rows=33, cols=101, env={"A": "b"}, cwd="/tmp"
+        ["sh", "-c", scripts.LOOKS], 33, 101, {"A": "b"}, None, cwd="/tmp"
     ) as terminal:
         assert (terminal.rows, terminal.cols) == (33, 101)
         shown = (await all_of(terminal)).decode().split("\r\n")

@@ -547,6 +547,7 @@ class Process(Blocking[_processes.AsyncProcess]):
             tail: only the last so many lines, both streams together.
 
         Raises:
+            InvalidRequestError: at once, or for an offset that is not reached yet.
             ProcessNotFoundError: it has ended, and was forgotten since.
         """
         return self._call(lambda: self._async.logs(since=since, tail=tail))
@@ -961,10 +962,10 @@ class Session(Blocking[_session.AsyncSession]):
     def start_process(
         self,
         argv: Sequence[Argument],
-        *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
         user: str | int | None = None,
+        *,
         stdin: bool = False,
         name: str | None = None,
         log_bytes: int = LOG_BYTES,
@@ -997,7 +998,7 @@ class Session(Blocking[_session.AsyncSession]):
         return Process(
             self._call(
                 lambda: self._async.start_process(
-                    argv, cwd=cwd, env=env, user=user, stdin=stdin, name=name, log_bytes=log_bytes
+                    argv, cwd, env, user, stdin=stdin, name=name, log_bytes=log_bytes
                 )
             )
         )
@@ -1024,9 +1025,9 @@ class Session(Blocking[_session.AsyncSession]):
         argv: Sequence[Argument] | None = None,
         rows: int = 24,
         cols: int = 80,
-        *,
         env: Mapping[str, str] | None = None,
         user: str | int | None = None,
+        *,
         cwd: str = ".",
     ) -> Terminal:
         r"""Run a program at a terminal of its own.
@@ -1061,7 +1062,7 @@ class Session(Blocking[_session.AsyncSession]):
             InvalidRequestError: at once, for a size, a program or a user that cannot be.
             SessionEndedError: the session is over.
         """
-        opening = self._async.open_terminal(argv, rows, cols, env=env, user=user, cwd=cwd)
+        opening = self._async.open_terminal(argv, rows, cols, env, user, cwd=cwd)
         return Terminal(self._call(lambda: self._await(opening)))
 
     def read_file(self, path: str, *, root: FileRoot = None) -> bytes:
@@ -1610,8 +1611,8 @@ class Session(Blocking[_session.AsyncSession]):
     def forward_port(
         self,
         port: int,
-        *,
         local_port: int = 0,
+        *,
         host: str = "127.0.0.1",
         max_connections: int = MAX_CONNECTIONS,
     ) -> PortForward:
@@ -1640,11 +1641,11 @@ class Session(Blocking[_session.AsyncSession]):
             SessionEndedError: the session is over.
         """
         opening = self._async.forward_port(
-            port, local_port=local_port, host=host, max_connections=max_connections
+            port, local_port, host=host, max_connections=max_connections
         )
         return PortForward(self._call(lambda: self._await(opening)))
 
-    def wait_for_port(self, port: int, *, timeout: Seconds | None = 30.0) -> None:
+    def wait_for_port(self, port: int, timeout: Seconds | None = 30.0) -> None:
         """Wait until somebody listens at a port inside.
 
         The supervisor looks itself, every 5 to 100 milliseconds, by connecting to ``127.0.0.1`` and
@@ -1660,7 +1661,7 @@ class Session(Blocking[_session.AsyncSession]):
             ResourceLimitError: too many operations are under way.
             SessionEndedError: the session is over, or ended first.
         """
-        return self._call(lambda: self._async.wait_for_port(port, timeout=timeout))
+        return self._call(lambda: self._async.wait_for_port(port, timeout))
 
     def stop(self, *, expires: Seconds | None = STOPPED_SECONDS) -> None:
         """End all processes and keep the files: ``sandbox.resume(id)`` brings the session back.

@@ -181,7 +181,7 @@ def _offset(process: Process, talk: Talk) -> int | None:
     if offset == FROM_NOW_ON:
         return None
     if offset > process.log.end:
-        raise RefusedError(ErrorCode.INVALID)
+        raise RefusedError(ErrorCode.INVALID, step="offset")
     return offset
 
 
