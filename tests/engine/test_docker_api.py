@@ -524,6 +524,37 @@ async def test_a_removal_that_does_not_come_to_an_end_is_bounded(
             await engine._remover.remove_container("c", "session 's'")
 
 
+NONSENSE = {
+    "nothing": b"null",
+    "a list": b"[]",
+    "no field": b"{}",
+    "a text": b'"x"',
+    "a number": b"1",
+    "a list of objects": b"[{}]",
+    "no number": b"NaN",
+    "lists without an end": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("path", ["version", "info", "images/"])
+@pytest.mark.parametrize("body", NONSENSE.values(), ids=NONSENSE)
+async def test_json_that_no_engine_sends_is_an_error_of_the_engine(
+    tmp_path: Path, path: str, body: bytes
+) -> None:
+    fake = FakeEngine()
+
+    async def odd(got: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    fake.handlers[path] = odd
+    async with (
+        serving(fake, tmp_path) as address,
+        AsyncDockerSandbox(image="x", pull="never", docker_host=address) as sandbox,
+    ):
+        with pytest.raises(EngineError):
+            await sandbox.create_session()
+
+
 async def test_a_connection_that_never_tells_of_its_end_does_not_hold_up_the_close(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

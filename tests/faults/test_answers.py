@@ -329,6 +329,28 @@ async def test_a_call_without_an_answer_is_bounded_and_leaves_nothing(
     await sweep(engine)
 
 
+@case("F24", CREATION)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"null", id="nothing"),
+        pytest.param(b'{"Id": 1}', id="a number", marks=pytest.mark.slow),
+        pytest.param(b"[{}]", id="a list", marks=pytest.mark.slow),
+        pytest.param(b"[" * 100_000, id="lists without an end"),
+        pytest.param(b"", id="no word", marks=pytest.mark.slow),
+    ],
+)
+async def test_a_creation_that_is_answered_with_nonsense_is_typed_and_leaves_nothing(
+    engine: OwnEngine, proxied: Proxied, body: bytes
+) -> None:
+    proxy, box = proxied
+    rule = proxy.on("POST", "containers/create", faults.rewritten(lambda _: body))
+    with pytest.raises(EngineError):
+        await box.create_session()
+    assert rule.seen.is_set()
+    assert await engine.observer.left("") == []
+
+
 @case("F24", LOST)
 async def test_an_engine_that_denies_a_session_which_is_there_keeps_none(
     engine: OwnEngine, proxied: Proxied

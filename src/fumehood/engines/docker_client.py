@@ -121,7 +121,7 @@ class ApiClient:
             # Without a version: every engine answers, also one that is too old or too new.
             async with docker.session.get(URL(f"{docker.docker_host}/version")) as response:
                 body = await self._checked(response, "asking for the engine's version")
-            self._version = cast("Mapping[str, object]", json.loads(body))
+            self._version = docker_listing.mapping(json.loads(body))
             docker.api_version = f"v{negotiate(self._version, self.address)}"
         self._agreed = True
         _log.debug(
@@ -317,11 +317,14 @@ class ApiClient:
                 await self._checked(response, doing)
 
             async def exit_code() -> int:
-                answer = json.loads(await response.read())
-                error = cast("object", (answer.get("Error") or {}).get("Message"))
+                answer = docker_listing.mapping(json.loads(await response.read()))
+                error = docker_listing.mapping(answer.get("Error")).get("Message")
                 if error:
                     raise EngineError(f"{doing} failed: {printable(str(error))}")
-                return int(answer["StatusCode"])
+                code = answer.get("StatusCode")
+                if not isinstance(code, int):
+                    raise EngineError(f"{doing}: the engine's answer has no exit code")
+                return code
 
             yield exit_code
 

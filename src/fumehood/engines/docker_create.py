@@ -220,7 +220,7 @@ class Creator:
                 f"{doing}: the engine at {self._info.address} would not give all that was asked: "
                 + "; ".join(warnings)
             )
-        return str(answer["Id"])
+        return docker_listing.identifier(answer, doing)
 
     async def claim(self, pool_id: str, session_id: str) -> None:
         """Rename a container of a pool to what a session's is called; see the engine's protocol."""

@@ -97,8 +97,9 @@ def mapped(doing: str, address: str) -> Generator[None, None, None]:
         ) from exc
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as exc:
         raise unavailable(doing, address, exc) from exc
-    except (aiohttp.ClientError, ValueError, KeyError, TypeError) as exc:
-        # Answers that are no HTTP or no JSON, or lack a field that every engine sends.
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError, RecursionError) as exc:
+        # Answers that are no HTTP or no JSON, or JSON in JSON without an end, or lack a field that
+        # every engine sends.
         raise EngineError(
             f"{doing}: what answers at {address} does not speak the Engine API: "
             f"{printable(f'{type(exc).__name__}: {exc}')}"

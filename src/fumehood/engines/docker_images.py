@@ -13,7 +13,7 @@ from fumehood.engines.base import Image, PullPolicy, PullProgress
 from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_errors import ApiBrokenOffError, ApiError
 from fumehood.engines.docker_facts import architecture
-from fumehood.engines.docker_listing import mapping, sequence, text_map
+from fumehood.engines.docker_listing import identifier, mapping, sequence, text_map
 from fumehood.engines.docker_references import check_reference, layer_reference
 from fumehood.engines.docker_text import printable
 from fumehood.errors import (
@@ -229,7 +229,7 @@ def read_image(data: Mapping[str, object], reference: str) -> Image:
         name, _, value = str(item).partition("=")
         env.append((name, value))
     return Image(
-        id=str(data["Id"]),
+        id=identifier(data, f"looking for image {reference!r}"),
         reference=reference,
         user=str(config.get("User") or ""),
         env=tuple(env),

@@ -9,7 +9,7 @@ from typing import Literal, cast
 from fumehood.engines import labels
 from fumehood.engines.base import Container
 from fumehood.engines.container_spec import container_name, warm_name
-from fumehood.errors import InvalidRequestError
+from fumehood.errors import EngineError, InvalidRequestError
 from fumehood.options import check_name
 
 State = Literal["created", "running", "paused", "exited", "removing"]
@@ -41,6 +41,22 @@ def sequence(value: object) -> Sequence[object]:
 def text_map(value: object) -> dict[str, str]:
     """Return a JSON object of strings; other values are left out."""
     return {key: item for key, item in mapping(value).items() if isinstance(item, str)}
+
+
+def identifier(answer: object, doing: str) -> str:
+    """Return the id of what the engine has made, or shows.
+
+    Args:
+        answer: its JSON.
+        doing: what was asked, as the beginning of a sentence.
+
+    Raises:
+        EngineError: there is none in it: no engine answers so.
+    """
+    found = mapping(answer).get("Id")
+    if not isinstance(found, str) or not found:
+        raise EngineError(f"{doing}: the engine's answer has no id")
+    return found
 
 
 def timestamp(text: object) -> float:

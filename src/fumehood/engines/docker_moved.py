@@ -26,7 +26,7 @@ from fumehood.engines.docker_client import ApiClient
 from fumehood.engines.docker_copier import COPY_SECONDS
 from fumehood.engines.docker_errors import api_error
 from fumehood.engines.docker_held import draft_name
-from fumehood.engines.docker_listing import mapping
+from fumehood.engines.docker_listing import identifier, mapping
 from fumehood.engines.docker_references import layer_reference
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.docker_state import COMMIT_SECONDS, Holdings
@@ -141,7 +141,7 @@ class Moves:
                 f"images for {unpacked.get('Architecture')}"
             )
         stand_in = await self._stand_in(
-            str(unpacked["Id"]), request.token, layer=request.token, doing=doing
+            identifier(unpacked, doing), request.token, layer=request.token, doing=doing
         )
         answer = mapping(
             await self._api.request(
@@ -156,9 +156,10 @@ class Moves:
             )
         )
         await self._remover.remove_container(stand_in, "what an image was made of", force=False)
-        made = await self._image(str(answer["Id"]))
+        image_id = identifier(answer, doing)
+        made = await self._image(image_id)
         size = made.get("Size")
-        return str(answer["Id"]), size if isinstance(size, int) else 0
+        return image_id, size if isinstance(size, int) else 0
 
     async def _take_workspace(self, draft: str, workspace: _Watched) -> None:
         with workspace.sent():
@@ -202,7 +203,7 @@ class Moves:
                 doing=doing,
             )
         )
-        return str(answer["Id"])
+        return identifier(answer, doing)
 
 
 class _Watched:

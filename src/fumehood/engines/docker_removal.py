@@ -202,15 +202,17 @@ class Remover:
 
     async def remove_by_nonce(self, nonce: str) -> int:
         """Remove every container that carries a session's nonce; return how many there were."""
+        doing = "looking for what is left of a session"
         found = await self._api.request(
             "GET",
             "containers/json",
             params={"all": "1", "filters": json.dumps({"label": [f"{labels.NONCE}={nonce}"]})},
-            doing="looking for what is left of a session",
+            doing=doing,
         )
-        items = [docker_listing.mapping(item) for item in docker_listing.sequence(found)]
+        items = docker_listing.sequence(found)
         for item in items:
-            await self.remove_container(str(item["Id"]), "what is left of a session")
+            engine_id = docker_listing.identifier(item, doing)
+            await self.remove_container(engine_id, "what is left of a session")
         return len(items)
 
     async def holders(self, workspace_id: str) -> list[Container]:

@@ -26,7 +26,7 @@ from fumehood.engines.docker_copier import Copier
 from fumehood.engines.docker_errors import ApiError
 from fumehood.engines.docker_held import draft_name, holding_name, record_path
 from fumehood.engines.docker_images import read_image
-from fumehood.engines.docker_listing import mapping, sequence, text_map
+from fumehood.engines.docker_listing import identifier, mapping, sequence, text_map
 from fumehood.engines.docker_references import layer_reference
 from fumehood.engines.docker_removal import Remover
 from fumehood.engines.state import Holding, HoldRequest, Kind, StateRequest
@@ -146,7 +146,7 @@ class Holdings:
                 seconds=COMMIT_SECONDS,
             )
         )
-        image_id = str(answer["Id"])
+        image_id = identifier(answer, "keeping a file system")
         made = await self._api.find(f"images/{image_id}/json", doing="looking at an image")
         sizes = [item.get("Size") for item in (made or {}, base)]
         whole, below = (size if isinstance(size, int) else 0 for size in sizes)
@@ -184,7 +184,7 @@ class Holdings:
                 doing="creating what holds a session's state",
             )
         )
-        return str(answer["Id"])
+        return identifier(answer, "creating what holds a session's state")
 
     async def give_name(self, request: StateRequest, draft: str) -> Holding:
         """Let a draft that is complete be what it is: from then on it is there.
@@ -233,7 +233,9 @@ class Holdings:
             f"containers/{draft_name(token)}/json", doing="looking for a draft"
         )
         if draft is not None:
-            await self._remover.remove_container(str(draft["Id"]), "a draft", force=False)
+            await self._remover.remove_container(
+                identifier(draft, "looking for a draft"), "a draft", force=False
+            )
 
     # --- the record ----------------------------------------------------------------------------
 
