@@ -94,6 +94,26 @@ def test_a_strict_schema_has_every_argument_and_null_for_what_is_left_out(name: 
     assert not {"default", "minimum", "minLength", "title"} & set(str(schema).split("'"))
 
 
+def test_anthropics_api_takes_all_strict_tools_in_one_request() -> None:
+    tools = CATALOG.anthropic(strict=True)
+    schemas = {tool["name"]: tool["input_schema"] for tool in tools}
+    properties = [spec for schema in schemas.values() for spec in schema["properties"].values()]
+    unions = [spec for spec in properties if "anyOf" in spec or isinstance(spec["type"], list)]
+    required = sum(len(schema["required"]) for schema in schemas.values())
+    # What the API refuses a request for, over all of its strict tools: more than 20 tools, 24
+    # arguments that may be left out, 16 that may be of more than one type. A caller has own ones.
+    assert len(tools) <= 20 - 5
+    assert len(properties) - required <= 24 - 5
+    assert len(unions) <= 16 - 5
+    for name, schema in schemas.items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert schema["additionalProperties"] is False
+        assert not {"default", "minimum", "minLength", "title"} & set(str(schema).split("'"))
+        given = {key: CALLS[name].get(key) for key in schema["required"]}
+        jsonschema.validate(given, schema)
+        jsonschema.validate({**given, **CALLS[name]}, schema)
+
+
 def test_each_api_finds_its_own_names() -> None:
     responses, chat = CATALOG.openai_responses()[0], CATALOG.openai_chat()[0]
     assert set(responses) == {"type", "name", "description", "parameters", "strict"}

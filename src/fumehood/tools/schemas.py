@@ -39,6 +39,23 @@ def strict_schema(arguments: type[BaseModel]) -> Schema:
     return {**plain, "properties": properties, "required": list(properties)}
 
 
+def sparing_schema(arguments: type[BaseModel]) -> Schema:
+    """Return the same for an API that counts what is null and what is left out (Anthropic's).
+
+    More than 16 arguments with null, or more than 24 that may be left out, in all tools of a
+    request together are refused. So null stands only where it is the default, and what has another
+    default is left out.
+    """
+    plain = json_schema(arguments)
+    properties = {
+        name: _strict(spec, optional=False) for name, spec in plain["properties"].items()
+    }
+    required = [
+        name for name, spec in properties.items() if name in plain["required"] or "anyOf" in spec
+    ]
+    return {**plain, "properties": properties, "required": required}
+
+
 def _strict(spec: Mapping[str, Any], *, optional: bool) -> Schema:
     bare = {key: value for key, value in spec.items() if key not in _NOT_STRICT}
     if "anyOf" in bare:

@@ -25,7 +25,7 @@ from fumehood.tools import arguments, commands, file_tools, process_tools, searc
 from fumehood.tools.call import Bench, Call, OnOutput
 from fumehood.tools.policy import TOOL_NAMES, Policy
 from fumehood.tools.results import Failure, Refused, ToolResult, Value
-from fumehood.tools.schemas import Schema, json_schema, strict_schema
+from fumehood.tools.schemas import Schema, json_schema, sparing_schema, strict_schema
 
 _A = TypeVar("_A", bound=BaseModel)
 _T = TypeVar("_T")
@@ -145,28 +145,25 @@ class Catalog:
         """Return the tools as Anthropic's Messages API takes them.
 
         Args:
-            strict: with the schemas of strict tool use.
+            strict: with the schemas of strict tool use, all of which fit into one request with
+                room for five tools, and as many arguments with null or left out, of your own.
         """
         return [
             {
                 "name": tool.name,
                 "description": tool.description,
-                "input_schema": _schema(tool, strict),
+                "input_schema": sparing_schema(tool.arguments) if strict else tool.input_schema,
                 **({"strict": True} if strict else {}),
             }
             for tool in self
         ]
 
 
-def _schema(tool: Tool, strict: bool) -> Schema:
-    return strict_schema(tool.arguments) if strict else tool.input_schema
-
-
 def _openai(tool: Tool, strict: bool) -> Schema:
     return {
         "name": tool.name,
         "description": tool.description,
-        "parameters": _schema(tool, strict),
+        "parameters": strict_schema(tool.arguments) if strict else tool.input_schema,
         "strict": strict,
     }
 
