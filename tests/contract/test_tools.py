@@ -9,7 +9,7 @@ import pytest
 
 from contract.adapter import Api
 from contract.scripted import LISTENS
-from fumehood import AsyncSession, Session, SessionEndedError
+from fumehood import AsyncSession, Limits, Session, SessionEndedError
 from fumehood.tools import (
     ApprovalRequest,
     AsyncToolset,
@@ -71,6 +71,15 @@ async def test_a_timeout_is_a_result_with_the_output_until_then(session: AsyncSe
     assert "timed out after 0.5 s" in result.text
     assert "begun" in result.text
     assert result.data["reason"] == "timed_out"
+
+
+@pytest.mark.engines("docker", "memory")
+async def test_a_policy_without_a_time_leaves_commands_the_sessions_own(api: Api) -> None:
+    async with api.session(limits=Limits(timeout=0.5)) as session:
+        plain, strict = Tools(session), Tools(session, policy=Policy(timeout=0.25))
+        for tools, seconds in ((plain, "0.5"), (strict, "0.25")):
+            result = await tools("exec_command", argv=["sleep", "100"])
+            assert result.text.startswith(f"timed out after {seconds} s: killed")
 
 
 async def test_long_output_keeps_its_beginning_and_its_end(session: AsyncSession) -> None:
@@ -278,14 +287,22 @@ async def test_a_blocked_program_is_found_behind_links_and_wrappers(session: Asy
         {"argv": ["env", "-u", "A", "B=1", "cat"]},
         {"argv": ["timeout", "-s", "KILL", "5", "nice", "cat"]},
         {"argv": ["sh", "-ec", "true && cat x"]},
+        {"argv": ["sh", "-c", "-e", "cat x"]},
+        {"argv": ["bash", "--norc", "-euo", "pipefail", "-c", "true && cat x"]},
+        {"argv": ["bash", "-c", "--", "cat x"]},
         {"command": "cat x"},
         {"command": "echo $(cat x)"},
         {"command": "true|'cat' x"},
+        {"command": "command cat x"},
     ):
         answer = refusal(await tools("exec_command", **arguments))
         assert answer.kind == "policy"
         assert "is blocked here" in answer.message
     assert (await tools("exec_command", command="echo a && echo b")).data["exit_code"] == 0
+    # What no file is, the shell is: a list of blocked programs is no reason to be without it.
+    assert (await tools("exec_command", command="exit 3")).data["exit_code"] == 3
+    plain = {"argv": ["sh", "-eo", "noglob", "-c", "echo *"]}
+    assert (await tools("exec_command", **plain)).data["stdout"]["text"] == "*\n"
 
 
 async def test_one_binary_for_many_programs_goes_by_its_names(busybox: AsyncSession) -> None:

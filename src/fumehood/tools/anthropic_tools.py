@@ -160,7 +160,7 @@ class AsyncAnthropicTools:
             raise Refused("arguments", "give a command, or restart")
         await call.approve(command)
         argv = ["/bin/sh", "-c", _script(self._state, command)]
-        return await run_command(call, argv, timeout=call.rules.timeout)
+        return await run_command(call, argv, timeout=call.patience())
 
     async def _edit(self, asked: Edit) -> ToolResult:
         tools = self._tools

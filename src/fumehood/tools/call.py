@@ -16,6 +16,8 @@ from fumehood.tools.results import Refused
 OnOutput = Callable[[str], Awaitable[None]]
 """Told of a command's output while it runs, piece by piece."""
 
+_PATIENCE = 60.0
+
 
 @dataclass(slots=True)
 class Bench:
@@ -52,15 +54,18 @@ class Call:
         """What the policy says of this tool."""
         return self.bench.policy.rules(self.tool)
 
-    def patience(self, asked: float | None) -> float:
+    def patience(self, asked: float | None = None) -> float:
         """Return how long the call may wait.
+
+        Args:
+            asked: for how long the model asks.
 
         Raises:
             Refused: longer than the policy lets it.
         """
         rules = self.rules
         if asked is None:
-            return rules.timeout
+            return self._usual() if rules.timeout is None else rules.timeout
         if asked > rules.max_timeout:
             raise Refused(
                 "policy",
@@ -68,6 +73,12 @@ class Call:
                 f"{self.tool} may take",
             )
         return asked
+
+    def _usual(self) -> float:
+        """Return how long it may wait where neither the model nor the policy says."""
+        runs = self.tool == "exec_command"
+        usual = self.session.effective_limits.timeout if runs else None
+        return min(_PATIENCE if usual is None else usual, self.rules.max_timeout)
 
     def place(self, path: str) -> str:
         """Return a path as the session takes it: one below the workspace may be absolute."""

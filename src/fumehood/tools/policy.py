@@ -126,8 +126,9 @@ class Policy:
 
     commands: CommandRules = field(default_factory=CommandRules)
     """For ``exec_command`` and ``start_process``."""
-    timeout: Seconds = 60.0
-    """Seconds that a call may wait when the model does not say."""
+    timeout: Seconds | None = None
+    """Seconds that a call may wait when the model does not say. ``None``: for a command the
+    session's ``Limits.timeout``; 60 where it has none, and for everything else."""
     max_timeout: Seconds = 600.0
     """The most that it can ask for."""
     max_bytes: int = 24_000
@@ -188,11 +189,12 @@ class Policy:
         """Return what holds for one tool."""
         own = self.tools.get(tool, ToolPolicy())
         longest = seconds(_chosen(own.max_timeout, self.max_timeout), "max_timeout")
-        usual = seconds(_chosen(own.timeout, self.timeout), "timeout")
+        usual = _chosen(own.timeout, self.timeout)
+        usual = None if usual is None else seconds(usual, "timeout")
         return Rules(
             commands=_chosen(own.commands, self.commands),
             # A tool whose longest is short needs no second number.
-            timeout=usual if own.timeout is not None else min(usual, longest),
+            timeout=usual if usual is None or own.timeout is not None else min(usual, longest),
             max_timeout=longest,
             max_bytes=_chosen(own.max_bytes, self.max_bytes),
             max_lines=_chosen(own.max_lines, self.max_lines),
@@ -205,7 +207,8 @@ class Rules:
     """What holds for one tool, nothing left open."""
 
     commands: CommandRules
-    timeout: float
+    timeout: float | None
+    """``None``: nothing is said of it."""
     max_timeout: float
     max_bytes: int
     max_lines: int

@@ -22,9 +22,17 @@ _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", 
 _MANY_IN_ONE = frozenset({"busybox", "toybox", "coreutils", "box"})
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "hush"})
 _SHELL = "/bin/sh"
+_BUILT_IN = frozenset(
+    {".", ":", "alias", "bg", "break", "cd", "command", "continue", "eval", "exec", "exit"}
+    | {"export", "fg", "getopts", "hash", "jobs", "local", "read", "readonly", "return", "set"}
+    | {"shift", "source", "times", "trap", "type", "ulimit", "umask", "unalias", "unset", "wait"}
+)
+"""What a shell does itself, and no file does instead."""
 _NEEDS_SHELL = frozenset("|&;<>()$`\\\"'*?[]#~=%{}!\n")
 _BETWEEN = frozenset("|&;()\n{}`")
 _MAX_NESTING = 4
+_SHELL_FILES = frozenset({"--rcfile", "--init-file"})
+"""Options of a shell whose value is a word of its own, as that of each ``o`` is."""
 _SHELL_HINT = " (this line needs a shell: give one program and plain arguments as argv instead)"
 
 
@@ -82,7 +90,7 @@ class _Checker:
     async def line(self, text: str) -> list[str]:
         """Return what to run for a line: the program itself where the line is nothing more."""
         words = text.split()
-        if words and not _NEEDS_SHELL & set(text):
+        if words and words[0] not in _BUILT_IN and not _NEEDS_SHELL & set(text):
             return await self.command(words, 0)
         self._named_in(text)
         await self._check(await self._found(_SHELL), _SHELL_HINT)
@@ -199,12 +207,20 @@ def _command_words(text: str) -> list[str]:
 
 
 def _script(argv: list[str]) -> str | None:
-    """Return what a shell is given to run by ``-c``."""
-    for index, word in enumerate(argv[1:], 1):
-        if word.startswith("-") and not word.startswith("--") and "c" in word:
-            return argv[index + 1] if index + 1 < len(argv) else None
+    """Return what a shell is given to run by ``-c``: the first word behind all of its options."""
+    asked = False
+    words = iter(argv[1:])
+    for word in words:
+        if word in ("-", "--"):
+            return next(words, None) if asked else None
         if not word.startswith(("-", "+")):
-            return None
+            return word if asked else None
+        if word in _SHELL_FILES:
+            next(words, None)
+        elif not word.startswith("--"):
+            asked |= word.startswith("-") and "c" in word
+            for _ in range(word.count("o") + word.count("O")):
+                next(words, None)
     return None
 
 

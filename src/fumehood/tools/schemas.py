@@ -47,9 +47,7 @@ def sparing_schema(arguments: type[BaseModel]) -> Schema:
     default is left out.
     """
     plain = json_schema(arguments)
-    properties = {
-        name: _strict(spec, optional=False) for name, spec in plain["properties"].items()
-    }
+    properties = {name: _strict(spec, optional=False) for name, spec in plain["properties"].items()}
     required = [
         name for name, spec in properties.items() if name in plain["required"] or "anyOf" in spec
     ]

@@ -24,7 +24,7 @@ async def search_files(call: Call, asked: SearchFiles) -> tuple[SearchHits, str]
             context=asked.context,
             max_matches=min(rules.max_lines, 100_000),
             include=asked.include or (),
-            timeout=rules.timeout,
+            timeout=call.patience(),
             root=call.policy.root,
         )
     except InvalidRequestError as exc:
