@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
+import logging
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -46,6 +48,12 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(repr(self.headers.items()).encode())
         else:
             super().do_GET()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"%d bytes" % len(body))
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +176,55 @@ async def test_a_rules_headers_go_to_its_host_and_to_no_other(
     environment = (await proxied.exec(["env"], check=True)).stdout
     assert "http_proxy=http://127.0.0.1:3128" in environment
     assert SECRET not in environment
+
+
+async def test_each_decision_is_a_line_and_what_went_through_is_counted(
+    proxied: AsyncSession,
+    served: tuple[Path, int],
+    told: list[EgressEvent],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, port = served
+    await idle(proxied)
+    told.clear()
+    before = proxied.egress_statistics()
+    body = bytes(300_000)
+
+    async def post(where: str, *options: str) -> str:
+        argv = ["curl", "-sS", "--noproxy", "", *options, "--data-binary", "@-", f"http://{where}/"]
+        return (await proxied.exec(argv, input=body, check=True)).stdout
+
+    with caplog.at_level(logging.INFO, logger="fumehood.egress"):
+        assert await post(f"secret.test:{port}") == "300000 bytes"
+        assert await post(f"good.test:{port}", "--proxytunnel") == "300000 bytes"
+        assert (await post(f"[::1]:{port}")).startswith("fumehood: ::1 is an address")
+        await idle(proxied)
+    ended = {event.host: event for event in told if event.ended}
+    plain, tunnel = ended["secret.test"], ended["good.test"]
+    assert (plain.bytes_up, plain.bytes_down) == (300_000, len("300000 bytes"))
+    # Of a tunnel all that was in it, the heads too.
+    assert tunnel.method == "CONNECT"
+    assert 300_000 < tunnel.bytes_up < 301_000
+    assert len("300000 bytes") < tunnel.bytes_down < 1000
+    after = proxied.egress_statistics()
+    for name in ("bytes_up", "bytes_down"):
+        both = getattr(plain, name) + getattr(tunnel, name)
+        assert after[name] - before[name] == both
+    lines = [r.getMessage() for r in caplog.records if r.name == "fumehood.egress"]
+    about = f"session {proxied.id}: "
+    assert f"{about}POST secret.test:{port} allowed by secret.test (127.0.0.1)" in lines
+    counted = f"{about}POST secret.test:{port} ended (allowed): 300000 bytes up, 12 down, "
+    assert [line for line in lines if line.startswith(counted)] != []
+    assert f"{about}CONNECT good.test:{port} allowed by good.test (127.0.0.1)" in lines
+    assert f"{about}POST [::1]:{port} refused: private_address" in lines
+    assert SECRET not in "".join(lines)
+
+
+async def idle(session: AsyncSession) -> None:
+    """Wait until the proxy serves nobody: the ends of all connections have been told."""
+    async with asyncio.timeout(60):
+        while session.egress_statistics()["connections"]:
+            await asyncio.sleep(0.01)
 
 
 def make_repository(root: Path) -> None:

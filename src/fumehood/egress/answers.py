@@ -36,7 +36,8 @@ def why(reason: EgressReason, head: Head) -> str:
 
 def log(event: hooks.EgressEvent) -> None:
     """Write a decision or an end into the log: a line, without a path and without a header."""
-    what = f"{event.method or 'a request'} {event.host or '?'}:{event.port}"
+    host = f"[{event.host}]" if ":" in event.host else event.host or "?"
+    what = f"{event.method or 'a request'} {host}:{event.port}"
     if event.intercepted:
         what += " (intercepted)"
     if event.ended:
