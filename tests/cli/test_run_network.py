@@ -56,7 +56,7 @@ def test_what_is_listed_is_reached_and_nothing_else(fumehood: Fumehood, port: in
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--allow", "http://pypi.org"], "not an address"),
+        (["--allow", "http://pypi.org"], "no scheme"),
         (["--allow", "pypi.org:99999"], "port must be"),
         (["--allow", "pypi.org", "--network", "bridge"], "says otherwise"),
     ],

@@ -376,6 +376,14 @@ def test_what_is_not_a_rules_host_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["http://a.org", "a.org:80", "127.0.0.1:80", "a.org/path", "[::1]", "https://10.0.0.1"]
+)
+def test_what_is_more_than_a_host_is_said_to_be(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"no scheme, no port \(see ports=\), no path"):
+        Allow(text)
+
+
+@pytest.mark.parametrize(
     "name,value",
     [
         ("", "x"),

@@ -25,6 +25,9 @@ _MAX_VALUE = 8192
 _MAX_CA = 1 << 20
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
+# What was meant as an address, or some. 1.2.3.4:80 is a host with a port, though it looks like one.
+_ADDRESSES = re.compile(r"[0-9./]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(?:[%/].*)?", re.DOTALL)
+_WITH_PORT = re.compile(r"[0-9.]+\.[0-9.]+:[0-9]+")
 _RULE = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}")
 # They say where a message ends and where it goes, which is the proxy's own business.
 _RESERVED = frozenset(
@@ -146,7 +149,7 @@ def _check_ca(text: str, host: str, *, intercepts: bool) -> None:
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
-    if ":" not in text and not re.fullmatch(r"[0-9./]+", text):
+    if not _ADDRESSES.fullmatch(text) or _WITH_PORT.fullmatch(text):
         return None
     if "%" in text:
         raise InvalidRequestError(f"{brief(text)} has a zone, which is of one machine alone")
@@ -164,12 +167,16 @@ def _check_host(text: str) -> str:
     if (network := _network(text)) is not None:
         alone = network.prefixlen == network.max_prefixlen
         return str(network.network_address) if alone else str(network)
+    if re.search(r"[/:\[\]]", text):
+        raise InvalidRequestError(
+            f"{brief(text)} is not a domain name, '*.' and one, or an address: no scheme, no port "
+            "(see ports=), no path and no brackets belong to it"
+        )
     wildcard = "*." if text.startswith("*.") else ""
     name = _ascii(text.removeprefix("*."))
     if not _RULE.fullmatch(name):
         raise InvalidRequestError(
-            f"{brief(text)} is not a domain name, '*.' and one, or an address: no scheme, no port "
-            "and no path belong to it"
+            f"{brief(text)} is not a domain name, '*.' and one, or an address"
         )
     return wildcard + name
 
