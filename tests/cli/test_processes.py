@@ -18,7 +18,9 @@ def test_a_process_is_started_listed_read_and_stopped(fumehood: Fumehood, sessio
     id = made.text.strip()
     followed = fumehood.start("logs", "-f", session, "web")
     assert followed.stdout
+    assert followed.stderr
     assert followed.stdout.readline() == b"out\n"
+    assert followed.stderr.readline() == b"err\n"
     [row] = [line for line in fumehood("ps", session).text.splitlines() if line.startswith(id)]
     assert row.split()[1:3] == ["web", "running"]
     shown = fumehood("logs", session, "web")

@@ -23,7 +23,6 @@ from fumehood import (
     PortRefusedError,
     PortResetError,
     SessionEndedError,
-    SessionState,
 )
 
 PORT = 8000
@@ -372,14 +371,18 @@ async def test_forwards_and_streams_end_with_their_session(api: Api) -> None:
 
 async def test_an_idle_forward_keeps_no_session_alive_and_a_connection_does(api: Api) -> None:
     async with api.session(lifecycle=Lifecycle(idle_timeout=1.0)) as session:
-        body = "import time\nc.sendall(b'x')\ntime.sleep(2)\nc.sendall(b'y')\nc.close()"
-        program = server(body, PORT)
-        await session.shell('python3 -c "$P" >/dev/null 2>&1 &', env={"P": program})
-        await session.wait_for_port(PORT)
-        forward = await session.forward_port(PORT)
-        reader, writer = await asyncio.open_connection(forward.host, forward.port)
+        body = "import time\nc.sendall(c.recv(1))\nc.recv(1)\ntime.sleep(2)\nc.sendall(b'y')"
+        program = server(f"{body}\nc.close()", PORT)
+        # However long it takes to get so far, the session is not idle.
+        async with session.open_terminal(["cat"]):
+            await session.shell('python3 -c "$P" >/dev/null 2>&1 &', env={"P": program})
+            await session.wait_for_port(PORT)
+            forward = await session.forward_port(PORT)
+            reader, writer = await asyncio.open_connection(forward.host, forward.port)
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
         # Twice as long as the idle time, with nothing under way but the connection.
-        assert await reader.read() == b"xy"
+        writer.write(b"x")
+        assert await reader.read() == b"y"
         writer.close()
-        assert session.state is SessionState.RUNNING
         assert await session.wait_ended() is EndReason.IDLE

@@ -321,17 +321,20 @@ sys.stdin.read()
 
 @case("X96", WALL)
 async def test_requests_that_never_end_hold_the_others_up_for_a_while_only(
-    walled: OpenWalled, monkeypatch: pytest.MonkeyPatch
+    walled: OpenWalled,
 ) -> None:
-    monkeypatch.setattr(passage, "HEAD_SECONDS", 0.5)
-    monkeypatch.setattr(passage, "LINGER_SECONDS", 0.1)
     async with walled(HERE) as (arena, out):
         argv = ["python3", "-c", HOLD, "200", "GET http://good.test/ HTTP/1.1\r\nX: "]
         process = await arena.session.start_process(argv, stdin=True)
-        # More than there are places for: each is given up in its turn, and commands go on.
-        async with asyncio.timeout(60):
-            while arena.session.egress_statistics()["served"] < 200:
-                assert (await arena.session.exec(["true"], timeout=10)).ok
+        # Soon for these: not for one that means it, which may be slow on a busy machine.
+        with pytest.MonkeyPatch.context() as soon:
+            soon.setattr(passage, "HEAD_SECONDS", 0.5)
+            soon.setattr(passage, "LINGER_SECONDS", 0.1)
+            # More than there are places for: each is given up in its turn, and commands go on.
+            async with asyncio.timeout(60):
+                while arena.session.egress_statistics()["served"] < 200:
+                    assert (await arena.session.exec(["true"], timeout=10)).ok
+            await idle(arena)
         assert await served(arena, out)
         await process.stop(grace=0)
 
@@ -435,9 +438,8 @@ async def test_what_is_never_read_inside_is_not_kept_outside(walled: OpenWalled)
 
 @case("X99", WALL)
 async def test_a_host_that_answers_with_anything_but_an_answer_harms_nobody(
-    walled: OpenWalled, monkeypatch: pytest.MonkeyPatch
+    walled: OpenWalled,
 ) -> None:
-    monkeypatch.setattr(exchange, "QUIET_SECONDS", 1.0)
     ok = b"HTTP/1.1 200 OK\r\n"
     answers = {
         b"": "502",
@@ -468,7 +470,11 @@ async def test_a_host_that_answers_with_anything_but_an_answer_harms_nobody(
         out.serve = lie
         where = f"GET http://good.test:{out.port}"
         asked = [f"{where}/{n} HTTP/1.1\r\nHost: x\r\n\r\n" for n in range(len(answers))]
-        found = await ask(arena, *asked)
+        found = await ask(arena, *asked[:-1])
+        # Soon for the one that says nothing: others may be slow on a busy machine.
+        with pytest.MonkeyPatch.context() as soon:
+            soon.setattr(exchange, "QUIET_SECONDS", 1.0)
+            found += await ask(arena, asked[-1])
         assert [line.split(" ")[1] for line in found] == list(answers.values())
         out.serve = None
         assert await served(arena, out)

@@ -266,16 +266,18 @@ sys.stdin.read()
     ],
 )
 async def test_a_handshake_that_never_ends_holds_nobody_up_for_long(
-    tunnelled: OpenTunnelled, monkeypatch: pytest.MonkeyPatch, said: bytes
+    tunnelled: OpenTunnelled, said: bytes
 ) -> None:
-    monkeypatch.setattr(passage, "HANDSHAKE_SECONDS", 1.0)
     async with tunnelled() as (arena, out):
         what = json.dumps([f"good.test:{out.port}", said.hex(), 200])
-        process = await arena.session.start_process(["python3", "-c", HOLD, what], stdin=True)
-        async with asyncio.timeout(90):
-            while arena.session.egress_statistics()["served"] < 200:
-                assert (await arena.session.exec(["true"], timeout=20)).ok
-                assert arena.session.egress_statistics()["connections"] <= MAX_CONNECTIONS
+        # Soon for these: not for one that means it, which may be slow on a busy machine.
+        with pytest.MonkeyPatch.context() as soon:
+            soon.setattr(passage, "HANDSHAKE_SECONDS", 1.0)
+            process = await arena.session.start_process(["python3", "-c", HOLD, what], stdin=True)
+            async with asyncio.timeout(90):
+                while arena.session.egress_statistics()["served"] < 200:
+                    assert (await arena.session.exec(["true"], timeout=20)).ok
+                    assert arena.session.egress_statistics()["connections"] <= MAX_CONNECTIONS
         await process.stop(grace=0)
         assert await served(arena, out)
 

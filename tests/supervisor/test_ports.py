@@ -351,12 +351,17 @@ def test_a_full_backlog_does_not_hold_a_connection_for_ever(container: Container
 def test_an_open_connection_is_not_idle(containers: Containers) -> None:
     container = containers().begin(idle_ms=400)
     peer = container.peer
-    program = SERVER.replace("{body}", "time.sleep(1); c.close()").encode()
+    # However long this side takes to get so far.
+    busy = peer.start("cat", stdin=True)
+    program = SERVER.replace("{body}", "c.recv(1); time.sleep(1); c.close()").encode()
     peer.shell('python3 -S -c "$P" 127.0.0.1 8000 >/dev/null 2>&1 &', env=(b"P=" + program,))
     peer.finish(wait_port(peer, 60_000))
-    # Longer than the idle time, with nothing else under way.
     channel = connect(peer)
     expect(peer, channel, Frame.OPENED)
+    peer.send(Frame.EOF, busy)
+    assert peer.finish(busy).exit.exit_code == 0
+    # Longer than the idle time, with nothing else under way.
+    peer.send(Frame.STDIN, channel, b"x")
     expect(peer, channel, Frame.STDOUT_END)
     peer.send(Frame.EOF, channel)
     assert peer.finish(channel).done
