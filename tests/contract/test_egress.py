@@ -31,6 +31,7 @@ from fumehood.egress import dial
 
 MEMORY = pytest.mark.engines("docker", "memory")
 SECRET = "Bearer hunter2"
+KEY = "hunter3"
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -105,7 +106,8 @@ async def proxied(
 def allowed(port: int) -> Network:
     """What the session is made with."""
     secret = Allow("secret.test", headers={"Authorization": SECRET})
-    return Network.allow("127.0.0.1", "good.test", "*.wild.test", secret, ports=(port,))
+    here = Allow("127.0.0.1", headers={"X-Key": KEY})
+    return Network.allow(here, "good.test", "*.wild.test", secret, ports=(port,))
 
 
 def decided(told: list[EgressEvent]) -> list[EgressEvent]:
@@ -173,6 +175,9 @@ async def test_a_rules_headers_go_to_its_host_and_to_no_other(
 ) -> None:
     assert SECRET in await get(proxied, f"http://secret.test:{served[1]}/headers")
     assert SECRET not in await get(proxied, f"http://good.test:{served[1]}/headers")
+    # Asked for as an address, and not by a name that leads there.
+    assert KEY in await get(proxied, f"http://127.0.0.1:{served[1]}/headers")
+    assert KEY not in await get(proxied, f"http://secret.test:{served[1]}/headers")
     environment = (await proxied.exec(["env"], check=True)).stdout
     assert "http_proxy=http://127.0.0.1:3128" in environment
     assert SECRET not in environment

@@ -292,6 +292,21 @@ def test_an_address_is_reached_by_a_rule_that_names_it() -> None:
     assert reason(policy, "[::ffff:10.1.2.3]", 5432) is EgressReason.PRIVATE_ADDRESS
 
 
+def test_of_rules_for_an_address_the_narrowest_that_has_the_port_counts() -> None:
+    one = Allow("10.1.2.3", headers={"X-Token": "one"})
+    other_port = Allow("10.1.2.3", ports=(8080,))
+    near, far = Allow("10.1.2.0/24"), Allow("10.0.0.0/8", ports=(80, 443, 22))
+    policy = Policy([far, near, other_port, one])
+    for text, port, rule in (
+        ("10.1.2.3", 80, one),
+        ("10.1.2.3", 8080, other_port),
+        ("10.1.2.3", 22, far),
+        ("10.1.2.4", 80, near),
+        ("10.1.3.4", 80, far),
+    ):
+        assert policy.decide(parse_host(text), port).rule is rule
+
+
 def test_a_name_leads_to_a_private_address_only_where_a_rule_names_that_too() -> None:
     network = Network.allow("git.corp.example", "10.0.0.0/8")
     policy = Policy(network.rules, network.ports)
@@ -413,9 +428,13 @@ def test_a_header_that_is_none_or_the_proxys_own_is_refused_without_being_shown(
     assert len(value) < 3 or value not in str(caught.value)
 
 
-def test_headers_are_for_names_and_once_each() -> None:
-    with pytest.raises(InvalidRequestError, match="for a name"):
-        Allow("10.0.0.1", headers={"A": "x"})
+def test_headers_are_for_one_host_and_once_each() -> None:
+    assert Allow("10.0.0.1/32", headers={"A": "x"}).headers == {"A": "x"}
+    for addresses in ("10.0.0.0/8", "10.0.0.0/31", "fd00::/8"):
+        with pytest.raises(InvalidRequestError, match="for a name or one address"):
+            Allow(addresses, headers={"A": "x"})
+    with pytest.raises(InvalidRequestError, match="for a name, not for '::1'"):
+        Allow("::1", headers={"A": "x"}, tls="intercept")
     with pytest.raises(InvalidRequestError, match="twice"):
         Allow("a.org", headers={"A": "x", "a": "y"})
     with pytest.raises(InvalidRequestError, match="at most"):

@@ -118,7 +118,7 @@ def intercepting(host: str = "api.test", **more: Any) -> Allow:
         (lambda: intercepting(ca=""), "holds no certificates"),
         (lambda: intercepting(ca=b"x"), "PEM text"),
         (lambda: intercepting(ca="x" * (1 << 21)), "at most"),
-        (lambda: Allow("10.0.0.1", headers=HEADERS, tls="intercept"), "headers are for a name"),
+        (lambda: Allow("10.0.0.1", headers=HEADERS, tls="intercept"), "is for a name"),
         *(
             (
                 lambda value=value: Allow("a.test", headers={"X": value}, tls="intercept"),

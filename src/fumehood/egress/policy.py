@@ -33,7 +33,7 @@ class Policy:
 
     A name is allowed by a rule for exactly it, or else by the longest ``*.`` rule above it. Of the
     addresses that it resolves to, only public ones may be connected to, and those that rules name.
-    An address in a request is allowed by a rule that names it, and by nothing else.
+    An address in a request is allowed by the narrowest rule that names it, and by nothing else.
     """
 
     def __init__(self, rules: Iterable[Allow], ports: tuple[int, ...] = DEFAULT_PORTS) -> None:
@@ -47,6 +47,8 @@ class Policy:
                 self._names.setdefault(rule.host, []).append(rule)
             else:
                 self._networks.append((network, rule))
+        # The narrowest first: it may have headers that are for one address alone.
+        self._networks.sort(key=lambda item: item[0].prefixlen, reverse=True)
 
     def __repr__(self) -> str:
         return f"<Policy {self.describe()}>"

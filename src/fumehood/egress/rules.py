@@ -75,8 +75,8 @@ class Allow:
         default_factory=dict[str, str], kw_only=True, repr=False, hash=False
     )
     """Set in every plain HTTP request to this host, in place of what the workload sent: the values
-    never enter the container. A request inside TLS is not touched without ``tls="intercept"``. Not
-    for addresses."""
+    never enter the container. A request inside TLS is not touched without ``tls="intercept"``. For
+    a name, or for one address that is asked for as such; not for networks of addresses."""
     tls: Tls = field(default="end-to-end", kw_only=True)
     """``"intercept"``: this client ends TLS to this host and begins it anew, so that ``headers``
     are set there, and there alone: in the clear they are not sent. What commands trust for it is a
@@ -92,12 +92,15 @@ class Allow:
         if self.ports is not None:
             set_(self, "ports", check_ports(self.ports))
         set_(self, "headers", MappingProxyType(_check_headers(self.headers)))
-        if self.headers and self.network is not None:
-            raise InvalidRequestError(f"headers are for a name, not for {self.host!r}")
+        network = self.network
+        if self.headers and network is not None and network.num_addresses > 1:
+            raise InvalidRequestError(f"headers are for a name or one address, not {self.host!r}")
         if self.tls not in ("end-to-end", "intercept"):
             raise InvalidRequestError(
                 f"tls must be 'end-to-end' or 'intercept', not {brief(self.tls)}"
             )
+        if self.intercepts and network is not None:
+            raise InvalidRequestError(f"tls='intercept' is for a name, not for {self.host!r}")
         if self.intercepts and not self.headers:
             raise InvalidRequestError(
                 f"tls='intercept' of {self.host!r} is for its headers, and it has none"
