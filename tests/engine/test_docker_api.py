@@ -410,6 +410,18 @@ async def test_a_stream_that_the_engine_does_not_open_is_an_error(tmp_path: Path
             await engine.open_relay(container())
 
 
+async def test_a_relay_without_an_id_is_an_error_of_the_engine(tmp_path: Path) -> None:
+    fake = FakeEngine()
+
+    async def odd(_: web.Request) -> web.Response:
+        return web.json_response([])
+
+    fake.handlers["containers/c/exec"] = odd
+    async with speaking_to(fake, tmp_path) as engine:
+        with pytest.raises(EngineError, match="has no id"):
+            await engine.open_relay(container())
+
+
 def container() -> Container:
     return Container(
         id="c",

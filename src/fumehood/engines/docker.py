@@ -209,25 +209,24 @@ class DockerEngine(KeepsStates):
             except OSError as exc:
                 _log.debug("session %s: not past the engine: %s", container.session_id, exc)
         can_break = docker_facts.streams_can_break(await self.info())
+        doing = f"opening a relay to session {container.session_id!r}"
         try:
-            made = docker_listing.mapping(
-                await self._api.request(
-                    "POST",
-                    f"containers/{container.id}/exec",
-                    body={
-                        "User": f"{RESERVED_UID}:{RESERVED_UID}",
-                        "Cmd": [SUPERVISOR_PATH, "relay"],
-                        "AttachStdin": True,
-                        "AttachStdout": True,
-                        "AttachStderr": True,
-                        "Tty": False,
-                        "Privileged": False,
-                    },
-                    doing=f"opening a relay to session {container.session_id!r}",
-                )
+            made = await self._api.request(
+                "POST",
+                f"containers/{container.id}/exec",
+                body={
+                    "User": f"{RESERVED_UID}:{RESERVED_UID}",
+                    "Cmd": [SUPERVISOR_PATH, "relay"],
+                    "AttachStdin": True,
+                    "AttachStdout": True,
+                    "AttachStderr": True,
+                    "Tty": False,
+                    "Privileged": False,
+                },
+                doing=doing,
             )
             return await self._api.hijack(
-                f"exec/{made['Id']}/start",
+                f"exec/{docker_listing.identifier(made, doing)}/start",
                 body={"Detach": False, "Tty": False},
                 doing=f"starting a relay to session {container.session_id!r}",
                 what=f"relay to session {container.session_id!r}",
