@@ -11,7 +11,7 @@ from fumehood._command import Argument, Command, Input, check_command
 from fumehood._core import SessionCore, SessionPart
 from fumehood._process_start import start
 from fumehood._run import STDOUT, Running, run
-from fumehood.errors import InvalidRequestError
+from fumehood.errors import CommandFailedError, InvalidRequestError
 from fumehood.options import Seconds
 from fumehood.processes import LOG_BYTES, AsyncProcess
 from fumehood.results import ExecEvent, ExecResult, Exit, Stderr, Stdout
@@ -119,7 +119,14 @@ class ExecPart(SessionPart):
             self._core.limits, argv, cwd, env, input, user, timeout, max_output_bytes, capped=True
         )
         result = await run(self._core, command)
-        return result.check() if check else result
+        if not check:
+            return result
+        try:
+            return result.check()
+        except CommandFailedError as error:
+            # A result does not know whose it is.
+            error.session_id = self._core.id
+            raise
 
     async def shell(
         self,

@@ -423,12 +423,13 @@ class AsyncSession(
         for pause in _LOOKS:
             await asyncio.sleep(pause)
             code = await self._engine.exit_code(self._core.nonce)
-            if code in _EXIT_REASONS:
-                self._end_reason = _EXIT_REASONS[code]
-            elif code in (_SIGKILLED, _SIGTERMED):
-                self._end_reason = EndReason.STOPPED
-            if code is not None:
-                return
+            if code is None:
+                continue
+            stopped = EndReason.STOPPED if code in (_SIGKILLED, _SIGTERMED) else None
+            if reason := _EXIT_REASONS.get(code, stopped):
+                self._end_reason = reason
+                self._core.tether.explain(reason)
+            return
 
     async def _finished(self) -> None:
         self._forget(self)

@@ -217,7 +217,7 @@ async def test_a_checked_command_raises_with_its_result(session: AsyncSession) -
         await session.exec(["sh", "-c", "echo out; echo because >&2; exit 3"], check=True)
     assert caught.value.result.stdout == "out\n"
     assert caught.value.result.exit_code == 3
-    assert caught.value.op == "exec"
+    assert (caught.value.op, caught.value.session_id) == ("exec", session.id)
 
 
 async def test_a_checked_command_that_dies_of_a_signal_names_it(session: AsyncSession) -> None:

@@ -24,6 +24,7 @@ from fumehood import (
     SessionCreated,
     SessionDestroyed,
     SessionEndedError,
+    SessionLostError,
     SessionState,
     SupervisorError,
     UserNotFoundError,
@@ -257,6 +258,9 @@ async def test_the_true_cause_of_a_lost_stream_is_asked_of_the_engine(
         engine.supervisors["s1"].stream.end()
         assert await asyncio.wait_for(session.wait_ended(), PATIENCE) is reason
         assert session.end_reason is reason
+        with pytest.raises(SessionLostError) as caught:
+            await session.exec(["true"])
+        assert caught.value.reason is reason
 
 
 async def test_a_supervisor_that_breaks_the_rules_is_removed_through_the_engine(

@@ -46,13 +46,16 @@ def left_error(session_id: str) -> SessionEndedError:
     )
 
 
-def lost_error(session_id: str, text: str) -> SessionLostError:
+def lost_error(session_id: str, text: str, reason: EndReason = EndReason.LOST) -> SessionLostError:
     """Return the error for a session whose stream is no more; ``text`` says why, after a colon."""
     return SessionLostError(
-        f"the stream to session {session_id} broke{text}",
-        reason=EndReason.LOST,
-        session_id=session_id,
+        f"the stream to session {session_id} broke{text}", reason=reason, session_id=session_id
     )
+
+
+def explained_error(session_id: str, reason: EndReason) -> SessionLostError:
+    """Return the error for a stream that broke, once the engine has told of its session's end."""
+    return lost_error(session_id, f": {_EXPLANATIONS[reason]}", reason)
 
 
 def given_up_error(session_id: str, why: str) -> SupervisorError:

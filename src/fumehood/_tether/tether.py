@@ -370,6 +370,10 @@ class Tether:
             failure = functools.partial(ends.never_ready_error, self.session_id, text)
         self._break(failure, EndReason.LOST)
 
+    def explain(self, reason: EndReason) -> None:
+        """Let what is called from now on fail with the cause of an end that was a mere loss."""
+        self._ending.failure = functools.partial(ends.explained_error, self.session_id, reason)
+
     def _busy(self) -> bool:
         return self.alive and self._channels.under_way > 0
 
