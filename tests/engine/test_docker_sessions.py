@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -86,6 +88,23 @@ async def test_a_session_is_made_found_and_removed_with_its_volume(
     assert await containers_of(request.session_id) == []
     assert await volumes_of(request.session_id) == []
     await engine.remove_session(request.session_id)
+
+
+async def test_a_session_after_the_first_is_three_calls_and_nothing_is_asked(
+    open_session: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    await open_session()
+    with caplog.at_level(logging.DEBUG, "fumehood.engine"):
+        request, _ = await open_session()
+    told = [
+        re.match(r"(.*): (?:done|failed|answered \d+) after ", line) for line in caplog.messages
+    ]
+    calls = [match[1] for match in told if match is not None]
+    # Attached to before it starts: what its first process says is missed by nobody.
+    assert calls == [
+        f"{doing} session {request.session_id!r}"
+        for doing in ("creating", "attaching to", "starting")
+    ]
 
 
 async def test_what_is_written_before_the_container_reads_is_there_when_it_does(

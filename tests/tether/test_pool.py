@@ -363,6 +363,8 @@ async def test_a_container_that_lies_when_it_is_claimed_is_removed_and_another_o
 
     def answer(raw: codec.RawFrame) -> None:
         if raw.frame is Frame.CONFIGURE:
+            # The honest one has the time that a busy machine takes.
+            monkeypatch.setattr(claim_module, "CLAIM_SECONDS", PATIENCE)
             LIES[lie](engine.supervisors[liar])
         elif usual is not None:
             usual(raw)
