@@ -20,6 +20,11 @@ def test_a_session_is_stopped_listed_resumed_and_removed(fumehood: Fumehood, new
     [info] = [item for item in json.loads(fumehood("ls", "--json").text) if item["id"] == new_id]
     assert info["state"] == "stopped"
     assert info["expires_at"] is not None
+    [row] = [line for line in fumehood("ls").text.splitlines() if line.startswith(new_id)]
+    # "ID stopped, detached AGE LEFT …": of the hour, and not of the time to live of five minutes.
+    left = row.split()[4]
+    assert left.endswith("m")
+    assert int(left[:-1]) > 30
     refused = fumehood("exec", new_id, "--", "true")
     assert refused.code != 0
     assert "resume" in refused.errors
@@ -31,16 +36,24 @@ def test_a_session_is_stopped_listed_resumed_and_removed(fumehood: Fumehood, new
     assert volumes(new_id) == []
 
 
-def test_a_snapshot_is_taken_listed_and_deleted(
+def test_a_snapshot_is_taken_listed_begun_from_and_deleted(
     fumehood: Fumehood, session: str, new_id: str
 ) -> None:
     name = f"{new_id}-point"
+    assert fumehood("exec", session, "--", "sh", "-c", "echo kept > f").code == 0
     taken = fumehood("snapshot", "--name", name, "--expires", "1h", session)
     assert (taken.code, taken.text) == (0, f"{name}\n")
     found = {item["name"]: item for item in json.loads(fumehood("snapshots", "ls", "--json").text)}
     assert found[name]["image"] == "fumehood/test-python"
     assert name in fumehood("snapshots", "ls").text
     assert fumehood("snapshot", "--name", name, session).code != 0
+    begun = fumehood("run", "--from-snapshot", name, "--", "cat", "f")
+    assert (begun.code, begun.text) == (0, "kept\n"), begun.errors
+    for option in ("--image", "--workspace"):
+        refused = fumehood("run", option, "x", "--from-snapshot", name, "--", "true")
+        assert refused.code == 2
+        assert option in refused.errors
+    assert fumehood("run", "--from-snapshot", f"{name}-not", "--", "true").code == 125
     assert fumehood("snapshots", "rm", name).text == f"{name}\n"
     assert fumehood("snapshots", "rm", name).code != 0
     assert fumehood("snapshots", "rm", "--force", name).code == 0

@@ -211,6 +211,15 @@ async def stop(session: AsyncSession) -> None:
     await session.stop()
 
 
+async def fork(session: AsyncSession) -> None:
+    """Fork a session with a file once the test says so."""
+    await session.write_file("kept", "x")
+    ready()
+    await asyncio.to_thread(sys.stdin.readline)
+    await session.fork(2)
+    await asyncio.Event().wait()
+
+
 async def resume(sandbox: AsyncDockerSandbox, session_id: str) -> None:
     """Be in the middle of bringing a session back."""
     ready()
@@ -237,8 +246,9 @@ async def play(scene: str, sandbox: AsyncDockerSandbox, session_id: str) -> None
         await resume(sandbox, session_id)
     elif scene == "moves":
         await moves(sandbox, session_id)
-    elif scene == "stop":
-        await stop(await sandbox.create_session(id=session_id))
+    elif scene in ("stop", "fork"):
+        act = stop if scene == "stop" else fork
+        await act(await sandbox.create_session(id=session_id))
     else:
         await SCENES[scene](await sandbox.create_session(id=session_id))
 

@@ -36,6 +36,7 @@ class Steady:
             "input": self._input,
             "a download": self._download,
             "an upload": self._upload,
+            "a watch": self._watch,
         }
         for name, kind in kinds.items():
             under_way = asyncio.Event()
@@ -120,3 +121,12 @@ class Steady:
         ):
             async for piece in pieces:
                 await file.write(piece)
+
+    async def _watch(self, under_way: asyncio.Event) -> None:
+        async with self._session.watch() as events:
+            under_way.set()
+            await self._on.wait()
+            async for event in events:
+                if event.path == "go":
+                    return
+        raise AssertionError("the watch has ended before its file has come")

@@ -16,6 +16,8 @@ from faults.engine import OwnEngine
 from faults.pending import killed_under
 from fumehood import AsyncDockerSandbox, EngineError
 from fumehood.engines import docker_state_sweep
+from fumehood.engines.docker_client import ApiClient
+from fumehood.state import FORK_SECONDS
 
 STATE = "Files that are kept are there whole or not at all"
 GRACE = 1.0
@@ -214,3 +216,40 @@ async def test_an_engine_that_is_killed_during_a_resume_leaves_the_stopped_sessi
         async with box.resume("stopping") as again:
             assert await again.read_text_file("kept") == "x"
     await empty(engine)
+
+
+@case("X124", STATE)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "step",
+    [("POST", "containers/[^/]+/start"), ("DELETE", "containers/[^/]+")],
+    ids=["the first start", "the last step"],
+)
+async def test_a_client_that_is_killed_while_it_forks_leaves_nothing_for_longer_than_it_may_take(
+    engine: OwnEngine,
+    sandbox: MakeSandbox,
+    open_proxy: OpenProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    step: tuple[str, str],
+) -> None:
+    async with open_proxy() as (proxy, address), sandbox() as box:
+        async with client("fork", address, id="stopping", grace=GRACE) as victim:
+            rule = proxy.on(*step, faults.held(asyncio.Event()), times=1)
+            victim.go_on()
+            await rule.seen.wait()
+            victim.send(signal.SIGKILL)
+            await victim.process.wait()
+        await ended(engine)
+        assert await eventually_none(lambda: _ids(box)) == []
+    clock = ApiClient.clock
+
+    async def later(api: ApiClient) -> float:
+        return await clock(api) + FORK_SECONDS + 60
+
+    monkeypatch.setattr(ApiClient, "clock", later)
+    await sweep(engine)
+    await empty(engine)
+
+
+async def _ids(box: AsyncDockerSandbox) -> list[str]:
+    return [info.id for info in await box.list_sessions()]

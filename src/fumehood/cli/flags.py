@@ -122,6 +122,16 @@ WorkspaceId = Annotated[
         rich_help_panel=_FILES,
     ),
 ]
+FromSnapshot = Annotated[
+    str | None,
+    typer.Option(
+        "--from-snapshot",
+        metavar="NAME",
+        help="Begin with the files of a snapshot: see 'fumehood snapshots ls'.",
+        show_default="the image's, and an empty workspace",
+        rich_help_panel=_FILES,
+    ),
+]
 Volumes = Annotated[
     list[str] | None,
     typer.Option(

@@ -41,6 +41,7 @@ def run(
     file: flags.Files = None,
     dir: flags.Directories = None,
     workspace: flags.WorkspaceId = None,
+    from_snapshot: flags.FromSnapshot = None,
     workdir: flags.Workdir = "/workspace",
     volume: flags.Volumes = None,
     env: flags.Env = None,
@@ -71,6 +72,7 @@ def run(
       fumehood run --dir src:. --timeout 10m -- make test
       fumehood run --workspace user-42 -- sh -c 'date >> visits'
       fumehood run --volume datasets:/data -- ls /data
+      fumehood run --from-snapshot before-the-upgrade -- make test
       fumehood run --allow pypi.org --allow '*.pythonhosted.org' -- pip install x
       fumehood run --tty -- python3
       cat data.csv | fumehood run --file clean.py -- python3 clean.py
@@ -92,11 +94,14 @@ def run(
             f"it lists all that can be reached, and '--network {network}' says otherwise",
             param_hint="--allow",
         )
+    if from_snapshot is not None:
+        _check_files(ctx)
     if tty:
         _check_terminal(ctx)
     plan = Plan(
         argv=argv,
         id=id,
+        from_snapshot=from_snapshot,
         detach=detach,
         stdin=stdin,
         tty=tty,
@@ -157,6 +162,7 @@ class Plan:
 
     argv: list[str]
     id: str | None
+    from_snapshot: str | None
     detach: bool
     stdin: bool | None
     tty: bool
@@ -174,7 +180,7 @@ async def _run(sandbox: AsyncDockerSandbox, plan: Plan, display: PullDisplay) ->
     load = await asyncio.to_thread(Load.look, plan.files, plan.directories, plan.max_file_bytes)
     async with sandbox:
         with display:
-            session = await sandbox.create_session(id=plan.id)
+            session = await sandbox.create_session(id=plan.id, from_snapshot=plan.from_snapshot)
         try:
             with CopyDisplay(quiet=plan.quiet, total=load.size, name="staging") as shown:
                 await load.send(session, shown)
@@ -190,13 +196,23 @@ async def _run(sandbox: AsyncDockerSandbox, plan: Plan, display: PullDisplay) ->
         return code
 
 
+def _check_files(ctx: typer.Context) -> None:
+    """Refuse beside ``--from-snapshot`` what says otherwise where the files come from."""
+    _refuse(ctx, "the snapshot's is used", "image", "pull", "platform", "workspace")
+
+
 def _check_terminal(ctx: typer.Context) -> None:
     """Refuse ``--tty`` without a terminal, and with what a terminal does not have."""
     check_terminal("run --tty")
-    for name, option in (("timeout", "--timeout"), ("raw", "--raw"), ("stdin", "--stdin")):
+    _refuse(ctx, "a terminal does without it", "timeout", "raw", "stdin")
+
+
+def _refuse(ctx: typer.Context, why: str, *names: str) -> None:
+    for name in names:
         source = ctx.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            raise typer.BadParameter("a terminal does without it", param_hint=option)
+        # What the environment says is for all commands, and gives way.
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(why, param_hint=f"--{name}")
 
 
 async def _command(session: AsyncSession, plan: Plan) -> int:

@@ -18,7 +18,8 @@ def ls(ctx: typer.Context, as_json: Json = False) -> None:
     """List the sessions of the engine, whoever made them.
 
     LEFT is what remains of the time to live that a session was given when it
-    was made; IDLE is how long it may go without work.
+    was made, and of a stopped one until a sweep may remove it; IDLE is how long
+    it may go without work.
 
     [bold]Examples[/bold]
 
@@ -44,12 +45,16 @@ def ls(ctx: typer.Context, as_json: Json = False) -> None:
 
 def _row(info: SessionInfo, now: datetime) -> tuple[str, ...]:
     passed = (now - info.created_at).total_seconds()
+    left, idle = None if info.ttl is None else info.ttl - passed, info.idle_timeout
+    if info.state == "stopped":
+        # Its lease stands still, and begins anew when it is resumed.
+        left, idle = info.expires_at and (info.expires_at - now).total_seconds(), None
     return (
         info.id,
         info.state + (", detached" if info.detached else ""),
         output.age(passed),
-        "" if info.ttl is None else output.age(info.ttl - passed),
-        "" if info.idle_timeout is None else output.age(info.idle_timeout),
+        "" if left is None else output.age(left),
+        "" if idle is None else output.age(idle),
         info.image,
         info.workspace_id or "",
         info.owner,
