@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from contract.observer import Observer
@@ -65,8 +65,9 @@ class Watch:
 
     async def check(self) -> None:
         """Fail if the case has left anything."""
+        left = await never_gone(self._left)
+        assert left == [], f"left, on the engine: {left}"
         for what, find in {
-            "on the engine": self._left,
             "processes on the machine": self._processes,
             "threads": lambda: now(threads() - self._threads),
             "descriptors": lambda: now(descriptors() - self._descriptors),
@@ -103,6 +104,22 @@ async def eventually_none(find: Callable[[], object], *, within: float = PATIENC
             return found
         gc.collect()
         await asyncio.sleep(0.05)
+
+
+async def never_gone(
+    find: Callable[[], Awaitable[list[str]]], *, before: Iterable[str] = ()
+) -> list[str]:
+    """Return what was not there before, and is at every look until patience ends: a leak stays.
+
+    On an engine that others use too, what is theirs comes and goes under our looks.
+    """
+    deadline = time.monotonic() + PATIENCE
+    left = set(await find()) - set(before)
+    while left and time.monotonic() < deadline:
+        gc.collect()
+        await asyncio.sleep(0.05)
+        left &= set(await find())
+    return sorted(left)
 
 
 def contained() -> list[str]:

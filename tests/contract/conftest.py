@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cases.invariants import PATIENCE, descriptors, eventually_none, now, threads
+from cases.invariants import PATIENCE, descriptors, eventually_none, never_gone, now, threads
 from cases.loop import share_loop
 from contract.adapter import BUSYBOX, FLAVOURS, NONROOT, PYTHON, SCRATCH, Api, Flavour, Where
 from contract.observer import Observer
@@ -42,11 +42,13 @@ async def observer() -> AsyncIterator[Observer]:
 async def nothing_is_left(observer: Observer, prefix: str) -> AsyncIterator[None]:
     """After each module: no container, no volume, no thread, no descriptor more than before."""
     threads_before, descriptors_before = threads(), descriptors()
+    before = await observer.left(prefix)
     yield
     assert await eventually_none(lambda: now(threads() - threads_before)) == [], "threads"
     extra = await eventually_none(lambda: now(descriptors() - descriptors_before))
     assert extra == [], "descriptors"
-    assert await eventually_none(lambda: observer.left(prefix)) == [], "left on the engine"
+    left = await never_gone(lambda: observer.left(prefix), before=before)
+    assert left == [], "left on the engine"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cases.invariants import eventually_none
+from cases.invariants import never_gone
 from contract.adapter import BUSYBOX, PYTHON, Api
 from contract.observer import Observer
 from fumehood import (
@@ -142,6 +142,7 @@ async def test_what_cannot_be_imported_leaves_nothing(
     api: Api, observer: Observer, tmp_path: Path
 ) -> None:
     file, other = tmp_path / "f", tmp_path / "other"
+    before = await observer.left("broken")
     async with api.sandbox(BUSYBOX) as sandbox, sandbox.create_session() as session:
         point = await session.snapshot()
         try:
@@ -164,12 +165,13 @@ async def test_what_cannot_be_imported_leaves_nothing(
         finally:
             await sandbox.delete_snapshot(point)
     # Containers and images that were made for it have nobody's name: the fixture looks for them.
-    assert await eventually_none(lambda: observer.left("broken")) == []
+    assert await never_gone(lambda: observer.left("broken"), before=before) == []
 
 
 async def test_cancelled_moves_leave_nothing(observer: Observer, tmp_path: Path) -> None:
     api = Api("async", f"ct-moved-{os.getpid()}")
     file = tmp_path / "f"
+    before = await observer.left("cancelled")
     async with api.sandbox(PYTHON) as sandbox, sandbox.create_session() as session:
         point = await session.snapshot()
         try:
@@ -196,4 +198,4 @@ async def test_cancelled_moves_leave_nothing(observer: Observer, tmp_path: Path)
         finally:
             await sandbox.delete_snapshot(point)
     api.close()
-    assert await eventually_none(lambda: observer.left("cancelled")) == []
+    assert await never_gone(lambda: observer.left("cancelled"), before=before) == []

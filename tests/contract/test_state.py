@@ -240,7 +240,7 @@ async def test_a_persistent_workspace_stays_where_it_is(api: Api, persistent: Wo
         await session.write_file("kept", "x")
         await session.stop()
         assert persistent.id is not None
-        with pytest.raises(WorkspaceBusyError):
+        with pytest.raises(WorkspaceBusyError, match="stopped session"):
             await sandbox.remove_workspace(persistent.id)
         async with sandbox.create_session() as other:
             await other.write_file("by another", "y")

@@ -13,6 +13,7 @@ from fumehood import (
     DiskFullError,
     EngineError,
     FileError,
+    FilePermissionError,
     InvalidRequestError,
     Lifecycle,
     Limits,
@@ -56,6 +57,41 @@ async def test_every_user_writes_to_a_persistent_workspace(
             names = [entry.path for entry in await second.list_files()]
             await second.write_file("by the file api", "z")
     assert names == ["by the file api", "by-a-command"]
+
+
+# Once is enough: the flavours of the API have nothing to do with whose files they are.
+@pytest.mark.flavours("async")
+async def test_a_workspace_is_handed_to_the_next_user_and_the_files_in_it_stay_whose_they_are(
+    api: Api, persistent: Workspace
+) -> None:
+    async with (
+        api.sandbox(user=1000, workspace=persistent) as sandbox,
+        sandbox.create_session() as first,
+    ):
+        await first.write_file("open", "x")
+        await first.write_file("closed", "x", mode=0o600)
+    async with (
+        api.sandbox(user=2000, workspace=persistent) as sandbox,
+        sandbox.create_session() as other,
+    ):
+        await other.write_file("new", "y")
+        assert await other.read_text_file("open") == "x"
+        with pytest.raises(FilePermissionError):
+            await other.read_file("closed")
+        assert not (await other.shell("echo z >> open")).ok
+        owners = {entry.path: entry.uid for entry in await other.list_files()}
+        assert owners == {"closed": 1000, "new": 2000, "open": 1000}
+        assert (await other.stat(".")).uid == 2000
+    # Root is handed nothing: without capabilities it may what the modes say, and commands of the
+    # workspace's own user are how it is asked for more.
+    async with (
+        api.sandbox(user=0, workspace=persistent) as sandbox,
+        sandbox.create_session() as root,
+    ):
+        assert await root.read_text_file("new") == "y"
+        with pytest.raises(FilePermissionError):
+            await root.write_file("more", "z")
+        await root.exec(["rm", "open"], user=2000, check=True)
 
 
 async def test_the_workspace_is_mode_0755_and_belongs_to_the_user(api: Api) -> None:

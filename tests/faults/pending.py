@@ -111,13 +111,6 @@ async def _port(session: AsyncSession, ready: Ready) -> None:
     await waiting
 
 
-async def _watch(session: AsyncSession, ready: Ready) -> None:
-    async with session.watch() as events:
-        ready()
-        async for _ in events:
-            pass
-
-
 async def _round_trips(session: AsyncSession, ready: Ready) -> None:
     while True:
         await session.ping()
@@ -136,7 +129,6 @@ KINDS: dict[str, Callable[[AsyncSession, Ready], Awaitable[None]]] = {
     "a watch": _watch,
     "a connection": _connection,
     "a port that nobody serves": _port,
-    "a watch": _watch,
     "round trips": _round_trips,
 }
 

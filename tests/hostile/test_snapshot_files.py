@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cases.invariants import eventually_none
+from cases.invariants import never_gone
 from cases.mark import case
 from contract.adapter import BUSYBOX
 from contract.observer import Observer
@@ -106,11 +106,12 @@ HEADS: dict[str, dict[str, Any]] = {
 async def refused(path: Path, data: bytes, observer: Observer) -> SandboxError:
     """Import it, which must not work and must leave nothing."""
     path.write_bytes(data)  # noqa: ASYNC240 - nothing else is on this loop
+    before = await observer.left("stranger")
     async with AsyncDockerSandbox(image=BUSYBOX, pull="never") as sandbox:
         with pytest.raises((SnapshotFileError, EngineUnsupportedError)) as caught:
             await sandbox.import_snapshot(path)
         assert "stranger" not in [item.name for item in await sandbox.list_snapshots()]
-    assert await eventually_none(lambda: observer.left("stranger")) == []
+    assert await never_gone(lambda: observer.left("stranger"), before=before) == []
     return caught.value
 
 
@@ -174,6 +175,7 @@ async def test_nothing_but_files_comes_from_a_file_that_is_taken(
     observer: Observer, tmp_path: Path
 ) -> None:
     name = f"taken-{secrets.token_hex(4)}"
+    before = await observer.left("taken")
     mark = secrets.token_hex(8)
     workspace = archive(
         [
@@ -216,4 +218,4 @@ async def test_nothing_but_files_comes_from_a_file_that_is_taken(
                 await session.destroy(wait=True)
         finally:
             await sandbox.delete_snapshot(taken)
-    assert await eventually_none(lambda: observer.left("taken")) == []
+    assert await never_gone(lambda: observer.left("taken"), before=before) == []

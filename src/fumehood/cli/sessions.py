@@ -48,7 +48,8 @@ def _row(info: SessionInfo, now: datetime) -> tuple[str, ...]:
     left, idle = None if info.ttl is None else info.ttl - passed, info.idle_timeout
     if info.state == "stopped":
         # Its lease stands still, and begins anew when it is resumed.
-        left, idle = info.expires_at and (info.expires_at - now).total_seconds(), None
+        until = info.expires_at
+        left, idle = None if until is None else (until - now).total_seconds(), None
     return (
         info.id,
         info.state + (", detached" if info.detached else ""),

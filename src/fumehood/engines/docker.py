@@ -367,15 +367,18 @@ class DockerEngine(KeepsStates):
         """Delete a persistent workspace that no session holds; unknown ones are no error."""
         check_name(workspace_id, "workspace id")
         if not await self._remover.destroy_workspace(workspace_id):
-            holders = [session.session_id for session in await self._remover.holders(workspace_id)]
             raise WorkspaceBusyError(
-                f"workspace {workspace_id!r} is held by "
-                + (
-                    f"session {holders[0]!r}"
-                    if holders
-                    else "a container that is no session of ours"
-                )
+                f"workspace {workspace_id!r} is held by {await self._holder(workspace_id)}"
             )
+
+    async def _holder(self, workspace_id: str) -> str:
+        """Say who keeps a workspace from being deleted."""
+        for session in await self._remover.holders(workspace_id):
+            return f"session {session.session_id!r}"
+        for holding in await (await self._holding()).list():
+            if holding.kind == "stopped" and holding.workspace_id == workspace_id:
+                return f"the stopped session {holding.name!r}: resume it, or destroy it"
+        return "a container that is no session of ours"
 
     # --- clean-up ------------------------------------------------------------------------------
 

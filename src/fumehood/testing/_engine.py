@@ -260,8 +260,10 @@ class MemoryEngine(Holdings):
 
     async def remove_workspace(self, workspace_id: str) -> None:
         """Delete a workspace that no session holds."""
-        if workspace_id in self._busy() or self._keeps(workspace_id):
+        if workspace_id in self._busy():
             raise WorkspaceBusyError(f"workspace {workspace_id!r} is in use")
+        if self._keeps(workspace_id):
+            raise WorkspaceBusyError(f"workspace {workspace_id!r} is a stopped session's")
         self._workspaces.pop(workspace_id, None)
 
     async def sweep(
