@@ -15,8 +15,10 @@ from supervisor.managed import (
     error,
     listed,
     read,
+    send,
     shell,
     start,
+    take,
     try_start,
     wait,
 )
@@ -149,9 +151,17 @@ def test_background_processes_are_no_activity(containers: Containers) -> None:
 
 def test_whoever_waits_for_a_process_is_activity(containers: Containers) -> None:
     container = containers().begin(idle_ms=300)
-    process = start(container.peer, "sleep", "1")
-    assert wait(container.peer, process).exit_code == 0
-    assert container.peer.wait_end().reason is EndCode.IDLE
+    peer = container.peer
+    # However long this side takes to get so far.
+    busy = peer.start("cat", stdin=True)
+    process = start(peer, "sh", "-c", "read x; sleep 1", stdin=True)
+    waiting = attach(peer, process)
+    peer.send(Frame.EOF, busy)
+    assert peer.finish(busy).exit.exit_code == 0
+    # Longer than the idle time, with nothing else under way.
+    assert isinstance(send(peer, process, b"\n"), Done)
+    assert take(peer, waiting).exit.exit_code == 0
+    assert peer.wait_end().reason is EndCode.IDLE
 
 
 def test_the_end_of_the_session_ends_them(container: Container) -> None:
