@@ -2,6 +2,7 @@
 #include "ports.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -61,7 +62,7 @@ static void settle_connected(struct task *task)
 		return;
 	}
 	/* One number out of the set of those that are waited for, and back for the two directions. */
-	fd = dup(task->report.fd);
+	fd = fcntl(task->report.fd, F_DUPFD_CLOEXEC, 3);
 	source_close(&task->report);
 	if (fd < 0)
 		fail(task, ERROR_IO, errno);

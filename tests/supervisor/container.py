@@ -237,6 +237,15 @@ class Container:
                 continue
         return links
 
+    def inheritable(self) -> list[int]:
+        """Of what PID 1 has open but for its three streams: what a program of its would inherit."""
+        found: list[int] = []
+        for entry in Path(f"/proc/{self.pid}/fdinfo").iterdir():
+            [flags] = [line for line in entry.read_text().splitlines() if line.startswith("flags:")]
+            if int(entry.name) > 2 and not int(flags.split()[1], 8) & os.O_CLOEXEC:
+                found.append(int(entry.name))
+        return found
+
     def supervisors(self) -> dict[int, int]:
         """The supervisor's other processes: id inside to id outside."""
         namespace = os.readlink(f"/proc/{self.pid}/ns/pid")

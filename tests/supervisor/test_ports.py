@@ -99,6 +99,13 @@ def test_bytes_go_both_ways_and_each_end_by_itself(container: Container) -> None
     assert peer.finish(channel).done
 
 
+def test_no_descriptor_of_an_open_connection_outlives_an_exec(container: Container) -> None:
+    serve(container.peer, ECHO)
+    expect(container.peer, connect(container.peer), Frame.OPENED)
+    assert len(sockets(container)) == 2  # one for each direction
+    assert container.inheritable() == []
+
+
 def test_what_is_sent_before_the_connection_is_made_is_not_lost(container: Container) -> None:
     peer = container.peer
     serve(peer, ECHO)
