@@ -29,6 +29,7 @@ from fumehood._wire.requests import (
     terminal_request,
     wait_port_request,
 )
+from fumehood._wire.resume import Sent
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root, Violation
 from fumehood.errors import LocalProtocolError
 
@@ -394,3 +395,17 @@ def test_nobody_sends_more_than_a_window() -> None:
     for channel in range(1, 6):
         piece = data(Frame.STDOUT, channel, table.MAX_PAYLOAD)
         list(connection.receive_data(piece * (table.CHANNEL_WINDOW // table.MAX_PAYLOAD)))
+
+
+def test_what_was_acknowledged_is_not_asked_for_again_wherever_a_write_ended() -> None:
+    sent = Sent()
+    sent.add(b"0123456789")
+    sent.acknowledge(6)
+    sent.acknowledge(2)  # one that was on its way: it changes nothing
+    with pytest.raises(WireViolationError) as caught:
+        sent.behind(5)
+    assert caught.value.violation is Violation.BAD_VALUE
+    assert sent.behind(6) == b"6789"
+    with pytest.raises(WireViolationError) as caught:
+        sent.behind(11)
+    assert caught.value.violation is Violation.BAD_CREDIT

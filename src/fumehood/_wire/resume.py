@@ -18,10 +18,11 @@ from fumehood._wire.table import Frame, Violation
 class Sent:
     """Bytes that were sent and not acknowledged: the windows and the open calls bound them."""
 
-    __slots__ = ("_pieces", "begin", "total")
+    __slots__ = ("_acknowledged", "_pieces", "begin", "total")
 
     def __init__(self) -> None:
         self._pieces: deque[bytes] = deque()
+        self._acknowledged = 0  # not before `begin`: a piece is kept until all of it is
         self.begin: int = 0
         """How many bytes lie before the first that is kept."""
         self.total: int = 0
@@ -43,6 +44,7 @@ class Sent:
             raise WireViolationError(
                 Violation.BAD_CREDIT, f"{total} bytes acknowledged of {self.total} that were sent"
             )
+        self._acknowledged = max(self._acknowledged, total)
         while self._pieces and self.begin + len(self._pieces[0]) <= total:
             self.begin += len(self._pieces.popleft())
 
@@ -52,7 +54,7 @@ class Sent:
         Raises:
             WireViolationError: they were never sent, or were acknowledged long ago.
         """
-        if total < self.begin:
+        if total < self._acknowledged:
             raise WireViolationError(
                 Violation.BAD_VALUE, f"WELCOME: received={total} after more was acknowledged"
             )
