@@ -61,6 +61,15 @@ def whole(value: int, name: str, *, minimum: int, maximum: int) -> int:
     return value
 
 
+def permission_bits(value: int) -> int:
+    """Return a file's mode; one that was written in decimal is told how it is written."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
+        raise InvalidRequestError(
+            f"mode must be permission bits from 0 to 0o777, such as 0o644, not {brief(value)}"
+        )
+    return value
+
+
 def flag(value: bool, name: str) -> bool:
     """Return a truth value; ``"no"`` and 0 are not one."""
     if not isinstance(value, bool):

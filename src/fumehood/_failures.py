@@ -45,7 +45,7 @@ _FILE_ERRORS: dict[Code, tuple[type[FileError], str]] = {
     Code.PERMISSION: (FilePermissionError, "the session's user may not do this"),
     Code.READ_ONLY: (FilePermissionError, "the file system is read-only"),
     Code.IS_DIRECTORY: (FileIsDirectoryError, "it is a directory"),
-    Code.NOT_DIRECTORY: (FileNotDirectoryError, "a part of it is not a directory"),
+    Code.NOT_DIRECTORY: (FileNotDirectoryError, "it, or a part of it, is not a directory"),
     Code.EXISTS: (FilePresentError, "the name is taken"),
     Code.NOT_EMPTY: (
         FilePresentError,

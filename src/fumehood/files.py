@@ -6,8 +6,8 @@ workspace; ``root="/"`` works on the container's whole file system instead, with
 
 from __future__ import annotations
 
-from fumehood._checks import flag, whole
-from fumehood._core import FileRoot, SessionPart, locate
+from fumehood._checks import flag, permission_bits, whole
+from fumehood._core import FileRoot, SessionCore, SessionPart, locate
 from fumehood._page import PageBuilder
 from fumehood._transfer import blame, file_entry, listing, records, send_file, transact
 from fumehood._wire.codec import WireViolationError
@@ -20,7 +20,7 @@ from fumehood.errors import (
 )
 from fumehood.file_streams import FileReader, FileWriter
 from fumehood.results import FileEntries, FileEntry, TextPage
-from fumehood.text import encode
+from fumehood.text import check_codec, encode
 
 DEFAULT_MODE = 0o644
 MAX_ENTRIES = 100_000
@@ -60,8 +60,10 @@ class FilesPart(SessionPart):
         """Return a file as text, line ends as they are; otherwise as :meth:`read_file`.
 
         Raises:
+            InvalidRequestError: Python knows no such encoding, or no such way with ``errors``.
             UnicodeDecodeError: the file is not text of this encoding, with ``errors="strict"``.
         """
+        check_codec(encoding, errors)
         return (await self.read_file(path, root=root)).decode(encoding, errors)
 
     async def read_text_file_page(
@@ -138,10 +140,19 @@ class FilesPart(SessionPart):
         mode: int = DEFAULT_MODE,
         root: FileRoot = None,
     ) -> None:
-        """Write text, line ends as they are; otherwise as :meth:`write_file`."""
+        """Write text, line ends as they are; otherwise as :meth:`write_file`.
+
+        Raises:
+            InvalidRequestError: Python knows no such encoding, or the text does not fit it.
+        """
         if not isinstance(text, str):
             raise InvalidRequestError(f"text must be str, not {type(text).__name__}")
-        await self.write_file(path, text.encode(encoding), mode=mode, root=root)
+        check_codec(encoding)
+        try:
+            data = text.encode(encoding)
+        except UnicodeEncodeError as exc:
+            raise InvalidRequestError(f"text cannot be written as {encoding}: {exc}") from exc
+        await self.write_file(path, data, mode=mode, root=root)
 
     def write_file_stream(
         self, path: str, *, mode: int = DEFAULT_MODE, root: FileRoot = None
@@ -162,7 +173,7 @@ class FilesPart(SessionPart):
 
     def _write_request(self, path: str, mode: int, root: FileRoot) -> tuple[str, Request]:
         name, raw, where = locate(path, root)
-        whole(mode, "mode", minimum=0, maximum=0o777)
+        permission_bits(mode)
         limit = self._core.limits.max_file_bytes
         return name, file_request(Operation.WRITE, raw, where, limit=limit, mode=mode, parents=1)
 
@@ -194,14 +205,8 @@ class FilesPart(SessionPart):
         Raises:
             FileMissingError: there is none.
         """
-        name, raw, where = locate(path, root, allow_root=True)
-        follow = int(flag(follow_symlinks, "follow_symlinks"))
-        request = file_request(Operation.STAT, raw, where, follow=follow)
-        entries = await records(self._core, request, "stat", name, most=1)
-        if not entries:
-            violation = WireViolationError(Violation.BAD_VALUE, "stat without a record")
-            raise blame(self._core, violation)
-        return file_entry(name, entries[0])
+        follow = flag(follow_symlinks, "follow_symlinks")
+        return await look_at(self._core, path, root, op="stat", follow=follow)
 
     async def exists(self, path: str, *, root: FileRoot = None) -> bool:
         """Return whether there is anything of this name; a dangling link counts."""
@@ -220,7 +225,7 @@ class FilesPart(SessionPart):
             FilePresentError: the name is taken (by anything with ``parents=False``).
         """
         name, raw, where = locate(path, root)
-        whole(mode, "mode", minimum=0, maximum=0o777)
+        permission_bits(mode)
         request = file_request(
             Operation.MAKE_DIRECTORY, raw, where, mode=mode, parents=int(flag(parents, "parents"))
         )
@@ -253,3 +258,15 @@ class FilesPart(SessionPart):
         _, raw_target, _ = locate(target, root)
         request = file_request(Operation.RENAME, raw, where, target=raw_target, parents=1)
         await transact(self._core, request, "rename", name)
+
+
+async def look_at(
+    core: SessionCore, path: str, root: FileRoot, *, op: str, follow: bool
+) -> FileEntry:
+    """Return what is known of a file, for the call that messages name."""
+    name, raw, where = locate(path, root, allow_root=True)
+    request = file_request(Operation.STAT, raw, where, follow=int(follow))
+    entries = await records(core, request, op, name, most=1)
+    if not entries:
+        raise blame(core, WireViolationError(Violation.BAD_VALUE, "stat without a record"))
+    return file_entry(name, entries[0])

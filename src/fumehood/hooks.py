@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
-from fumehood.errors import SandboxError
+from fumehood.errors import InvalidRequestError, SandboxError
 from fumehood.pool import PoolChange, PoolStats
 from fumehood.results import EgressReason, EndReason, ExecResult, Start
+from fumehood.text import brief
 
 logger: logging.Logger = logging.getLogger("fumehood.hooks")
 
@@ -144,6 +145,12 @@ class Hooks:
     on_removal_error: Hook[RemovalFailed] | None = None
     on_pool_change: Hook[PoolChanged] | None = None
     on_egress: Hook[EgressEvent] | None = None
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            hook = getattr(self, name)
+            if hook is not None and not callable(hook):
+                raise InvalidRequestError(f"Hooks.{name} must be a function, not {brief(hook)}")
 
 
 async def ask(hook: Hook[_Event] | None, event: _Event) -> None:

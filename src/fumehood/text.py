@@ -26,6 +26,22 @@ def encode(text: str, what: str) -> bytes:
         ) from exc
 
 
+def check_codec(encoding: str, errors: str = "strict") -> None:
+    """Refuse an encoding, or a way with what does not fit it, that Python does not know.
+
+    Raises:
+        InvalidRequestError: it is none of text, or none at all.
+    """
+    try:
+        "".encode(encoding)
+    except (LookupError, TypeError, ValueError) as exc:
+        raise InvalidRequestError(f"encoding {brief(encoding)} is none of text") from exc
+    try:
+        codecs.lookup_error(errors)
+    except (LookupError, TypeError, ValueError) as exc:
+        raise InvalidRequestError(f"errors {brief(errors)} is not known to Python") from exc
+
+
 def brief(value: object) -> str:
     """Return ``repr(value)`` for a message, cut: what a caller passes may be a megabyte."""
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:

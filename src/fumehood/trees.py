@@ -148,7 +148,6 @@ class TreesPart(FilesPart):
         """
         most = _MOST if max_bytes is None else max_bytes
         return await downloading.download(
-            self,
             self._core,
             remote,
             local_path(local),

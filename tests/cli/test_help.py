@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from cli.program import Fumehood, environment
+from fumehood.cli.app import app
 
 COMMANDS = [
     "run",
@@ -36,6 +38,20 @@ def test_each_command_explains_itself_with_an_example(fumehood: Fumehood, comman
     _, separator, examples = shown.text.partition("Examples")
     assert separator, shown.text
     assert f"fumehood {command}" in examples or f" {command}" in examples
+
+
+def test_no_option_denies_a_denial() -> None:
+    """``--no-token`` has no ``--no-no-token``."""
+    pending = [typer.main.get_command(app)]
+    seen = 0
+    while pending:
+        command = pending.pop()
+        seen += 1
+        pending += getattr(command, "commands", {}).values()
+        names = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+        assert not [name for name in names if name.startswith("--no-no-")], command.name
+        assert "--no-look-only" not in names
+    assert seen > len(COMMANDS)
 
 
 def test_the_first_page_names_every_command(fumehood: Fumehood) -> None:

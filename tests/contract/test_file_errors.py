@@ -58,7 +58,7 @@ async def test_a_directory_is_not_read_or_written_as_a_file(session: AsyncSessio
 @pytest.mark.engines("docker", "memory")
 async def test_a_file_is_not_listed_or_entered_as_a_directory(session: AsyncSession) -> None:
     await session.write_file("file", "x")
-    with pytest.raises(FileNotDirectoryError):
+    with pytest.raises(FileNotDirectoryError, match="it, or a part of it, is not a directory"):
         await session.list_files("file")
     for call in (session.read_file, session.stat, session.make_directory):
         with pytest.raises(FileNotDirectoryError) as caught:
@@ -69,6 +69,43 @@ async def test_a_file_is_not_listed_or_entered_as_a_directory(session: AsyncSess
     with pytest.raises(FilePresentError):
         await session.make_directory("file")
     assert await session.read_file("file") == b"x"
+
+
+@pytest.mark.engines("docker", "memory")
+async def test_an_encoding_that_does_not_fit_is_refused_before_anything_is_written(
+    session: AsyncSession,
+) -> None:
+    await session.write_text_file("kept", "\u00e9", encoding="latin-1")
+    for name in ("no-such-encoding", "base64", "a\0b", 5):
+        with pytest.raises(InvalidRequestError, match="encoding"):
+            await session.write_text_file("kept", "x", encoding=name)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequestError, match="encoding"):
+            await session.read_text_file("kept", encoding=name)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="errors"):
+        await session.read_text_file("kept", errors="no-such-handler")
+    with pytest.raises(InvalidRequestError, match="ascii"):
+        await session.write_text_file("kept", "\u00e9", encoding="ascii")
+    assert await session.read_text_file("kept", encoding="latin-1") == "\u00e9"
+    with pytest.raises(UnicodeDecodeError):
+        await session.read_text_file("kept")
+
+
+@pytest.mark.engines("docker", "memory")
+async def test_a_mode_in_decimal_is_told_what_it_should_be(session: AsyncSession) -> None:
+    for mode in (644, -1, 0o4755):
+        with pytest.raises(InvalidRequestError, match="0o644") as caught:
+            await session.write_file("of a mode", "x", mode=mode)
+        assert str(mode) in str(caught.value)
+        with pytest.raises(InvalidRequestError, match="0o777"):
+            await session.make_directory("of a mode", mode=mode)
+    assert not await session.exists("of a mode")
+
+
+@pytest.mark.engines("docker", "memory")
+async def test_a_download_of_nothing_is_a_failed_download(session: AsyncSession) -> None:
+    with pytest.raises(FileMissingError, match="download 'nothing'") as caught:
+        await session.download("nothing", "here")
+    assert caught.value.op == "download"
 
 
 ILLEGAL = ["", "a\0b", "a\\b", "n" * 256, "d/" * 2100 + "f"]

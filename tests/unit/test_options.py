@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fumehood import (
     Allow,
+    Hooks,
     InvalidPathError,
     InvalidRequestError,
     Lifecycle,
@@ -450,6 +451,10 @@ def test_capabilities_are_named_in_any_way_and_once() -> None:
         {"files": {"": "x"}},
         {"files": {"x" * 1_000_000: "x"}},
         {"files": {"a": "1", "./a": "2"}},
+        {"files": {"a": "1", "a/b": "2"}},
+        {"files": {"a/b/c": "1", "a": "2"}},
+        {"files": {"a": "1"}, "directories": ("a",)},
+        {"files": {"a": "1"}, "directories": ("a/b",)},
         {"directories": "a"},
         {"directories": 5},
         {"directories": ("/a",)},
@@ -472,6 +477,20 @@ def test_a_manifest_is_normalised_and_frozen() -> None:
     assert dict(Manifest(files={"a": bytearray(b"x")}).files) == {"a": b"x"}  # type: ignore[dict-item]
     with pytest.raises(InvalidPathError):
         Manifest(files={"a\\b": ""})
+
+
+def test_files_may_lie_in_directories_that_are_named_too() -> None:
+    manifest = Manifest(files={"a/b": "1", "a/c/d": "2", "ab": "3"}, directories=("a", "a/c", "e"))
+    assert manifest.directories == ("a", "a/c", "e")
+
+
+# --- hooks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Hooks)])
+def test_a_hook_that_cannot_be_called_is_refused(name: str) -> None:
+    assert name in refused(lambda: Hooks(**{name: 5}))  # type: ignore[arg-type]
+    assert getattr(Hooks(**{name: print}), name) is print
 
 
 ALL = [

@@ -1082,6 +1082,7 @@ class Session(Blocking[_session.AsyncSession]):
         """Return a file as text, line ends as they are; otherwise as :meth:`read_file`.
 
         Raises:
+            InvalidRequestError: Python knows no such encoding, or no such way with ``errors``.
             UnicodeDecodeError: the file is not text of this encoding, with ``errors="strict"``.
         """
         return self._call(
@@ -1151,7 +1152,11 @@ class Session(Blocking[_session.AsyncSession]):
         mode: int = DEFAULT_MODE,
         root: FileRoot = None,
     ) -> None:
-        """Write text, line ends as they are; otherwise as :meth:`write_file`."""
+        """Write text, line ends as they are; otherwise as :meth:`write_file`.
+
+        Raises:
+            InvalidRequestError: Python knows no such encoding, or the text does not fit it.
+        """
         return self._call(
             lambda: self._async.write_text_file(path, text, encoding=encoding, mode=mode, root=root)
         )

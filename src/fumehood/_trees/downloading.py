@@ -22,14 +22,13 @@ from fumehood._wire.messages import Fail
 from fumehood._wire.packed import CHECKED, Record
 from fumehood._wire.table import FileCode
 from fumehood.errors import InvalidRequestError, LocalFileError, SandboxError
-from fumehood.files import FilesPart
+from fumehood.files import look_at
 from fumehood.results import FileEntry
 from fumehood.text import brief
 from fumehood.transfers import TransferResult
 
 
 async def download(
-    session: FilesPart,
     core: SessionCore,
     remote: str,
     path: str,
@@ -41,7 +40,7 @@ async def download(
 ) -> TransferResult:
     """Copy a file or a directory of the session to this machine."""
     plain, contents = _remote(remote)
-    entry = await session.stat(plain, root=root)
+    entry = await look_at(core, plain, root, op=OP, follow=True)
     is_tree = entry.type == "directory"
     name, raw, _ = locate(plain, root, allow_root=is_tree)
     own = "" if contents or raw == b"." else posixpath.basename(name)

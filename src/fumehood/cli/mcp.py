@@ -45,7 +45,9 @@ def mcp(
     no_token: Annotated[
         bool,
         typer.Option(
-            help="Ask for no token; on this machine's loopback alone.", rich_help_panel=_SERVER
+            "--no-token",
+            help="Ask for no token; on this machine's loopback alone.",
+            rich_help_panel=_SERVER,
         ),
     ] = False,
     origin: Annotated[
@@ -76,7 +78,10 @@ def mcp(
         ),
     ] = None,
     look_only: Annotated[
-        bool, typer.Option(help="Offer only what changes nothing.", rich_help_panel=_SERVER)
+        bool,
+        typer.Option(
+            "--look-only", help="Offer only what changes nothing.", rich_help_panel=_SERVER
+        ),
     ] = False,
     image: Annotated[
         str | None,
