@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,7 @@ from contract.adapter import Api
 from contract.conftest import workload
 from contract.observer import Observer
 from contract.programs import TREES, alive, python
-from fumehood import AsyncSession, ExecReason, Limits, Stdout
+from fumehood import AsyncSession, ExecReason, ExecResult, Limits, Stdout
 
 SHAPES = [name for name in TREES if name != "a fork bomb"]
 
@@ -25,15 +26,40 @@ async def nothing_of(observer: Observer, session: AsyncSession, marker: str) -> 
     assert [line for line in await workload(observer, session.id) if marker in line] == []
 
 
+async def out_of_time(
+    session: AsyncSession,
+    argv: list[str],
+    *,
+    stood: Callable[[ExecResult], object],
+    user: str | int | None = None,
+) -> ExecResult:
+    """Run what never ends into its timeout; on a busy machine with more time, until it stood.
+
+    Args:
+        argv: the command.
+        stood: tells from the result whether all of it was there when its time was over.
+        user: whose it is.
+    """
+    for seconds in (1, 5, 20):
+        result = await session.exec(argv, timeout=seconds, user=user)
+        assert result.reason is ExecReason.TIMED_OUT
+        if stood(result):
+            return result
+    raise AssertionError("not all of it was ever there")
+
+
+def said_so(result: ExecResult) -> bool:
+    """Tell whether a tree has said that it stands."""
+    return result.stdout == "partial output\n"
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_nothing_of_a_command_is_alive_after_its_timeout(
     session: AsyncSession, observer: Observer, shape: str
 ) -> None:
     marker = f"timeout-{shape}"
-    result = await session.exec(TREES[shape].argv(marker), timeout=1)
+    result = await out_of_time(session, TREES[shape].argv(marker), stood=said_so)
     await nothing_of(observer, session, marker)
-    assert result.reason is ExecReason.TIMED_OUT
-    assert result.stdout == "partial output\n"
     assert result.killed >= TREES[shape].least
     assert result.left_running == 0
     assert (await session.exec(["echo", "usable"], check=True)).stdout == "usable\n"
@@ -50,9 +76,8 @@ async def test_a_timeout_ends_a_plain_sleep_and_a_shell_around_it(
 
 async def test_a_fork_bomb_is_gone_after_its_timeout(api: Api, observer: Observer) -> None:
     async with api.session(limits=Limits(pids=128)) as session:
-        result = await session.exec(TREES["a fork bomb"].argv("bomb"), timeout=1)
-        assert result.timed_out
-        assert result.killed >= 10
+        argv = TREES["a fork bomb"].argv("bomb")
+        await out_of_time(session, argv, stood=lambda result: result.killed >= 10)
         await nothing_of(observer, session, "bomb")
         assert (await session.exec(["echo", "usable"], check=True)).stdout == "usable\n"
 
@@ -63,7 +88,7 @@ async def test_the_processes_of_any_user_are_killed(
 ) -> None:
     marker = f"user-{user}"
     argv = TREES["double fork"].argv(marker)
-    result = await session.exec(argv, timeout=1, user=user)
+    result = await out_of_time(session, argv, stood=said_so, user=user)
     assert result.killed == 2
     await nothing_of(observer, session, marker)
 
@@ -82,7 +107,8 @@ async def test_a_tree_that_changes_its_users_is_killed(api: Api, observer: Obser
             "        while True: signal.pause()\n"
             "while True: signal.pause()\n"
         )
-        result = await session.exec(python(source, "users"), timeout=1)
+        argv = python(source, "users")
+        result = await out_of_time(session, argv, stood=lambda result: result.killed >= 5)
         assert result.killed == 5
         await nothing_of(observer, session, "users")
 
@@ -148,9 +174,12 @@ async def test_many_commands_run_out_of_time_together(
     )
     for name, result in zip(names, results, strict=True):
         assert result.reason is ExecReason.TIMED_OUT
-        # Sixteen at once are slow to grow: what has said that it stands was killed whole.
-        least = TREES[name].least if result.stdout else 1
-        assert least <= result.killed <= TREES[name].least
+        # Sixteen at once are slow to grow, and there may be one more while they do: what has said
+        # that it stands was killed whole.
+        if result.stdout:
+            assert result.killed == TREES[name].least
+        else:
+            assert result.killed >= 1
     await nothing_of(observer, session, "together")
 
 

@@ -34,7 +34,7 @@ async def test_no_deadline_moves_with_the_clients_wall_clock(
 ) -> None:
     wall = time.time
     async with sandbox() as box, box.create_session() as session:
-        running = asyncio.ensure_future(session.exec(["sleep", "600"], timeout=1.5))
+        running = asyncio.ensure_future(session.exec(["sleep", "600"], timeout=4))
         await session.ping()
         monkeypatch.setattr(time, "time", lambda: wall() + jump)
         assert not running.done()
@@ -42,7 +42,7 @@ async def test_no_deadline_moves_with_the_clients_wall_clock(
         await session.ping()
         result = await running
         assert result.timed_out
-        assert 1.5 <= result.duration < 1.5 + SLACK
+        assert 4 <= result.duration < 4 + SLACK
         assert (await session.exec(["echo", "on"], check=True)).stdout == "on\n"
 
 

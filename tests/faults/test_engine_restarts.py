@@ -167,13 +167,13 @@ async def test_a_command_runs_out_of_time_while_the_engine_is_down(
     async with sandbox(lifecycle=Lifecycle(disconnect_grace=60)) as box:
         session = await box.create_session()
         container = await engine.container_id(session.id)
-        writing = asyncio.ensure_future(session.exec(["cat", "/dev/zero"], timeout=2))
+        writing = asyncio.ensure_future(session.exec(["cat", "/dev/zero"], timeout=5))
         while "cat" not in engine.names(container):
             await asyncio.sleep(0.01)
         began = time.monotonic()
         await engine.kill()
         while "cat" in engine.names(container):
-            assert time.monotonic() - began < 2 + 1 + SLACK, "it lives on"
+            assert time.monotonic() - began < 5 + 1 + SLACK, "it lives on"
             await asyncio.sleep(0.05)
         assert engine.pids(container), "its session has ended with it"
         with pytest.raises(SandboxError):

@@ -108,7 +108,7 @@ async def test_input_that_nobody_reads_waits_alone_and_its_command_runs_out_of_t
             yield bytes(MIB)
             sent += MIB
 
-    stream = session.exec_stream([program, "deaf", "600"], input=much(), timeout=1.5)
+    stream = session.exec_stream([program, "deaf", "600"], input=much(), timeout=4)
     with growth() as grown:
         async with stream:
             assert isinstance(await anext(stream), Stdout)
