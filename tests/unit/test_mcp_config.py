@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import pytest
 
-from fumehood import InvalidRequestError, Limits, Network, Workspace
+from fumehood import (
+    Allow,
+    AsyncDockerSandbox,
+    InvalidRequestError,
+    Limits,
+    Network,
+    Pool,
+    Workspace,
+)
 from fumehood.mcp.config import parse
 from fumehood.mcp.http import check_access
 from fumehood.tools import CommandRules
+
+
+def test_every_option_of_a_sandbox_that_a_file_can_hold_is_one_of_its_table() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse({"sandbox": {"?": 0}})
+    _, _, known = caught.value.message.partition("it has ")
+    # Functions, which no file can hold.
+    assert set(known.split(", ")) == set(signature(AsyncDockerSandbox).parameters) - {
+        "hooks",
+        "progress",
+    }
+
+
+def test_a_pool_and_rules_for_hosts_are_tables_too() -> None:
+    config = parse(
+        {
+            "sandbox": {
+                "pool": {"min_idle": 2},
+                "network": {
+                    "mode": "allow",
+                    "domains": ["pypi.org", {"host": "db.example", "ports": [5432]}],
+                },
+            }
+        }
+    )
+    assert config.sandbox == {
+        "pool": Pool(min_idle=2),
+        "network": Network.allow("pypi.org", Allow("db.example", ports=(5432,))),
+    }
 
 
 def test_tables_become_the_values_of_their_names() -> None:
@@ -50,6 +88,8 @@ def test_tables_become_the_values_of_their_names() -> None:
         {"sandbox": {"limits": {"memory": 3}}},
         {"sandbox": {"limits": {"memory_mb": -3}}},
         {"sandbox": {"volumes": {}}},
+        {"sandbox": {"pool": 3}},
+        {"sandbox": {"network": {"mode": "allow", "domains": [{"name": "a.example"}]}}},
         {"sandbox": {"workspace": {}}},
         {"policy": {"approve": "x"}},
         {"policy": {"tools": {"exec": {}}}},

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from fumehood.egress.rules import Allow
 from fumehood.errors import InvalidRequestError
 from fumehood.options import Lifecycle, Limits, Network, Security, Workspace
+from fumehood.pool import Pool
 from fumehood.text import brief
 from fumehood.tools import TOOL_NAMES, CommandRules, Policy, ToolPolicy
 from fumehood.volumes import Volume
@@ -23,6 +25,7 @@ _PARTS: dict[str, type[Any]] = {
     "network": Network,
     "limits": Limits,
     "security": Security,
+    "pool": Pool,
 }
 
 
@@ -92,7 +95,7 @@ def sandbox_options(table: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: table[name] for name in _SANDBOX if name in table}
     for name, kind in _PARTS.items():
         if name in table:
-            options[name] = _made(kind, table[name], f"sandbox.{name}")
+            options[name] = _made(kind, _with_hosts(name, table[name]), f"sandbox.{name}")
     if "workspace" in table:
         options["workspace"] = _workspace(_table(table["workspace"], "sandbox.workspace"))
     if "volumes" in table:
@@ -101,6 +104,21 @@ def sandbox_options(table: Mapping[str, Any]) -> dict[str, Any]:
         rows = cast("list[object]", table["volumes"])
         options["volumes"] = [_made(Volume, row, "sandbox.volumes") for row in rows]
     return options
+
+
+def _with_hosts(name: str, table: object) -> object:
+    """Return a part's table, where it is a network's with the tables among its domains made."""
+    if name != "network" or not isinstance(table, dict):
+        return table
+    values = cast("dict[str, Any]", table)
+    domains = values.get("domains")
+    if not isinstance(domains, list):
+        return values
+    rules = [
+        _made(Allow, item, "sandbox.network.domains") if isinstance(item, dict) else item
+        for item in cast("list[object]", domains)
+    ]
+    return {**values, "domains": rules}
 
 
 def _workspace(table: Mapping[str, Any]) -> Workspace:
