@@ -169,7 +169,13 @@ class SandboxServer:
         del params
         found: list[types.Resource] = []
         for name, session in self._sessions(ctx):
-            for entry in await _to_the_end(session.list_files(recursive=True)):
+            try:
+                entries = await _to_the_end(session.list_files(recursive=True))
+            except SessionEndedError:
+                continue  # and its files with it; the next call of a tool is told so
+            except SandboxError as exc:
+                raise MCPError(types.INTERNAL_ERROR, str(exc)) from exc
+            for entry in entries:
                 if entry.type == "file" and len(found) < MAX_RESOURCES:
                     uri = f"{SCHEME}://{name}/{quote(entry.path)}"
                     found.append(types.Resource(uri=uri, name=entry.path, size=entry.size))
