@@ -94,6 +94,19 @@ async def test_long_output_keeps_its_beginning_and_its_end(session: AsyncSession
     assert f"[… {shown.left_out_bytes} bytes, " in shown.text
 
 
+@pytest.mark.parametrize("size", [2_000_000, 70_000_000])
+async def test_the_size_of_output_is_told_however_much_it_is(
+    session: AsyncSession, size: int
+) -> None:
+    argv = ["head", "-c", str(size), "/dev/zero"]
+    result = await Tools(session)("exec_command", argv=argv, timeout=600)
+    shown = result.data["stdout"]
+    assert shown["bytes"] == size
+    assert shown["left_out_bytes"] == size - shown["text"].count("\0")
+    # Only what was never seen is told as lost: what lies between beginning and end was.
+    assert ("were written and not kept" in shown["text"]) == (size > 64 << 20)
+
+
 @pytest.mark.engines("docker", "memory")
 async def test_a_missing_program_and_bad_arguments_are_results(session: AsyncSession) -> None:
     tools = Tools(session)

@@ -115,7 +115,9 @@ def _with_hosts(name: str, table: object) -> object:
     if not isinstance(domains, list):
         return values
     rules = [
-        _made(Allow, item, "sandbox.network.domains") if isinstance(item, dict) else item
+        _made(Allow, cast("object", item), "sandbox.network.domains")
+        if isinstance(item, dict)
+        else item
         for item in cast("list[object]", domains)
     ]
     return {**values, "domains": rules}

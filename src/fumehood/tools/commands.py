@@ -43,13 +43,18 @@ async def run_command(
             if call.on_output is not None and event.text:
                 await call.on_output(event.text)
     assert result is not None, "a stream that is not left ends with its result"
+    written = (
+        len(result.stdout_bytes) + result.stdout_dropped,
+        len(result.stderr_bytes) + result.stderr_dropped,
+    )
     outcome = CommandOutcome(
         exit_code=result.exit_code,
         reason=str(result.reason),
         signal=result.signal,
         duration=round(result.duration, 3),
-        stdout=kept[0].shown(dropped=result.stdout_dropped),
-        stderr=kept[1].shown(dropped=result.stderr_dropped),
+        # What a result does not keep has been seen here all the same, up to what is delivered.
+        stdout=kept[0].shown(dropped=max(0, written[0] - kept[0].total)),
+        stderr=kept[1].shown(dropped=max(0, written[1] - kept[1].total)),
         left_running=result.left_running,
         killed=result.killed,
     )
