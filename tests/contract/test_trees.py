@@ -9,6 +9,7 @@ import pytest
 
 from fumehood import (
     AsyncSession,
+    FileError,
     FileMissingError,
     FileTooLargeError,
     InvalidRequestError,
@@ -16,6 +17,7 @@ from fumehood import (
     NotRegularFileError,
     TransferProgress,
 )
+from fumehood._trees import fetching
 
 
 def make_tree(top: Path, tree: dict[str, str | None]) -> Path:
@@ -391,3 +393,18 @@ async def test_a_download_brings_no_more_than_was_allowed(
     # It is refused by what the listing says, before anything is made.
     assert not (tmp_path / "all").exists()
     await session.remove("sparse")
+
+
+async def test_a_tree_of_more_entries_than_may_be_is_refused_before_anything_is_made(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A million of them would take this test minutes. Who counts is the session, by what it is told.
+    monkeypatch.setattr(fetching, "MAX_ENTRIES", 5)
+    await session.shell("mkdir many && touch many/1 many/2 many/3 many/4 many/5", check=True)
+    got = await session.download("many", tmp_path / "five")
+    assert got.files == 5
+    await session.write_file("many/6", "")
+    with pytest.raises(FileError, match="more entries"):
+        await session.download("many", tmp_path / "six")
+    assert not (tmp_path / "six").exists()
+    await session.remove("many", recursive=True)
