@@ -30,6 +30,16 @@ PATIENCE = 10.0
 """Seconds that threads which are about to end may take before they count as left behind."""
 
 
+SLOW_SECONDS = 600
+"""Before a slow test counts as hanging, unless it says otherwise: a loaded machine multiplies them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def nothing_is_left_behind() -> Iterator[None]:
     """A thread or a descriptor that the run leaves behind is an error of the run."""
