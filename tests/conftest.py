@@ -31,7 +31,7 @@ PATIENCE = 10.0
 
 
 SLOW_SECONDS = 600
-"""Before a slow test counts as hanging, unless it says otherwise: a loaded machine multiplies them."""
+"""Before a slow test counts as hanging, where it does not say: a loaded machine needs many."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
