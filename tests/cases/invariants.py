@@ -52,11 +52,18 @@ class Canary:
 
 
 class Watch:
-    """This process and the engine, before a case and after it."""
+    """This process and the engine, before a case and after it.
 
-    def __init__(self, observer: Observer, prefix: str) -> None:
+    Args:
+        observer: looks at the engine.
+        prefix: what the ids of the case's sessions begin with.
+        before: what the engine held before: others keep snapshots there, which have no such names.
+    """
+
+    def __init__(self, observer: Observer, prefix: str, *, before: Iterable[str] = ()) -> None:
         self._observer = observer
         self._prefix = prefix
+        self._before = frozenset(before)
         self._began = time.time()
         gc.collect()
         self._threads = threads()
@@ -65,7 +72,7 @@ class Watch:
 
     async def check(self) -> None:
         """Fail if the case has left anything."""
-        left = await never_gone(self._left)
+        left = await never_gone(self._left, before=self._before)
         assert left == [], f"left, on the engine: {left}"
         for what, find in {
             "processes on the machine": self._processes,

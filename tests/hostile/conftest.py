@@ -80,7 +80,7 @@ async def invariants(
     observer: Observer, canary: Canary, neighbour: AsyncSession, prefix: str
 ) -> AsyncIterator[None]:
     """After each case: nothing left, nobody else harmed."""
-    watch = Watch(observer, prefix)
+    watch = Watch(observer, prefix, before=await observer.left(prefix))
     yield
     await watch.check()
     canary.check()

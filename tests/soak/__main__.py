@@ -55,6 +55,7 @@ async def soak(sessions: int, alive: int, seed: int) -> dict[str, Any]:
     observer = Observer()
     began = time.time()
     mounted = mounts()
+    others = await observer.left(prefix)
     gauges = Gauges(observer, prefix, engine_pid(address))
     before = await gauges.look()
     chance = random.Random(seed)
@@ -69,7 +70,7 @@ async def soak(sessions: int, alive: int, seed: int) -> dict[str, Any]:
         watching.cancel()
         telling.cancel()
     took = time.time() - began
-    swept, left = await _left(observer, prefix, began, mounted, address)
+    swept, left = await _left(observer, prefix, began, mounted, others, address)
     version = await observer.call("GET", "version")
     result = document(
         about={
@@ -96,7 +97,12 @@ async def soak(sessions: int, alive: int, seed: int) -> dict[str, Any]:
 
 
 async def _left(
-    observer: Observer, prefix: str, began: float, mounted: set[str], address: str
+    observer: Observer,
+    prefix: str,
+    began: float,
+    mounted: set[str],
+    others: list[str],
+    address: str,
 ) -> tuple[list[str], list[str]]:
     """Sweep as any later client does; return what it took, and what is there nevertheless."""
     swept: list[str] = []
@@ -105,7 +111,7 @@ async def _left(
     async def still_there() -> list[str]:
         report = await client.sweep(minimum_age=0)
         swept.extend(name for name in (*report.containers, *report.volumes) if prefix in name)
-        return await observer.left(prefix)
+        return [name for name in await observer.left(prefix) if name not in others]
 
     made = await observer.made(prefix, began)
 
