@@ -16,7 +16,7 @@ from mcp import StdioServerParameters
 from fumehood import AsyncDockerSandbox
 
 FUMEHOOD = str(Path(sys.executable).with_name("fumehood"))
-PATIENCE = 30.0
+PATIENCE = 60.0
 TOKEN = "a-token-for-the-tests"
 
 Start = Callable[..., AbstractAsyncContextManager[str]]
