@@ -21,6 +21,7 @@
 struct pipe_way {
 	int from, to;
 	bool ended;                /* nothing more comes */
+	bool broken;               /* nobody takes it any more */
 	size_t start, end;
 	uint8_t data[65536];
 };
@@ -96,8 +97,9 @@ static int copy_both_ways(int fd)
 	in.from = STDIN_FILENO;
 	out.to = STDOUT_FILENO;
 	in.to = out.from = fd;
-	/* The client's end takes the connection along, and so does the supervisor's once its last bytes are out. */
-	while (!finished(&in) && !finished(&out)) {
+	/* The client's end takes the connection along, and so does the supervisor's once its last bytes are out: that it
+	 * takes nothing any more shows before they are. */
+	while (!finished(&out) && (in.broken || !finished(&in))) {
 		struct pollfd waits[2] = {waits_for(&in), waits_for(&out)};
 
 		if (poll(waits, 2, -1) < 0 && errno != EINTR)
@@ -105,7 +107,7 @@ static int copy_both_ways(int fd)
 		if (!turn(&out))
 			return RELAY_OK;
 		if (!turn(&in))
-			in.ended = true, in.start = in.end = 0;
+			in.broken = in.ended = true, in.start = in.end = 0;
 	}
 	return RELAY_OK;
 }

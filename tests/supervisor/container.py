@@ -279,9 +279,11 @@ class Container:
         peer = Peer(self.stream(uid))
         return peer, self._guests[-1][1]
 
-    def stream(self, uid: int = RESERVED) -> socket.socket:
-        """Return one more stream to the supervisor, by a relay."""
+    def stream(self, uid: int = RESERVED, *, narrow: bool = False) -> socket.socket:
+        """Return one more stream to the supervisor, by a relay; ``narrow``: it holds little."""
         ours, theirs = socket.socketpair()
+        if narrow:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         process = self.enter(str(self.binary), "relay", uid=uid, stdin=theirs, stdout=theirs)
         theirs.close()
         self._guests.append((ours, process))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import os
+import select
+import socket
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -14,8 +19,8 @@ from fumehood._wire.messages import Ready, Welcome
 from fumehood._wire.requests import Hello
 from fumehood._wire.table import EndCode, ErrorCode, Field, Frame, Operation, Root
 from supervisor.conftest import Containers
-from supervisor.container import Container, configuration
-from supervisor.peer import NONCE
+from supervisor.container import Container, configuration, eventually
+from supervisor.peer import NONCE, PATIENCE, Peer
 
 
 def test_the_welcome_says_who_answers(containers: Containers) -> None:
@@ -198,6 +203,32 @@ def test_who_breaks_a_rule_is_cut_off_and_the_session_lives(
     status = container.peer.status()
     assert (status.connections, status.channels) == (1, 0)
     assert container.peer.run("true").exit.exit_code == 0
+
+
+def test_who_is_cut_off_while_it_writes_still_gets_what_was_on_its_way(
+    containers: Containers,
+) -> None:
+    container = containers().begin(grace_ms=60_000)
+    second = Peer(container.stream(narrow=True))
+    second.hello()
+    second.start("head", "-c", "80000", "/dev/zero")
+    # Most of it lies in the relay and behind it: this client does not read.
+    assert select.select([second.stream], [], [], PATIENCE)[0]
+    eventually(lambda: container.peer.status().channels == 0, "the command's end")
+    second.send_bytes(b"\xff" * table.HEADER_BYTES)
+    eventually(lambda: container.peer.status().connections == 1, "the connection's end")
+    second.send_bytes(b"x")
+    eventually(lambda: not unread(second.stream), "the relay, which finds nobody to take it")
+    *data, last = second.wait_closed()
+    assert sum(len(raw.payload) for raw in data if raw.frame is Frame.STDOUT) == 80_000
+    assert last.frame is Frame.EXIT
+
+
+def unread(stream: socket.socket) -> int:
+    """How many bytes that were sent the other end has not taken yet."""
+    count = array.array("i", [0])
+    fcntl.ioctl(stream, termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def test_late_frames_for_an_ended_channel_are_dropped(container: Container) -> None:
