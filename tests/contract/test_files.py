@@ -119,6 +119,14 @@ async def test_an_existing_file_keeps_its_mode_and_gets_new_content(session: Asy
     assert (await session.stat("kept")).mode == 0o600
 
 
+async def test_a_file_that_is_replaced_loses_set_uid_and_set_gid(session: AsyncSession) -> None:
+    await session.write_file("program", "old")
+    await session.exec(["chmod", "7751", "program"], check=True)
+    assert (await session.stat("program")).mode == 0o7751
+    await session.write_file("program", "new")
+    assert (await session.stat("program")).mode == 0o1751
+
+
 async def test_files_belong_to_the_user_of_the_session(nonroot: AsyncSession) -> None:
     await nonroot.write_file("mine/file", "x")
     for path in ("mine", "mine/file"):
