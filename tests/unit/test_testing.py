@@ -19,6 +19,7 @@ from fumehood import (
     Pool,
     SessionNotFoundError,
 )
+from fumehood.adapters._joined import joined
 from fumehood.testing import (
     AsyncMemorySandbox,
     CommandCall,
@@ -85,6 +86,24 @@ async def test_a_script_that_fails_is_an_error_that_says_so(
             assert (await session.exec(["true"])).ok
     [record] = caplog.records
     assert record.exc_info is not None
+
+
+async def test_a_line_whose_streams_an_adapter_joins_runs_its_script_too() -> None:
+    async def both(call: CommandCall) -> CommandReply:
+        await call.write_error("first\n")
+        return CommandReply(stdout="second\n", stderr="third\n", exit_code=4)
+
+    commands: Commands = {"both": both, ("/bin/sh", "-c", "a | b"): "piped\n"}
+    async with (
+        AsyncMemorySandbox(commands=commands) as sandbox,
+        sandbox.create_session() as session,
+    ):
+        result = await session.exec(joined("both -x"))
+        assert (result.stdout, result.stderr, result.exit_code) == ("first\nsecond\nthird\n", "", 4)
+        assert (await session.exec(joined("a | b"))).stdout == "piped\n"
+        assert (await session.exec(joined("none"))).stdout == "sh: 1: none: not found\n"
+        with pytest.raises(InvalidRequestError, match="script this one"):
+            await session.exec(joined("a | c"))
 
 
 async def test_the_idle_clock_stands_still_for_as_long_as_something_goes_on() -> None:

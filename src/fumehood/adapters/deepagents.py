@@ -43,6 +43,7 @@ from deepagents.backends.utils import InvalidGlobPatternError
 from fumehood._sync.session import Session
 from fumehood.adapters import _deepagents_read, _deepagents_search, _paths
 from fumehood.adapters._both_ways import BothWays
+from fumehood.adapters._joined import joined
 from fumehood.errors import (
     CommandError,
     EditError,
@@ -110,7 +111,7 @@ class FumehoodBackend(BaseSandbox):
 
     async def _execute(self, command: str, timeout: int | None) -> ExecuteResponse:
         # The streams are joined before the command starts, so that they are in order.
-        argv = ["/bin/sh", "-c", 'exec /bin/sh -c "$1" 2>&1', "sh", command]
+        argv = joined(command)
         limit = ... if timeout is None else timeout or None
         try:
             result = await self._session.exec(argv, timeout=limit)

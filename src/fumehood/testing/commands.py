@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from fumehood._wire.table import ErrorCode
+from fumehood.adapters._joined import SCRIPT
 from fumehood.errors import InvalidRequestError
 from fumehood.ports import check_port
 from fumehood.testing._input import Input
@@ -223,12 +224,21 @@ class Programs:
 
     def _built_in(self, argv: Sequence[str]) -> Handler:
         if _plain(argv[0]) in SHELLS:
+            if tuple(argv[1:4]) == ("-c", SCRIPT, "sh") and len(argv) == 5:
+                self._entry(inner := ("/bin/sh", "-c", argv[4]))
+                return lambda call: self._joined(call, inner)
             line = plain_line(argv)
             return lambda call: self._shell(call, line)
         found = BUILT_IN.get(_plain(argv[0]))
         if found is None:
             raise RefusedError(ErrorCode.PROGRAM_NOT_FOUND, errno.ENOENT, step="program")
         return found
+
+    async def _joined(self, call: CommandCall, argv: tuple[str, ...]) -> CommandReply:
+        """Run a line as an adapter does that wants both streams as one."""
+        reply = await self.run(replace(call, argv=argv, _stderr=call.write))
+        out = as_bytes(reply.stdout) + as_bytes(reply.stderr)
+        return CommandReply(stdout=out, exit_code=reply.exit_code)
 
     async def _shell(self, call: CommandCall, line: Sequence[str]) -> CommandReply:
         """Run the one command of a line, as the shell that it was given to would."""
