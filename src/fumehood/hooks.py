@@ -108,7 +108,8 @@ class EgressEvent:
     rule: str | None
     """The host of the rule that allowed it."""
     address: str | None = None
-    """What was connected to."""
+    """What was connected to. Of a name that was refused because no public address is behind it
+    (``reason`` is ``PRIVATE_ADDRESS``), one that is: naming it in a rule lets the name through."""
     intercepted: bool = False
     """Whether TLS ends in this client (``Allow(…, tls="intercept")``). Of the requests inside it
     nobody is told one by one."""

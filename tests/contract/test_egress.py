@@ -262,12 +262,16 @@ async def test_a_name_that_leads_to_a_private_address_is_refused(
     api: Api, served: tuple[Path, int]
 ) -> None:
     network = Network.allow("good.test", ports=(served[1],))
+    told: list[EgressEvent] = []
     async with (
-        api.sandbox(network=network) as sandbox,
+        api.sandbox(network=network, hooks=Hooks(on_egress=told.append)) as sandbox,
         sandbox.create_session(id=api.new_id()) as session,
     ):
         answer = await get(session, f"http://good.test:{served[1]}/")
         assert answer.startswith("403 fumehood: good.test leads to an address that is not public")
+        # Which one is for the owner, who may name it; not for the session.
+        assert "127.0.0.1" not in answer
+    assert [event.address for event in told] == ["127.0.0.1"]
 
 
 @MEMORY

@@ -55,4 +55,5 @@ def log(event: hooks.EgressEvent) -> None:
             "session %s: %s allowed by %s (%s)", event.session_id, what, event.rule, event.address
         )
     else:
-        logger.warning("session %s: %s refused: %s", event.session_id, what, event.reason)
+        reason = f"{event.reason} ({event.address})" if event.address else event.reason
+        logger.warning("session %s: %s refused: %s", event.session_id, what, reason)

@@ -81,6 +81,7 @@ class Passage:
         self._head: Head | None = None
         self._decision: Decision | None = None
         self._address: Address | None = None
+        self._kept_from: Address | None = None
         self._task: asyncio.Task[None] | None = None
         self._begun = 0.0
         self._cut = False
@@ -183,6 +184,8 @@ class Passage:
             reason = EgressReason.UNREACHABLE
             raise Refused(reason, f"{head.where} cannot be reached: {exc.strerror}") from exc
         if made is None:
+            # For the owner alone: what a name leads to here is nothing for a session.
+            self._kept_from = candidates[0].address
             reason = EgressReason.PRIVATE_ADDRESS
             raise Refused(reason, why(reason, head))
         connection, self._address = made
@@ -324,6 +327,7 @@ class Passage:
 
     async def _tell(self, reason: EgressReason, *, ended: bool = False) -> None:
         head, rule = self._head, self._decision.rule if self._decision is not None else None
+        address = self._address or self._kept_from
         event = hooks.EgressEvent(
             session_id=self._proxy.session_id,
             method=head.method if head is not None else "",
@@ -332,7 +336,7 @@ class Passage:
             allowed=self._admitted,
             reason=reason,
             rule=rule.host if rule is not None else None,
-            address=str(self._address) if self._address is not None else None,
+            address=str(address) if address is not None else None,
             intercepted=self._intercepted is not None,
             ended=ended,
             bytes_up=self._traffic.received,
