@@ -200,7 +200,8 @@ def process_failure(
     what = f"{op} of process {process}"
     if fail.error is Code.INVALID and fail.step == "offset":
         return InvalidRequestError(
-            f"{what}: since={since} is beyond what it has written so far (logs().end)",
+            f"{what}: since={since} is beyond what it has written so far; "
+            "what was read last says where it ended",
             op=op,
             session_id=session_id,
         )

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from cli.program import Fumehood, environment
+from fumehood import __version__
 from fumehood.cli.app import app
 
 COMMANDS = [
@@ -70,8 +71,6 @@ def test_defaults_and_exit_codes_are_on_the_page_of_run(fumehood: Fumehood) -> N
 
 
 def test_the_version_is_printed(fumehood: Fumehood) -> None:
-    from fumehood import __version__
-
     for words in (["version"], ["--version"]):
         shown = fumehood(*words)
         assert shown.code == 0
@@ -155,3 +154,15 @@ def test_without_the_extra_it_says_what_to_install() -> None:
         "fumehood: the command line needs typer, which is not installed: "
         "run pip install 'fumehood[cli]'\n"
     )
+
+
+def test_it_is_a_module_that_runs_too() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "fumehood", "--version"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=True,
+    )
+    assert ended.stdout.startswith(f"fumehood {__version__} ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import jsonschema
@@ -183,3 +185,14 @@ def test_listening_sockets_are_read_from_the_kernels_table() -> None:
         Port(port=80, address="0.0.0.0"),
         Port(port=81, address="::1"),
     ]
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    hidden = "import sys; sys.modules['pydantic'] = None; import fumehood.tools"
+    ended = subprocess.run(
+        [sys.executable, "-c", hidden], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: fumehood.tools needs pydantic, which is not installed: "
+        "run pip install 'fumehood[tools]'"
+    )

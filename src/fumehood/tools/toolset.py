@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+try:
+    from pydantic import BaseModel, TypeAdapter, ValidationError
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        "fumehood.tools needs pydantic, which is not installed: run pip install 'fumehood[tools]'",
+        name="pydantic",
+    ) from _missing
 
 from fumehood._sync.base import Blocking
 from fumehood.errors import (
