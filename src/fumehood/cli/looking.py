@@ -54,7 +54,7 @@ def grep(
         int, typer.Option(min=1, max=100_000, help="End the search behind so many lines.")
     ] = 1000,
     timeout: Annotated[
-        str, typer.Option(help="End the search after so long; 0: no limit.")
+        str, typer.Option(metavar="TIME", help="End the search after so long; 0: no limit.")
     ] = "30s",
     as_json: _Json = False,
 ) -> None:

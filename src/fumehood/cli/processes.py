@@ -143,11 +143,15 @@ def stop(
     ] = None,
     grace: Annotated[
         str,
-        typer.Option("--grace", help="How long the process may take to end; 0 kills it."),
+        typer.Option(
+            "--grace", metavar="TIME", help="How long the process may take to end; 0 kills it."
+        ),
     ] = "10s",
     expires: Annotated[
         str,
-        typer.Option("--expires", help="How long a stopped session is kept; 0: for ever."),
+        typer.Option(
+            "--expires", metavar="TIME", help="How long a stopped session is kept; 0: for ever."
+        ),
     ] = "7d",
 ) -> None:
     """Stop a session and keep its files; or end one managed process in it.

@@ -96,7 +96,8 @@ def exec_(
         typer.Option("--background", help="Start it, print its id and leave: see 'fumehood ps'."),
     ] = False,
     name: Annotated[
-        str | None, typer.Option("--name", help="With --background: what to call it.")
+        str | None,
+        typer.Option("--name", metavar="NAME", help="With --background: what to call it."),
     ] = None,
 ) -> None:
     """Run a command in a session that is there.

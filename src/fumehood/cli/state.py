@@ -16,9 +16,14 @@ _Id = Annotated[str, typer.Argument(metavar="ID", help="The session's id: see 'f
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _Ttl = Annotated[
-    str, typer.Option("--ttl", help="How long it may live; 0: as long as it is used (--idle).")
+    str,
+    typer.Option(
+        "--ttl", metavar="TIME", help="How long it may live; 0: as long as it is used (--idle)."
+    ),
 ]
-_Idle = Annotated[str | None, typer.Option("--idle", help="End it after so long without work.")]
+_Idle = Annotated[
+    str | None, typer.Option("--idle", metavar="TIME", help="End it after so long without work.")
+]
 
 
 def lease(ttl: str, idle: str | None) -> Lifecycle:
@@ -62,9 +67,11 @@ def resume(ctx: typer.Context, id: _Id, ttl: _Ttl = "1h", idle: _Idle = None) ->
 def snapshot(
     ctx: typer.Context,
     id: _Id,
-    name: Annotated[str | None, typer.Option("--name", help="What to call it.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What to call it.")
+    ] = None,
     expires: Annotated[
-        str, typer.Option("--expires", help="When a sweep may remove it; 0: never.")
+        str, typer.Option("--expires", metavar="TIME", help="When a sweep may remove it; 0: never.")
     ] = "0",
 ) -> None:
     """Keep the files of a session as they are now; the session lives on.
@@ -218,10 +225,13 @@ def snapshots_import(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'export' has written.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="What to call it; the name it had if not given.")
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", help="What to call it; the name it had if not given."
+        ),
     ] = None,
     expires: Annotated[
-        str, typer.Option("--expires", help="When a sweep may remove it; 0: never.")
+        str, typer.Option("--expires", metavar="TIME", help="When a sweep may remove it; 0: never.")
     ] = "0",
     quiet: _Quiet = False,
 ) -> None:
