@@ -36,6 +36,10 @@ demo: venv supervisor engine ## run real sandbox sessions and say what happens (
 bench: venv supervisor engine images ## measure against the engine's own API; prints one table
 	@$(PYTHON) -m benchmarks $(ARGS)
 
+.PHONY: bench-many
+bench-many: venv supervisor engine images ## what many sessions cost that are alive at once (as root; ARGS="--sessions=500")
+	@$(PYTHON) -m benchmarks.many $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: venv supervisor engine images ## measure the other sandboxes by turns and write docs/benchmarks.md (ARGS=--quick)
 	@PYTHONPATH=scripts $(PYTHON) -m benchmarks.peers $(ARGS)

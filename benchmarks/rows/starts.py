@@ -115,7 +115,7 @@ async def _growth(bench: Bench) -> list[Row]:
             if not alone:
                 alone = await _execs(session)
         among = await _execs(sessions[0])
-        shims = [await _engine_cost(bench, session) for session in sessions[:5]]
+        shims = [await engine_cost(bench, session) for session in sessions[:5]]
     finally:
         await asyncio.gather(*(session.destroy(wait=True) for session in sessions))
     return [
@@ -160,7 +160,8 @@ async def _execs(session: AsyncSession, count: int = 50) -> list[float]:
     return times
 
 
-async def _engine_cost(bench: Bench, session: AsyncSession) -> float:
+async def engine_cost(bench: Bench, session: AsyncSession) -> float:
+    """Return the memory of a session's supervisor and of the engine's shim beside it, in MiB."""
     pid = await pid_of(bench.baseline.docker, f"fumehood-{session.id}")
     return pss_mib(pid) + pss_mib(_parent(pid))
 

@@ -127,6 +127,14 @@ def check_manifest(manifest: Manifest, limits: Limits) -> None:
                 path=path,
                 op="create_session",
             )
+    directories = set(manifest.directories)
+    for path in (*manifest.files, *manifest.directories):
+        while path := path.rpartition("/")[0]:
+            directories.add(path)
+    if clash := directories & manifest.files.keys():
+        raise InvalidRequestError(
+            f"Manifest: {brief(min(clash))} is a file, and something else needs a directory there"
+        )
 
 
 def new_session_id() -> str:

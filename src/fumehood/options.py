@@ -392,7 +392,6 @@ class Manifest:
         directories = tuple(
             paths.relative(path) for path in names(self.directories, "Manifest.directories")
         )
-        _check_places(files, directories)
         set_ = object.__setattr__
         set_(self, "files", MappingProxyType(files))
         set_(self, "directories", directories)
@@ -401,20 +400,6 @@ class Manifest:
     def __reduce__(self) -> tuple[object, ...]:
         # Options cross process pools; a read-only view of a dict cannot be copied or pickled.
         return _manifest, (dict(self.files), self.directories, dict(self.env))
-
-
-def _check_places(files: Mapping[str, str | bytes], directories: tuple[str, ...]) -> None:
-    """Refuse a name that would have to be a file and a directory."""
-    wanted = set(directories)
-    for path in (*files, *directories):
-        while path := path.rpartition("/")[0]:
-            if path in wanted:
-                break
-            wanted.add(path)
-    if clash := wanted & files.keys():
-        raise InvalidRequestError(
-            f"Manifest: {brief(min(clash))} is a file, and something else needs a directory there"
-        )
 
 
 def _manifest(

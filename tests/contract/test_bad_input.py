@@ -108,6 +108,10 @@ async def test_a_sandbox_refuses_odd_options_at_once(api: Api, options: dict[str
         {"ports": [70_000]},
         {"workspace": "user-42"},
         {"manifest": {"a": "b"}},
+        {"manifest": Manifest(files={"a": "1", "a/b": "2"})},
+        {"manifest": Manifest(files={"a/b/c": "1", "a": "2"})},
+        {"manifest": Manifest(files={"a": "1"}, directories=("a",))},
+        {"manifest": Manifest(files={"a": "1"}, directories=("a/b",))},
     ],
 )
 async def test_odd_arguments_of_a_session_are_refused_before_anything_is_created(

@@ -18,7 +18,7 @@ from fumehood import (
     Lifecycle,
     Limits,
     Manifest,
-    SandboxError,
+    UserNotFoundError,
     Workspace,
     WorkspaceBusyError,
 )
@@ -215,9 +215,9 @@ async def test_a_persistent_workspace_has_no_quota_and_says_so(
 
 async def test_a_manifest_that_fails_half_way_leaves_nothing(api: Api, observer: Observer) -> None:
     name = api.new_id()
-    manifest = Manifest(files={"a": "x", "a/b": "a file cannot be a directory"})
-    async with api.sandbox() as sandbox:
-        with pytest.raises(SandboxError, match=r"a/b|'a'"):
+    manifest = Manifest(files={"a": "x", "b": bytes(2 << 20)})
+    async with api.sandbox(limits=Limits(workspace_mb=1)) as sandbox:
+        with pytest.raises(DiskFullError, match="'b'"):
             await sandbox.create_session(id=name, manifest=manifest)
         assert await observer.container(name) is None
         assert await observer.volumes(name) == []
@@ -243,13 +243,13 @@ async def test_a_creation_that_fails_late_takes_back_what_it_has_made_and_no_mor
 ) -> None:
     workspace = Workspace.persistent(api.new_id(), destroy_with_session=goes)
     kept = Workspace.persistent(workspace.id or "")
-    manifest = Manifest(files={"taken": "x", "taken/below": "y"})
-    async with api.sandbox() as sandbox:
-        with pytest.raises(FileError):
-            await sandbox.create_session(workspace=workspace, manifest=manifest)
+    async with api.sandbox(user="no-such-user") as nobodys, api.sandbox() as sandbox:
+        with pytest.raises(UserNotFoundError):
+            await nobodys.create_session(workspace=workspace)
         assert workspace.id not in await sandbox.list_workspaces(), "made for nobody"
         async with sandbox.create_session(workspace=kept) as session:
             await session.write_file("precious", "of an earlier session")
+        manifest = Manifest(files={"precious/below": "y"})
         with pytest.raises(FileError):
             await sandbox.create_session(workspace=workspace, manifest=manifest)
         async with sandbox.create_session(workspace=kept) as session:
