@@ -12,11 +12,9 @@ import asyncio
 import gc
 import os
 import time
-from pathlib import Path
 
 from benchmarks.bench import Bench, open_bench
-from benchmarks.measure import median, status_mib, status_threads
-from benchmarks.row import NotMeasurableError
+from benchmarks.measure import available_mib, median, status_mib, status_threads
 from benchmarks.rows.starts import engine_cost
 from fumehood import AsyncSession
 
@@ -25,14 +23,6 @@ _SHIMS = 20
 """Sessions whose shim and supervisor are looked at: all are alike."""
 _SETTLE_SECONDS = 2.0
 """Until what the engine does behind the last create is over."""
-
-
-def available_mib() -> float:
-    """Return the memory of this machine that is to be had."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / 1024
-    raise NotMeasurableError("/proc/meminfo has no MemAvailable")
 
 
 async def _exec(session: AsyncSession) -> None:

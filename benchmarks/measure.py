@@ -101,18 +101,17 @@ async def crowd(call: Call, *, total: int, at_once: int) -> None:
 
 def status_mib(field: str) -> float:
     """Return a memory field (``VmRSS``, ``VmHWM``) of this process in MiB."""
-    for line in _read("/proc/self/status").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 1024
-    raise NotMeasurableError(f"/proc/self/status has no {field}")
+    return _number("/proc/self/status", field) / 1024
 
 
 def status_threads() -> int:
     """Return how many threads this process has."""
-    for line in _read("/proc/self/status").splitlines():
-        if line.startswith("Threads:"):
-            return int(line.split()[1])
-    raise NotMeasurableError("/proc/self/status has no Threads")
+    return _number("/proc/self/status", "Threads")
+
+
+def available_mib() -> float:
+    """Return the memory of this machine that is to be had, in MiB."""
+    return _number("/proc/meminfo", "MemAvailable") / 1024
 
 
 def forget_peak() -> None:
@@ -125,10 +124,7 @@ def forget_peak() -> None:
 
 def pss_mib(pid: int) -> float:
     """Return the proportional set size of a process of this machine in MiB."""
-    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise NotMeasurableError(f"/proc/{pid}/smaps_rollup has no Pss")
+    return _number(f"/proc/{pid}/smaps_rollup", "Pss") / 1024
 
 
 def family_pss_mib(pid: int) -> float:
@@ -142,6 +138,13 @@ def family_pss_mib(pid: int) -> float:
         with contextlib.suppress(NotMeasurableError):
             total += family_pss_mib(int(child))
     return total
+
+
+def _number(path: str, field: str) -> int:
+    for line in _read(path).splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise NotMeasurableError(f"{path} has no {field}")
 
 
 def _read(path: str) -> str:

@@ -141,13 +141,9 @@ class AsyncProcess:
         try:
             while (item := await channel.receive()) is not None:
                 events += reader.piece(item)
-            answer = await channel.answer()
+            end = self._done(await channel.answer(), "logs", since=since).offset
         finally:
             await channel.aclose(CANCEL_PATIENCE)
-        if isinstance(answer, Fail):
-            raise self._failure(answer, "logs", since=since)
-        assert isinstance(answer, Done)
-        end = answer.offset
         assert end is not None
         events += reader.gap(end)
         events += reader.rest()
@@ -297,9 +293,9 @@ class AsyncProcess:
     def _failure(self, fail: Fail, op: str, *, since: int | None = None) -> SandboxError:
         return process_failure(fail, op=op, process=self.id, session_id=self._core.id, since=since)
 
-    def _done(self, answer: Answer, op: str) -> Done:
+    def _done(self, answer: Answer, op: str, *, since: int | None = None) -> Done:
         if isinstance(answer, Fail):
-            raise self._failure(answer, op)
+            raise self._failure(answer, op, since=since)
         assert isinstance(answer, Done)
         return answer
 
